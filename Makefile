@@ -1,0 +1,29 @@
+# `make up` and `make test` set up what is missing by themselves; everything else is for people who work on the project.
+PYTHON := .venv/bin/python
+
+.PHONY: up down setup test check format bench clean
+
+up: setup
+	@infrastructure/up
+
+down: setup
+	@infrastructure/down
+
+setup:
+	@tools/setup
+
+check: setup
+	$(PYTHON) -m ruff format --check src tests bench tools
+	$(PYTHON) -m ruff check src tests bench tools
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest -q tests/unit
+
+format: setup
+	$(PYTHON) -m ruff format src tests bench
+	$(PYTHON) -m ruff check --fix src tests bench
+
+test: setup
+	$(PYTHON) -m pytest -q tests
+
+bench: setup
+	$(PYTHON) -m bench

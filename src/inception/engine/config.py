@@ -1,0 +1,204 @@
+"""What a container should be: the values that the CLI, Compose, the library and the API fill in.
+
+`ContainerConfig` is stored whole in the database when a container is created; what it became (pid, addresses, exit code) is
+kept apart, in `ContainerState`. Units are in the names: bytes, microseconds, nanoseconds (health checks, as in OCI images),
+seconds. Docker's defaults everywhere.
+"""
+
+from __future__ import annotations
+
+from inception.oci.image import Healthcheck
+from inception.record import Record
+
+
+class MountConfig(Record):
+    """One `-v`, `--mount` or `--tmpfs`.
+
+    `type` is `bind`, `volume` or `tmpfs`; an empty volume source is an anonymous volume. `create_host_path`: `-v` makes a
+    missing host folder, `--mount` refuses it. `no_copy` keeps a fresh volume empty instead of copying what the image has.
+    """
+
+    type: str
+    target: str
+    source: str = ""
+    read_only: bool = False
+    propagation: str = ""
+    recursive_read_only: bool = True
+    create_host_path: bool = False
+    subpath: str = ""
+    no_copy: bool = False
+    driver: str = ""
+    driver_options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    tmpfs_size_bytes: int = 0
+    tmpfs_mode: int = 0o1777
+    tmpfs_options: list[str] = []
+
+
+class PortBinding(Record):
+    """One published port; `host_port` 0 lets the engine choose, an empty `host_ip` is all addresses."""
+
+    container_port: int
+    protocol: str = "tcp"
+    host_ip: str = ""
+    host_port: int = 0
+
+
+class EndpointConfig(Record):
+    """A container's place in one network."""
+
+    aliases: list[str] = []
+    ipv4_address: str = ""
+    mac_address: str = ""
+
+
+class RestartPolicy(Record):
+    """`name` is `no`, `on-failure`, `always` or `unless-stopped`; `maximum_retries` goes with on-failure, 0 is no limit."""
+
+    name: str = "no"
+    maximum_retries: int = 0
+
+
+class DeviceConfig(Record):
+    host_path: str
+    container_path: str
+    permissions: str = "rwm"
+
+
+class Ulimit(Record):
+    name: str
+    soft: int
+    hard: int
+
+
+class ResourceConfig(Record):
+    """Limits; 0 or empty means none."""
+
+    memory_bytes: int = 0
+    memory_swap_bytes: int = 0
+    memory_reservation_bytes: int = 0
+    memory_swappiness: int | None = None
+    nano_cpus: int = 0
+    cpu_shares: int = 0
+    cpu_quota_us: int = 0
+    cpu_period_us: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    pids_limit: int = 0
+    blkio_weight: int = 0
+    oom_kill_disable: bool = False
+    oom_score_adj: int = 0
+    shm_size_bytes: int = 64 << 20
+    ulimits: list[Ulimit] = []
+    devices: list[DeviceConfig] = []
+    device_cgroup_rules: list[str] = []
+
+
+class LogConfig(Record):
+    """`driver` is `json-file` or `none`. Options `max-size` and `max-file`; logs are bounded by default."""
+
+    driver: str = "json-file"
+    options: dict[str, str] = {}
+
+
+class ContainerConfig(Record):
+    """Everything `create` can be told. `command` and `entrypoint` None mean the image's own."""
+
+    image: str
+    name: str = ""
+    command: list[str] | None = None
+    entrypoint: list[str] | None = None
+    env: list[str] = []
+    user: str = ""
+    working_dir: str = ""
+    hostname: str = ""
+    domainname: str = ""
+    labels: dict[str, str] = {}
+    tty: bool = False
+    open_stdin: bool = False
+    stdin_once: bool = False
+    stop_signal: str = ""
+    stop_timeout_s: int | None = None
+    healthcheck: Healthcheck | None = None
+    mounts: list[MountConfig] = []
+    volumes_from: list[str] = []
+    network_mode: str = "bridge"
+    networks: dict[str, EndpointConfig] = {}
+    ports: list[PortBinding] = []
+    exposed_ports: list[str] = []
+    publish_all: bool = False
+    restart: RestartPolicy = RestartPolicy()
+    resources: ResourceConfig = ResourceConfig()
+    cap_add: list[str] = []
+    cap_drop: list[str] = []
+    security_opt: list[str] = []
+    privileged: bool = False
+    read_only: bool = False
+    init: bool = False
+    pid_mode: str = ""
+    ipc_mode: str = ""
+    uts_mode: str = ""
+    cgroupns_mode: str = ""
+    userns_mode: str = ""
+    cgroup_parent: str = ""
+    extra_hosts: list[str] = []
+    dns: list[str] = []
+    dns_search: list[str] = []
+    dns_options: list[str] = []
+    sysctls: dict[str, str] = {}
+    group_add: list[str] = []
+    masked_paths: list[str] | None = None
+    readonly_paths: list[str] | None = None
+    auto_remove: bool = False
+    log: LogConfig = LogConfig()
+    platform: str = ""
+    runtime: str = ""
+
+
+class HealthState(Record):
+    """`status` is `none`, `starting`, `healthy` or `unhealthy`; `log` holds the last five probes, newest last."""
+
+    status: str = "none"
+    failing_streak: int = 0
+    log: list[dict[str, object]] = []
+
+
+class EndpointState(Record):
+    """What a container got in one network."""
+
+    network_id: str
+    endpoint_id: str
+    ipv4_address: str
+    prefix_length: int
+    gateway: str
+    mac_address: str
+    aliases: list[str] = []
+
+
+class ContainerState(Record):
+    """`status` is `created`, `running`, `paused`, `restarting`, `exited`, `removing` or `dead`. Times are RFC 3339, UTC."""
+
+    status: str = "created"
+    pid: int = 0
+    exit_code: int = 0
+    error: str = ""
+    oom_killed: bool = False
+    started_at: str = "0001-01-01T00:00:00Z"
+    finished_at: str = "0001-01-01T00:00:00Z"
+    restart_count: int = 0
+    health: HealthState = HealthState()
+    endpoints: dict[str, EndpointState] = {}
+    ports: list[PortBinding] = []
+
+
+class ExecConfig(Record):
+    """`exec`: another process in a running container. `env` adds to the container's own."""
+
+    command: list[str]
+    env: list[str] = []
+    user: str = ""
+    working_dir: str = ""
+    tty: bool = False
+    open_stdin: bool = False
+    privileged: bool = False
+    detach_keys: str = ""

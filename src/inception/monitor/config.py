@@ -1,0 +1,59 @@
+"""What a monitor is told when it starts: one JSON document, written by the engine, read once.
+
+A monitor knows no database, image or network: it keeps one process going. Files it owns in `run_dir` (see the ladder in
+`monitor/__init__.py`): `status.json` (its word on the container's state), `attach.sock` (its listening socket, inherited),
+`monitor.lock` (flocked for as long as it lives).
+"""
+
+from __future__ import annotations
+
+from inception.oci.image import Healthcheck
+from inception.record import Record
+
+
+class DnsConfig(Record):
+    """The resolver at 127.0.0.11:53 inside the container's network namespace.
+
+    `tables` are folders, one a network, searched in order: `<table>/<name>/` holds a file an endpoint whose name is its
+    IPv4 address. What no table knows is forwarded to `upstream` (addresses as seen from the host's network namespace)
+    unless `forward` is false (internal networks).
+    """
+
+    tables: list[str] = []
+    upstream: list[str] = []
+    search: list[str] = []
+    forward: bool = True
+
+
+class PublishedPort(Record):
+    """A host port that the monitor holds open, so that it is taken for everyone else, and proxies where nft can't redirect."""
+
+    host_ip: str
+    host_port: int
+    protocol: str
+    target_ip: str
+    target_port: int
+
+
+class MonitorConfig(Record):
+    id: str
+    name: str
+    engine_root: str
+    engine_run_root: str
+    container_dir: str
+    run_dir: str
+    tty: bool = False
+    open_stdin: bool = False
+    stdin_once: bool = False
+    log_path: str = ""
+    log_max_size_bytes: int = 0
+    log_max_files: int = 1
+    restart: str = "no"
+    restart_maximum_retries: int = 0
+    restart_count: int = 0
+    stop_signal: int = 15
+    healthcheck: Healthcheck | None = None
+    dns: DnsConfig | None = None
+    ports: list[PublishedPort] = []
+    oom_paths: list[str] = []
+    accounting_procs: list[str] = []

@@ -1,0 +1,44 @@
+"""Digests: `sha256:` and 64 hex digits. Source: image-spec descriptor.md, "Digests"."""
+
+from __future__ import annotations
+
+import re
+
+from inception.errors import InvalidArgument
+
+_SHAPE = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+
+
+class Digest(str):
+    """A checked digest; `algorithm` and `hex` are safe as path components."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Digest:
+        """Raises InvalidArgument when *text* is not a digest of an algorithm we know."""
+        if not _SHAPE.fullmatch(text):
+            raise InvalidArgument(f"digest {text!r}: expected sha256: and 64 hex digits")
+        return super().__new__(cls, text)
+
+    @property
+    def algorithm(self) -> str:
+        return self.partition(":")[0]
+
+    @property
+    def hex(self) -> str:
+        return self.partition(":")[2]
+
+
+def sha256(data: bytes) -> Digest:
+    """The digest of *data*."""
+    import hashlib  # 5 ms of OpenSSL that most verbs never need
+
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def chain_id(diff_ids: list[str]) -> Digest:
+    """The ChainID of a stack of layers, bottom first. Source: image-spec config.md, "Layer ChainID"."""
+    chain = Digest(diff_ids[0])
+    for diff_id in diff_ids[1:]:
+        chain = sha256(f"{chain} {Digest(diff_id)}".encode())
+    return chain

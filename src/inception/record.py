@@ -1,0 +1,187 @@
+"""Typed values with JSON at their door.
+
+A `Record` is a class whose annotations are its fields: keyword construction, defaults, equality, a readable repr, and
+`decode`/`encode` between JSON values and records, with errors that name the place (`process.rlimits[2].soft`).
+
+Why not dataclasses or msgspec: both pull `inspect` or `typing` in, which cost more than a container start
+(docs/decisions/0002-records.md has the figures). Nothing here imports either; annotations are evaluated on first decode.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from inception.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar, dataclass_transform
+
+    R = TypeVar("R", bound="Record")
+else:
+
+    def dataclass_transform(**_options):
+        return lambda cls: cls
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+def _pascal(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+_STYLES = {"snake": str, "camel": _camel, "pascal": _pascal}
+
+
+@dataclass_transform(kw_only_default=True)
+class Record:
+    """Base of every value type; subclass it and annotate the fields.
+
+    Class options: `style` says how field names are spelt in JSON (`snake`, `camel`, `pascal`), `names` overrides single
+    ones. A field without a default must be given. A list or dict default is copied for each record. Treat records as
+    immutable: change one with `replace`.
+    """
+
+    __fields__: dict[str, str] = {}
+    __defaults__: dict[str, Any] = {}
+    __keys__: dict[str, str] = {}
+    __types__: dict[str, Any] | None = None
+
+    def __init_subclass__(cls, style: str = "snake", names: dict[str, str] | None = None) -> None:
+        own = {n: a for n, a in cls.__dict__.get("__annotations__", {}).items() if not n.startswith("__")}
+        cls.__fields__ = {**cls.__fields__, **own}
+        cls.__defaults__ = {**cls.__defaults__, **{n: cls.__dict__[n] for n in own if n in cls.__dict__}}
+        spell = _STYLES[style]
+        cls.__keys__ = {**cls.__keys__, **{n: (names or {}).get(n, spell(n)) for n in own}}
+        cls.__types__ = None
+
+    def __init__(self, **values: Any) -> None:
+        fields = self.__dict__
+        for name, default in self.__defaults__.items():
+            fields[name] = default.copy() if type(default) in (list, dict) else default
+        for name, value in values.items():
+            if name not in self.__fields__:
+                raise TypeError(f"{type(self).__name__}() has no field {name!r}")
+            fields[name] = value
+        if len(fields) < len(self.__fields__):
+            missing = [name for name in self.__fields__ if name not in fields]
+            raise TypeError(f"{type(self).__name__}() needs {', '.join(missing)}")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), repr(self)))
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}={value!r}"
+            for name, value in self.__dict__.items()
+            if name not in self.__defaults__ or self.__defaults__[name] != value
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def replace(record: R, **changes: Any) -> R:
+    """A copy of *record* with *changes* applied."""
+    return type(record)(**{**record.__dict__, **changes})
+
+
+def encode(value: Any, *, keep_defaults: bool = False) -> Any:
+    """*value* as plain JSON types; fields that hold their default are left out unless *keep_defaults*."""
+    if isinstance(value, Record):
+        keys, defaults = value.__keys__, value.__defaults__
+        return {
+            keys[name]: encode(item, keep_defaults=keep_defaults)
+            for name, item in value.__dict__.items()
+            if keep_defaults or name not in defaults or item != defaults[name]
+        }
+    if isinstance(value, dict):
+        return {str(key): encode(item, keep_defaults=keep_defaults) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [encode(item, keep_defaults=keep_defaults) for item in value]
+    return value
+
+
+def decode(cls: type[R], value: Any, where: str = "", *, unknown: str = "ignore") -> R:
+    """A *cls* from JSON types.
+
+    *where* is the path that errors start with; *unknown* is `ignore` or `error`. JSON null stands for the default.
+    Raises InvalidArgument: `process.user.uid: expected an integer, got a string`.
+    """
+    if type(value) is not dict:
+        raise _mismatch(where, "an object", value)
+    if cls.__types__ is None:
+        cls.__types__ = _evaluate(cls)
+    values: dict[str, Any] = {}
+    for name, annotation in cls.__types__.items():
+        key = cls.__keys__[name]
+        item = value.get(key)
+        place = f"{where}.{key}" if where else key
+        if item is not None:
+            values[name] = _decode(annotation, item, place, unknown)
+        elif name not in cls.__defaults__:
+            raise InvalidArgument(f"{place}: missing")
+    if unknown == "error":
+        known = set(cls.__keys__.values())
+        for key in value:
+            if key not in known:
+                raise InvalidArgument(f"{f'{where}.{key}' if where else key}: unknown property")
+    return cls(**values)
+
+
+def _evaluate(cls: type[Record]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for klass in reversed(cls.__mro__):
+        if klass is not Record and issubclass(klass, Record):
+            module = sys.modules[klass.__module__].__dict__
+            for name, text in klass.__dict__.get("__annotations__", {}).items():
+                if not name.startswith("__"):
+                    found[name] = eval(text, module) if isinstance(text, str) else text
+    return found
+
+
+_PLAIN = {str: "a string", bool: "a boolean", int: "an integer", float: "a number", dict: "an object", list: "an array"}
+
+
+def _decode(kind: Any, value: Any, where: str, unknown: str) -> Any:
+    if kind is object:
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind in _PLAIN:
+        if type(value) is not kind:
+            raise _mismatch(where, _PLAIN[kind], value)
+        return value
+    if isinstance(kind, type) and issubclass(kind, Record):
+        return decode(kind, value, where, unknown=unknown)
+    origin = getattr(kind, "__origin__", None)
+    if origin is list or origin is tuple:
+        if type(value) is not list:
+            raise _mismatch(where, "an array", value)
+        items = [_decode(kind.__args__[0], item, f"{where}[{i}]", unknown) for i, item in enumerate(value)]
+        return items if origin is list else tuple(items)
+    if origin is dict:
+        if type(value) is not dict:
+            raise _mismatch(where, "an object", value)
+        return {key: _decode(kind.__args__[1], item, f"{where}.{key}", unknown) for key, item in value.items()}
+    options = [option for option in getattr(kind, "__args__", ()) if option is not type(None)]
+    if len(options) == 1:
+        return _decode(options[0], value, where, unknown)
+    for option in options:
+        if type(value) is option or type(value) is getattr(option, "__origin__", None):
+            return _decode(option, value, where, unknown)
+    if callable(kind) and not options:  # an enum of strings or numbers
+        try:
+            return kind(value)
+        except ValueError:
+            raise InvalidArgument(f"{where}: unknown value {value!r}") from None
+    raise _mismatch(where, " or ".join(_PLAIN.get(option, str(option)) for option in options), value)
+
+
+def _mismatch(where: str, expected: str, value: Any) -> InvalidArgument:
+    got = "null" if value is None else _PLAIN.get(type(value), type(value).__name__)
+    return InvalidArgument(f"{where or 'document'}: expected {expected}, got {got}")
