@@ -51,7 +51,7 @@ class Record:
     __types__: dict[str, Any] | None = None
 
     def __init_subclass__(cls, style: str = "snake", names: dict[str, str] | None = None) -> None:
-        own = {n: a for n, a in cls.__dict__.get("__annotations__", {}).items() if not n.startswith("__")}
+        own = {n: a for n, a in _annotations(cls).items() if not n.startswith("__")}
         cls.__fields__ = {**cls.__fields__, **own}
         cls.__defaults__ = {**cls.__defaults__, **{n: cls.__dict__[n] for n in own if n in cls.__dict__}}
         spell = _STYLES[style]
@@ -133,12 +133,18 @@ def decode(cls: type[R], value: Any, where: str = "", *, unknown: str = "ignore"
     return cls(**values)
 
 
+def _annotations(cls: type) -> dict[str, Any]:
+    """The class's own annotations, as the strings that `from __future__ import annotations` leaves."""
+    found: dict[str, Any] = cls.__dict__.get("__annotations__", {})  # noqa: RUF063 (inspect costs 10 ms to import)
+    return found
+
+
 def _evaluate(cls: type[Record]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for klass in reversed(cls.__mro__):
         if klass is not Record and issubclass(klass, Record):
             module = sys.modules[klass.__module__].__dict__
-            for name, text in klass.__dict__.get("__annotations__", {}).items():
+            for name, text in _annotations(klass).items():
                 if not name.startswith("__"):
                     found[name] = eval(text, module) if isinstance(text, str) else text
     return found

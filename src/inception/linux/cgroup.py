@@ -1,0 +1,417 @@
+"""Control groups, v1, hybrid and v2 behind one interface.
+
+    v1      one hierarchy a controller (or co-mounted pair) below /sys/fs/cgroup
+    hybrid  the same, and a v2 hierarchy beside it that holds no (or few) controllers
+    v2      one hierarchy that holds them all
+
+A `Cgroup` is one path in all of them. Where a v2 hierarchy exists, even an empty one, freezing, killing and device control
+use it: `cgroup.freeze`, `cgroup.kill` and eBPF need no controller, and a process is born into a v2 cgroup by
+CLONE_INTO_CGROUP at no cost, where joining a v1 hierarchy waits for an RCU grace period (about 7 ms here). So a process
+joins before it runs only the v1 controllers that hold a limit; those that merely count are joined late, by the monitor.
+
+Source: cgroups(7); kernel admin-guide/cgroup-v1/, admin-guide/cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+
+from inception.linux.bpf import DeviceRule, attach_device_program
+from inception.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+#: v1 controllers that every container is counted by, also without a limit.
+ACCOUNTING = ("memory", "pids", "blkio", "cpuacct")
+#: v2 controllers that are switched on for every container, where the hierarchy has them.
+V2_CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc")
+
+
+class Write(Record):
+    """One value for one control file: `memory`, `memory.limit_in_bytes`, `1048576`."""
+
+    controller: str
+    file: str
+    value: str
+
+
+class JoinPlan(Record):
+    """How a process becomes a member: see the module's theory. Paths are the host's."""
+
+    cgroup2_path: str | None = None
+    procs_files: list[str] = []
+    late_procs_files: list[str] = []
+
+
+class BlockIo(Record):
+    major: int
+    minor: int
+    operation: str
+    bytes: int = 0
+    operations: int = 0
+
+
+class CgroupStats(Record):
+    """Counters of one cgroup. None means that no controller counts it here. Times in nanoseconds."""
+
+    cpu_usage_ns: int = 0
+    cpu_user_ns: int = 0
+    cpu_system_ns: int = 0
+    cpu_periods: int = 0
+    cpu_throttled_periods: int = 0
+    cpu_throttled_ns: int = 0
+    memory_usage_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    memory_peak_bytes: int | None = None
+    memory: dict[str, int] = {}
+    pids_current: int | None = None
+    pids_limit: int | None = None
+    block_io: list[BlockIo] = []
+    oom_kills: int = 0
+
+
+class Cgroups:
+    """The hierarchies of this machine: `v1` maps a controller to its mount point, `v2` is the unified mount point or None."""
+
+    def __init__(self, v1: dict[str, str], v2: str | None, v2_controllers: Sequence[str] = ()) -> None:
+        self.v1 = v1
+        self.v2 = v2
+        self.v2_controllers = tuple(v2_controllers)
+
+    @property
+    def layout(self) -> str:
+        """`v1`, `hybrid` or `v2`."""
+        if self.v2 is None:
+            return "v1"
+        return "hybrid" if self.v1 else "v2"
+
+    @staticmethod
+    def detect(mountinfo: str = "/proc/self/mountinfo") -> Cgroups:
+        """Reads the mount table; of several mounts of one hierarchy the first counts."""
+        v1: dict[str, str] = {}
+        v2: str | None = None
+        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as lines:
+            for line in lines:
+                head, _, tail = line.partition(" - ")
+                kind, _, rest = tail.partition(" ")
+                if kind not in ("cgroup", "cgroup2"):
+                    continue
+                root, mount_point = head.split(" ")[3:5]
+                if root.startswith("/.."):
+                    continue  # a hierarchy's part outside of our cgroup namespace
+                if kind == "cgroup2":
+                    v2 = v2 or mount_point
+                else:
+                    for option in rest.split(" ", 1)[1].strip().split(","):
+                        if option not in ("rw", "ro", "xattr", "clone_children", "noprefix", "release_agent"):
+                            v1.setdefault(option.removeprefix("name="), mount_point)
+        controllers = _read(f"{v2}/cgroup.controllers").split() if v2 else []
+        return Cgroups(v1, v2, controllers)
+
+    def at(self, path: str) -> Cgroup:
+        """The cgroup at *path* (absolute, from the root of each hierarchy), existing or not."""
+        return Cgroup(self, path)
+
+    def controllers(self) -> set[str]:
+        """All controllers that could limit something here, named as in v1 or v2."""
+        return {*self.v1, *self.v2_controllers}
+
+
+class Cgroup:
+    """One path in all hierarchies. Making and removing are idempotent; files are opened by paths of the host's own mounts."""
+
+    def __init__(self, cgroups: Cgroups, path: str) -> None:
+        if not path.startswith("/") or ".." in path.split("/"):
+            raise ValueError(f"cgroup path {path!r} must be absolute, without '..'")
+        self.cgroups = cgroups
+        self.path = path.rstrip("/")
+
+    def create(self, controllers: Iterable[str] = (), devices: Sequence[DeviceRule] | None = None) -> JoinPlan:
+        """Makes the cgroup for a process that *controllers* shall limit and says how to join.
+
+        On v1 the folders of *controllers* are joined early, those of ACCOUNTING late. *devices* are put in force: by eBPF where
+        there is a v2 hierarchy, else by the v1 controller. Raises OSError: EROFS or EACCES where the tree is not ours.
+        """
+        early = [c for c in dict.fromkeys(controllers) if c in self.cgroups.v1 and c not in self.cgroups.v2_controllers]
+        if self.cgroups.v2 is None:
+            early += [c for c in ("freezer", "devices") if c in self.cgroups.v1 and c not in early]
+        late = [c for c in ACCOUNTING if c in self.cgroups.v1]
+        if self.cgroups.v2 is not None:
+            _make_v2(self.cgroups.v2, self.path, self.cgroups.v2_controllers)
+        early_folders = {self._make_v1(controller): None for controller in early}
+        late_folders = {folder: None for folder in map(self._make_v1, late) if folder not in early_folders}
+        if devices is not None:
+            self.set_devices(devices)
+        return JoinPlan(
+            cgroup2_path=self.folder(None),
+            procs_files=[f"{folder}/cgroup.procs" for folder in early_folders],
+            late_procs_files=[f"{folder}/cgroup.procs" for folder in late_folders],
+        )
+
+    def folder(self, controller: str | None) -> str | None:
+        """The folder that holds *controller*'s files; None asks for the v2 folder. None where there is none."""
+        if controller is not None and controller in self.cgroups.v1:
+            return self.cgroups.v1[controller] + self.path
+        if self.cgroups.v2 is None or (controller is not None and controller not in self.cgroups.v2_controllers):
+            return None
+        return self.cgroups.v2 + self.path
+
+    def exists(self) -> bool:
+        return any(os.path.isdir(folder) for folder in self._folders())
+
+    def apply(self, writes: Iterable[Write]) -> None:
+        """Writes limits. Raises OSError that names the file; ENOENT where the controller is missing here."""
+        for write in writes:
+            folder = self.folder(write.controller)
+            if folder is None:
+                raise OSError(errno.ENOENT, f"cgroup controller {write.controller!r} is not available", write.file)
+            _write(f"{folder}/{write.file}", write.value)
+
+    def set_devices(self, rules: Sequence[DeviceRule]) -> None:
+        """Replaces the device rules; the last that matches wins, none means denied."""
+        if self.cgroups.v2 is not None:
+            fd = os.open(self.cgroups.v2 + self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                attach_device_program(fd, rules)
+            finally:
+                os.close(fd)
+            return
+        folder = self.folder("devices")
+        if folder is None:
+            raise OSError(errno.ENOENT, "cgroup controller 'devices' is not available", "devices.allow")
+        _write(f"{folder}/devices.deny", "a")
+        for rule in rules:
+            major = "*" if rule.major is None else str(rule.major)
+            minor = "*" if rule.minor is None else str(rule.minor)
+            text = "a" if rule.type == "a" and rule.major is None else f"{rule.type} {major}:{minor} {rule.access}"
+            _write(f"{folder}/devices.{'allow' if rule.allow else 'deny'}", text)
+
+    def join(self, pid: int, controllers: Iterable[str]) -> None:
+        """Moves *pid* (and those already in the cgroup) into the v1 folders of *controllers*, for a limit set on the run."""
+        for controller in controllers:
+            if controller in self.cgroups.v1:
+                procs = f"{self._make_v1(controller)}/cgroup.procs"
+                for member in {pid, *self.pids()}:
+                    try:
+                        _write(procs, str(member))
+                    except ProcessLookupError:
+                        continue
+
+    def pids(self) -> list[int]:
+        """All processes in this cgroup and those below it, as this process's pid namespace sees them."""
+        found: set[int] = set()
+        for folder in self._member_folders():
+            for path, _, files in os.walk(folder):
+                if "cgroup.procs" in files:
+                    found.update(map(int, _read(f"{path}/cgroup.procs").split()))
+        return sorted(found - {0})
+
+    def freeze(self, timeout_s: float = 2.0) -> None:
+        """Stops all processes; returns when they are stopped. Raises TimeoutError and thaws when they don't."""
+        folder, file, on = self._freezer()
+        _write(f"{folder}/{file}", on)
+        deadline = time.monotonic() + timeout_s
+        pause_s = 0.0005
+        while not self._is_frozen(folder, file):
+            if time.monotonic() > deadline:
+                self.thaw()
+                raise TimeoutError(errno.ETIMEDOUT, "processes did not freeze", folder)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, 0.02)
+            if file == "freezer.state":
+                _write(f"{folder}/{file}", on)  # FREEZING can get stuck on a task that forks; asking again helps
+
+    def thaw(self) -> None:
+        """Lets them go on; nothing happens where none is frozen."""
+        folder, file, _ = self._freezer()
+        _write(f"{folder}/{file}", "0" if file == "cgroup.freeze" else "THAWED")
+
+    def frozen(self) -> bool:
+        folder, file, _ = self._freezer()
+        try:
+            return self._is_frozen(folder, file)
+        except FileNotFoundError:
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL to every process here and below, forks under way included. Nothing happens where the cgroup is gone."""
+        if self.cgroups.v2 is not None:
+            try:
+                _write(f"{self.cgroups.v2}{self.path}/cgroup.kill", "1")
+                return
+            except FileNotFoundError:  # Linux before 5.14, or removed already
+                pass
+        for _ in range(64):
+            pids = self.pids()
+            if not pids:
+                return
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            try:
+                self.thaw()  # a frozen task does not die in v1
+            except OSError:
+                pass
+            time.sleep(0.002)
+
+    def oom_kills(self) -> int:
+        """How many processes the kernel killed here for want of memory."""
+        return oom_kills(self.oom_paths())
+
+    def oom_paths(self) -> list[str]:
+        """The files that count OOM kills; `oom_kills` reads them."""
+        folder = self.folder("memory")
+        if folder is None:
+            return []
+        return [f"{folder}/{'memory.oom_control' if 'memory' in self.cgroups.v1 else 'memory.events'}"]
+
+    def stats(self) -> CgroupStats:
+        """All counters at once; those of missing controllers stay None or empty."""
+        if "memory" in self.cgroups.v1 or "cpuacct" in self.cgroups.v1:
+            from inception.linux.cgroup1 import read_stats
+        else:
+            from inception.linux.cgroup2 import read_stats
+        return read_stats(self)
+
+    def remove(self, timeout_s: float = 5.0) -> None:
+        """Removes it and what is below; kills what still runs there.
+
+        Raises OSError EBUSY when that takes longer than *timeout_s*.
+        """
+        deadline = time.monotonic() + timeout_s
+        for folder in self._folders():
+            pause_s = 0.0002
+            while True:
+                try:
+                    _remove_tree(folder)
+                    break
+                except OSError as error:
+                    if error.errno not in (errno.EBUSY, errno.ENOTEMPTY) or time.monotonic() > deadline:
+                        raise
+                # Zombies and exiting tasks keep a cgroup busy for a moment after their parent has seen them die.
+                self.kill()
+                time.sleep(pause_s)
+                pause_s = min(pause_s * 2, 0.02)
+
+    def _make_v1(self, controller: str) -> str:
+        folder = self.cgroups.v1[controller] + self.path
+        made = _make_folders(self.cgroups.v1[controller], self.path)
+        if controller == "cpuset":
+            for path in made:
+                for file in ("cpuset.cpus", "cpuset.mems"):  # empty in a new folder, and then no task may join
+                    _write(f"{path}/{file}", _read(f"{os.path.dirname(path)}/{file}").strip())
+        return folder
+
+    def _folders(self) -> list[str]:
+        roots = dict.fromkeys([*self.cgroups.v1.values(), *([self.cgroups.v2] if self.cgroups.v2 else [])])
+        return [root + self.path for root in roots]
+
+    def _member_folders(self) -> list[str]:
+        """Where every member is sure to be listed: v2, else the freezer, else all."""
+        if self.cgroups.v2 is not None:
+            return [self.cgroups.v2 + self.path]
+        return [self.cgroups.v1["freezer"] + self.path] if "freezer" in self.cgroups.v1 else self._folders()
+
+    def _freezer(self) -> tuple[str, str, str]:
+        if self.cgroups.v2 is not None:
+            return self.cgroups.v2 + self.path, "cgroup.freeze", "1"
+        if "freezer" not in self.cgroups.v1:
+            raise OSError(errno.ENOENT, "no cgroup freezer is available", self.path)
+        return self.cgroups.v1["freezer"] + self.path, "freezer.state", "FROZEN"
+
+    @staticmethod
+    def _is_frozen(folder: str, file: str) -> bool:
+        if file == "cgroup.freeze":
+            return "frozen 1" in _read(f"{folder}/cgroup.events")
+        return _read(f"{folder}/{file}").strip() == "FROZEN"
+
+
+def oom_kills(paths: Iterable[str]) -> int:
+    """The sum of `oom_kill` in *paths* (v1 `memory.oom_control`, v2 `memory.events`); files that are gone count 0."""
+    total = 0
+    for path in paths:
+        for line in _read(path, missing="").splitlines():
+            key, _, value = line.partition(" ")
+            if key == "oom_kill":
+                total += int(value)
+    return total
+
+
+def _make_v2(root: str, path: str, controllers: Sequence[str]) -> None:
+    """The folders of *path*, with *controllers* handed down. Source: cgroup-v2.rst, "Controlling Controllers"."""
+    wanted = [controller for controller in V2_CONTROLLERS if controller in controllers]
+    parts = path.strip("/").split("/")
+    for depth in range(len(parts)):
+        parent = "/".join([root, *parts[:depth]])
+        if wanted:
+            enabled = _read(f"{parent}/cgroup.subtree_control").split()
+            missing = [controller for controller in wanted if controller not in enabled]
+            if missing:
+                _write(f"{parent}/cgroup.subtree_control", " ".join(f"+{controller}" for controller in missing))
+        try:
+            os.mkdir(f"{parent}/{parts[depth]}", 0o755)
+        except FileExistsError:
+            pass
+
+
+def _make_folders(root: str, path: str) -> list[str]:
+    """mkdir -p; the folders that were made, outermost first."""
+    made: list[str] = []
+    folder = root
+    for part in path.strip("/").split("/"):
+        folder = f"{folder}/{part}"
+        try:
+            os.mkdir(folder, 0o755)
+            made.append(folder)
+        except FileExistsError:
+            pass
+    return made
+
+
+def _remove_tree(folder: str) -> None:
+    try:
+        os.rmdir(folder)
+        return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+    with os.scandir(folder) as entries:
+        below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    for path in below:
+        _remove_tree(path)
+    os.rmdir(folder)
+
+
+def _read(path: str, missing: str | None = None) -> str:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if missing is None:
+            raise
+        return missing
+    try:
+        chunks = []
+        while chunk := os.read(fd, 65536):
+            chunks.append(chunk)
+    finally:
+        os.close(fd)
+    return b"".join(chunks).decode()
+
+
+def _write(path: str, value: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    except OSError as error:
+        raise OSError(error.errno, f"write {value!r}: {os.strerror(error.errno or 0)}", path) from None
+    finally:
+        os.close(fd)

@@ -1,0 +1,101 @@
+"""What all tests share: what a test needs of the machine, and that a session leaves nothing behind on it.
+
+A test says `@pytest.mark.needs("root", "nft")`. Where CI=true a missing need is a failure unless it is listed in ALLOWED_SKIPS
+with its reason; elsewhere the test is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+#: Needs that CI's machine may lack, each with its reason.
+ALLOWED_SKIPS: dict[str, str] = {
+    "cgroup2-controllers": "the machine's controllers sit in v1 hierarchies",
+}
+
+
+def _mounted(kind: str) -> bool:
+    with open("/proc/self/mountinfo") as lines:
+        return any(f" - {kind} " in line for line in lines)
+
+
+def _cgroup2_has_memory() -> bool:
+    for folder in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+        try:
+            with open(f"{folder}/cgroup.controllers") as file:
+                return "memory" in file.read().split()
+        except FileNotFoundError:
+            continue
+    return False
+
+
+NEEDS = {
+    "root": lambda: os.geteuid() == 0,
+    "cgroup1": lambda: _mounted("cgroup"),
+    "cgroup2": lambda: _mounted("cgroup2"),
+    "cgroup2-controllers": _cgroup2_has_memory,
+}
+
+
+def has(need: str) -> bool:
+    """Whether the machine has *need*: a key of NEEDS, or the name of a command."""
+    check = NEEDS.get(need)
+    return check() if check else shutil.which(need, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin") is not None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        missing = [need for need in mark.args if not has(need)]
+        if missing and os.environ.get("CI") == "true" and not set(missing) <= set(ALLOWED_SKIPS):
+            pytest.fail(f"this machine lacks {', '.join(missing)}, and CI must not skip it")
+        if missing:
+            pytest.skip(f"needs {', '.join(missing)}")
+
+
+def _lines(path: str) -> list[str]:
+    with open(path, errors="replace") as file:
+        return file.read().splitlines()
+
+
+def leftovers() -> dict[str, set[str]]:
+    """What a container platform could leave on a machine: mounts, links, cgroups, nft tables, processes of ours."""
+    found: dict[str, set[str]] = {
+        "mounts": {line.split(" ")[4] for line in _lines("/proc/self/mountinfo")},
+        "links": set(os.listdir("/sys/class/net")),
+        "cgroups": set(),
+        "nft tables": set(),
+        "processes": set(),
+    }
+    for folder, _, _ in os.walk("/sys/fs/cgroup"):
+        found["cgroups"].add(folder)
+    if os.geteuid() == 0 and has("nft"):
+        with os.popen("nft list tables 2>/dev/null") as tables:
+            found["nft tables"] = set(tables.read().splitlines())
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        if b"inception.monitor" in words or b"inception.engine.release" in words:
+            found["processes"].add(f"{pid} {b' '.join(words).decode(errors='replace')}")
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """Fails the session when the machine is not as it was found."""
+    before = leftovers()
+    yield
+    after = leftovers()
+    # Cgroups outside of our names come and go with the machine's own services.
+    left = {
+        kind: sorted(item for item in after[kind] - before[kind] if kind != "cgroups" or "inception" in item or "itest" in item)
+        for kind in after
+    }
+    left = {kind: items for kind, items in left.items() if items}
+    assert not left, f"the tests left something behind: {left}"
