@@ -1,5 +1,83 @@
-"""Containers as a Python library."""
+"""Containers as a Python library.
+
+    import inception
+
+    with inception.run("debian:bookworm", ["sleep", "60"]) as container:
+        print(container.exec(["id"]).output.decode())
+
+    with inception.Engine() as engine:
+        for container in engine.containers.list(all=True):
+            print(container.name, container.status_text)
+
+No daemon: an `Engine` is a folder and the kernel. Names below are imported when first used (PEP 562).
+"""
 
 from __future__ import annotations
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from inception.engine import Engine
+    from inception.engine.config import (
+        ContainerConfig,
+        EndpointConfig,
+        ExecConfig,
+        MountConfig,
+        NetworkConfig,
+        PortBinding,
+        ResourceConfig,
+        RestartPolicy,
+        VolumeConfig,
+    )
+    from inception.engine.container import Container
+    from inception.engine.supervisor import run_here as run
+    from inception.errors import (
+        Conflict,
+        Forbidden,
+        InceptionError,
+        InvalidArgument,
+        NotFound,
+        NotModified,
+        StartFailed,
+        Unavailable,
+    )
+
+__all__ = [
+    "Conflict",
+    "Container",
+    "ContainerConfig",
+    "EndpointConfig",
+    "Engine",
+    "ExecConfig",
+    "Forbidden",
+    "InceptionError",
+    "InvalidArgument",
+    "MountConfig",
+    "NetworkConfig",
+    "NotFound",
+    "NotModified",
+    "PortBinding",
+    "ResourceConfig",
+    "RestartPolicy",
+    "StartFailed",
+    "Unavailable",
+    "VolumeConfig",
+    "__version__",
+    "run",
+]
+
+_HOMES = {"Engine": "engine.engine", "Container": "engine.container", "run": "engine.supervisor"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'inception' has no attribute {name!r}")
+    from importlib import import_module
+
+    home = _HOMES.get(name) or ("engine.config" if name.endswith(("Config", "Binding", "Policy")) else "errors")
+    value = getattr(import_module(f"inception.{home}"), "run_here" if name == "run" else name)
+    globals()[name] = value
+    return value

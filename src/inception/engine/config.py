@@ -202,3 +202,58 @@ class ExecConfig(Record):
     open_stdin: bool = False
     privileged: bool = False
     detach_keys: str = ""
+
+
+class NetworkConfig(Record):
+    """`network create`. An empty `subnet` lets the engine choose one that overlaps nothing on this host."""
+
+    name: str
+    driver: str = "bridge"
+    subnet: str = ""
+    gateway: str = ""
+    ip_range: str = ""
+    internal: bool = False
+    attachable: bool = False
+    mtu: int = 0
+    bridge_name: str = ""
+    inter_container: bool = True
+    masquerade: bool = True
+    default_host_ip: str = ""
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class VolumeConfig(Record):
+    """`volume create`. `driver_options` of the local driver: `type`, `o`, `device`. An empty name is an anonymous volume."""
+
+    name: str = ""
+    driver: str = "local"
+    driver_options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class CommitConfig(Record):
+    """`commit`: what the new image gets. `changes` are Dockerfile instructions (CMD, ENV, …)."""
+
+    reference: str = ""
+    author: str = ""
+    message: str = ""
+    changes: list[str] = []
+    pause: bool = True
+
+
+class UpdateConfig(Record):
+    """`update`: fields that are None stay as they are."""
+
+    memory_bytes: int | None = None
+    memory_swap_bytes: int | None = None
+    memory_reservation_bytes: int | None = None
+    nano_cpus: int | None = None
+    cpu_shares: int | None = None
+    cpu_quota_us: int | None = None
+    cpu_period_us: int | None = None
+    cpuset_cpus: str | None = None
+    cpuset_mems: str | None = None
+    pids_limit: int | None = None
+    blkio_weight: int | None = None
+    restart: RestartPolicy | None = None

@@ -1,0 +1,156 @@
+"""The engine: everything under one root, and the door to it.
+
+    root      /var/lib/inception, or XDG_DATA_HOME/inception without root: what must survive a reboot
+    run_root  /run/inception, or XDG_RUNTIME_DIR/inception: what a reboot ends
+
+There is no daemon, so an `Engine` is cheap: two paths and a database connection, opened when first asked. Any number of
+threads and processes may have one on the same root; they agree through the database and through one lock file a container.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import cached_property
+
+from inception.errors import Forbidden, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.engine.containers import Containers
+    from inception.engine.events import Events
+    from inception.engine.images import Images
+    from inception.engine.networks import Networks
+    from inception.engine.system import System
+    from inception.engine.volumes import Volumes
+    from inception.store import Store
+    from inception.store.database import Database
+
+
+class Engine:
+    """Containers, images, networks and volumes under one root.
+
+    *root* and *run_root* default to `INCEPTION_ROOT` and `INCEPTION_RUN_ROOT`, then to the system's places (see above).
+    Safe to share between threads. Use it as a context manager, or `close` it, to let go of the database.
+    """
+
+    def __init__(self, root: str | None = None, run_root: str | None = None) -> None:
+        self.root = os.path.abspath(root or os.environ.get("INCEPTION_ROOT") or _default_root())
+        self.run_root = os.path.abspath(run_root or os.environ.get("INCEPTION_RUN_ROOT") or _default_run_root())
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop what lives in this process (containers of `run`) and close the database."""
+        with self._lock:
+            if "containers" in self.__dict__:
+                self.containers.close()
+            database = self.__dict__.pop("database", None)
+            if database is not None:
+                database.close()
+
+    # cached_property fills the instance's __dict__, so the second access costs nothing. Two threads may build the same
+    # manager at once; they hold no state of their own, except the database, which is made under the lock.
+
+    @cached_property
+    def database(self) -> Database:
+        with self._lock:
+            if "database" in self.__dict__:
+                return self.__dict__["database"]  # type: ignore[no-any-return]
+            from inception.engine.schema import open_database
+
+            make_private(self.root)
+            make_private(self.run_root)
+            return self.__dict__.setdefault("database", open_database(self.root))
+
+    @cached_property
+    def store(self) -> Store:
+        from inception.store import Store
+
+        return Store(self.root, self.database)
+
+    @cached_property
+    def containers(self) -> Containers:
+        from inception.engine.containers import Containers
+
+        with self._lock:
+            return self.__dict__.setdefault("containers", Containers(self))
+
+    @cached_property
+    def images(self) -> Images:
+        from inception.engine.images import Images
+
+        return Images(self)
+
+    @cached_property
+    def networks(self) -> Networks:
+        from inception.engine.networks import Networks
+
+        return Networks(self)
+
+    @cached_property
+    def volumes(self) -> Volumes:
+        from inception.engine.volumes import Volumes
+
+        return Volumes(self)
+
+    @cached_property
+    def system(self) -> System:
+        from inception.engine.system import System
+
+        return System(self)
+
+    @cached_property
+    def events(self) -> Events:
+        from inception.engine.events import Events
+
+        return Events(self.run_root)
+
+    @cached_property
+    def tag(self) -> str:
+        """A short name for this root, for what all engines of a machine share: the nft table, the default bridge."""
+        if self.root == _ROOT:
+            return "inception"
+        import zlib  # a name, not a secret; hashlib would load OpenSSL
+
+        return f"inception-{zlib.crc32(os.fsencode(self.root)):08x}"
+
+    def container_dir(self, container_id: str) -> str:
+        return f"{self.root}/containers/{container_id}"
+
+    def run_dir(self, container_id: str) -> str:
+        return f"{self.run_root}/containers/{container_id}"
+
+
+_ROOT = "/var/lib/inception"
+
+
+def _default_root() -> str:
+    if os.geteuid() == 0:
+        return _ROOT
+    return os.environ.get("XDG_DATA_HOME", os.path.expanduser("~/.local/share")) + "/inception"
+
+
+def _default_run_root() -> str:
+    if os.geteuid() == 0:
+        return "/run/inception"
+    return os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}") + "/inception"
+
+
+def make_private(path: str) -> None:
+    """Make the folder *path* with mode 0700: no other user may walk to a set-uid file in an image (CVE-2021-41091)."""
+    try:
+        if os.stat(path).st_mode & 0o777 != 0o700:
+            os.chmod(path, 0o700)
+    except FileNotFoundError:
+        try:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"make {path}: {error.strerror}") from error
+    except PermissionError as error:
+        raise Forbidden(f"open {path}: {error.strerror}", "give --root and --run-root, or become root") from error

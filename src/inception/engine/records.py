@@ -1,0 +1,120 @@
+"""Containers as the database holds them, and as their monitors report them now.
+
+`load` and `find` put the two together: the row says what was decided (config, name, who owns it), the monitor's
+`status.json` what has happened since (restarts, health, exit).
+"""
+
+from __future__ import annotations
+
+from inception.engine.config import ContainerConfig, ContainerState
+from inception.engine.names import is_id_prefix
+from inception.errors import InvalidArgument, NotFound
+from inception.jsontext import dumps, loads
+from inception.record import Record, decode, encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from inception.engine.engine import Engine
+
+
+class MountPoint(Record):
+    """One mount of a container, decided: `type` is bind, volume or tmpfs; `source` a host path (bind) or volume name."""
+
+    type: str
+    destination: str
+    source: str = ""
+    read_only: bool = False
+    propagation: str = ""
+    recursive_read_only: bool = True
+    subpath: str = ""
+    no_copy: bool = False
+    anonymous: bool = False
+    tmpfs_options: list[str] = []
+
+
+class ContainerRecord(Record):
+    """A row of `containers`. `wanted` says that it should run, so that recovery starts it again if its policy agrees."""
+
+    id: str
+    name: str
+    kind: str
+    image_id: str
+    created_at: str
+    config: ContainerConfig
+    mounts: list[MountPoint]
+    status: str
+    state: ContainerState
+    wanted: bool
+    owner_pid: int
+    owner_start: int
+
+
+_COLUMNS = "id, name, kind, image_id, created_at, config, mounts, status, state, wanted, owner_pid, owner_start"
+
+
+def load(engine: Engine, container_id: str) -> ContainerRecord:
+    """The container with exactly this id. Raises NotFound."""
+    row = engine.database.execute(f"SELECT {_COLUMNS} FROM containers WHERE id = ?", (container_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"No such container: {container_id}")
+    return observe(engine, from_row(row))
+
+
+def find(engine: Engine, reference: str) -> ContainerRecord:
+    """The container with this name, id or unique id prefix. Raises NotFound, or InvalidArgument when several match."""
+    name = reference.removeprefix("/")
+    execute = engine.database.execute
+    row = execute(f"SELECT {_COLUMNS} FROM containers WHERE id = ?", (name,)).fetchone()
+    row = row or execute(f"SELECT {_COLUMNS} FROM containers WHERE name = ? AND kind = 'container'", (name,)).fetchone()
+    if row is None and is_id_prefix(name):
+        rows = execute(
+            f"SELECT {_COLUMNS} FROM containers WHERE id >= ? AND id < ? AND kind = 'container' LIMIT 2", (name, name + "g")
+        ).fetchall()
+        if len(rows) > 1:
+            raise InvalidArgument(f"Multiple IDs found with provided prefix: {name}")
+        row = rows[0] if rows else None
+    if row is None or row[7] == "creating":
+        raise NotFound(f"No such container: {reference}")
+    return observe(engine, from_row(row))
+
+
+def listed(engine: Engine, *, running_only: bool) -> list[ContainerRecord]:
+    """All containers, newest first."""
+    where = " AND owner_pid != 0" if running_only else ""
+    rows = engine.database.execute(
+        f"SELECT {_COLUMNS} FROM containers WHERE kind = 'container' AND status != 'creating'{where} ORDER BY sequence DESC"
+    ).fetchall()
+    return [observe(engine, from_row(row)) for row in rows]
+
+
+def from_row(row: tuple[Any, ...]) -> ContainerRecord:
+    return ContainerRecord(
+        id=row[0],
+        name=row[1],
+        kind=row[2],
+        image_id=row[3],
+        created_at=row[4],
+        config=decode(ContainerConfig, loads(row[5])),
+        mounts=[decode(MountPoint, mount) for mount in loads(row[6])],
+        status=row[7],
+        state=decode(ContainerState, loads(row[8])),
+        wanted=bool(row[9]),
+        owner_pid=row[10],
+        owner_start=row[11],
+    )
+
+
+def to_json(value: object) -> str:
+    """*value* (a record, or a list of them) as the text of a column."""
+    return dumps(encode(value))
+
+
+def observe(engine: Engine, record: ContainerRecord) -> ContainerRecord:
+    """*record* with what its monitor says now."""
+    if record.owner_pid == 0 or record.status not in ("running", "paused"):
+        return record
+    from inception.engine.live import live_state
+
+    return live_state(engine, record)

@@ -1,0 +1,86 @@
+"""The engine's tables in `state.db`.
+
+A row of `containers` with an owner (`owner_pid`, `owner_start`) is the business of that process: whoever creates, starts or
+removes it, or the monitor that runs it. A row whose owner has died is what recovery looks for, so before anything is made
+outside the database the row says so and names its owner. `kind` is `container`, or `step` for those of the builder, which
+no list shows.
+
+Addresses and host ports are rows under unique keys: nothing is handed out twice, in whatever process.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.store.database import Database
+
+_TABLES = [
+    """CREATE TABLE containers (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        kind TEXT NOT NULL DEFAULT 'container',
+        image_id TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        config TEXT NOT NULL,
+        mounts TEXT NOT NULL,
+        status TEXT NOT NULL,
+        state TEXT NOT NULL,
+        wanted INTEGER NOT NULL DEFAULT 0,
+        owner_pid INTEGER NOT NULL DEFAULT 0,
+        owner_start INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID""",
+    "CREATE INDEX containers_owned ON containers(owner_pid, owner_start) WHERE owner_pid != 0",
+    "CREATE INDEX containers_by_age ON containers(sequence)",
+    """CREATE TABLE networks (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        created_at TEXT NOT NULL,
+        config TEXT NOT NULL,
+        bridge TEXT NOT NULL,
+        subnet TEXT NOT NULL,
+        gateway TEXT NOT NULL,
+        ready INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID""",
+    """CREATE TABLE endpoints (
+        network_id TEXT NOT NULL REFERENCES networks(id),
+        container_id TEXT NOT NULL,
+        endpoint_id TEXT NOT NULL,
+        address TEXT NOT NULL,
+        mac TEXT NOT NULL,
+        host_interface TEXT NOT NULL,
+        PRIMARY KEY (network_id, container_id),
+        UNIQUE (network_id, address)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX endpoints_of_container ON endpoints(container_id)",
+    """CREATE TABLE ports (
+        protocol TEXT NOT NULL,
+        host_port INTEGER NOT NULL,
+        host_ip TEXT NOT NULL,
+        container_id TEXT NOT NULL,
+        PRIMARY KEY (protocol, host_port, host_ip)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX ports_of_container ON ports(container_id)",
+    """CREATE TABLE volumes (
+        name TEXT PRIMARY KEY,
+        created_at TEXT NOT NULL,
+        config TEXT NOT NULL,
+        anonymous INTEGER NOT NULL DEFAULT 0,
+        filled INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID""",
+    """CREATE TABLE volume_uses (
+        volume TEXT NOT NULL REFERENCES volumes(name),
+        container_id TEXT NOT NULL,
+        PRIMARY KEY (volume, container_id)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX volume_uses_of_container ON volume_uses(container_id)",
+]
+
+
+def open_database(root: str) -> Database:
+    """The database of *root* with the engine's tables in it."""
+    from inception.store.database import Database
+
+    database = Database(f"{root}/state.db")
+    database.migrate("engine", _TABLES)
+    return database
