@@ -1,0 +1,199 @@
+"""The `inception` command: global flags, then one verb, which alone is imported.
+
+Exit codes are Docker's: the container's own for `run`, `exec` and `start -a`; 125 when a flag can't be read or `run` itself
+fails; 126 and 127 when the command can't be executed or is not there; 130 after Ctrl-C; 1 for everything else.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from inception.cli.commands import resolve
+from inception.errors import InceptionError, NotModified, StartFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.cli.call import Call, Settings
+    from inception.cli.flags import Command
+
+PROGRAM = "inception"
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line; answers the exit code."""
+    # A name from argv may hold any bytes; it must reach the terminal as it came, never as a traceback.
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="surrogateescape")
+    debug = False
+    try:
+        settings, rest = _globals(list(sys.argv[1:] if argv is None else argv))
+        if settings is None:
+            code = _page(rest)
+        else:
+            debug = settings.debug
+            code = _dispatch(settings, rest)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        _silence()
+        return _BROKEN_PIPE
+    except InceptionError as error:
+        return _report(error, debug, 1)
+    except OSError as error:
+        return _report(error, debug, 1)
+    except Exception as error:  # the last line of defence: nobody is shown a traceback
+        return _report_bug(error, debug)
+
+
+def _globals(argv: list[str]) -> tuple[Settings | None, list[str]]:
+    """The global flags and what follows them; None with a page's name when a page was asked for."""
+    from inception.cli.call import Settings
+
+    settings = Settings()
+    while argv and argv[0].startswith("-"):
+        word = argv.pop(0)
+        name, equals, value = word.partition("=")
+        if name in ("--root", "--run-root"):
+            if not equals and not argv:
+                raise _bad_global(f"flag needs an argument: {name}")
+            value = value if equals else argv.pop(0)
+            setattr(settings, name[2:].replace("-", "_"), value)
+        elif word in ("--debug", "-D"):
+            settings.debug = True
+        elif word in ("--version", "-v"):
+            return None, ["version"]
+        elif word in ("--help", "-h"):
+            return None, ["help", *argv]
+        elif word.startswith("--"):
+            raise _bad_global(f"unknown flag: {name}")
+        else:
+            raise _bad_global(f"unknown shorthand flag: '{word[1:2]}' in {word}")
+    return settings, argv
+
+
+def _bad_global(message: str) -> InceptionError:
+    from inception.errors import InvalidArgument
+
+    return InvalidArgument(message, f"see '{PROGRAM} --help'")
+
+
+def _page(words: list[str]) -> int:
+    if words[0] == "version":
+        from inception import __version__
+
+        print(f"Inception version {__version__}")
+        return 0
+    from inception.cli import pages
+
+    print(pages.top() if len(words) == 1 else pages.of(words[1:]), end="")
+    return 0
+
+
+def _dispatch(settings: Settings, words: list[str]) -> int:
+    if words[:1] == ["help"]:
+        return _page(words)
+    name, count = resolve(words)
+    if not name:
+        from inception.cli import pages
+
+        return pages.without_command(words)
+    command = load(name)
+    return run_command(command, " ".join([PROGRAM, *words[:count]]), name, settings, words[count:])
+
+
+def load(name: str) -> Command:
+    """The command called *name* in the table, from its module."""
+    from inception.cli.commands import COMMANDS
+
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    return getattr(__import__(f"inception.cli.{module}", fromlist=[attribute]), attribute)  # type: ignore[no-any-return]
+
+
+def run_command(command: Command, path: str, name: str, settings: Settings, argv: list[str]) -> int:
+    """Parse *argv* for *command* and run it, reporting what goes wrong. Groups with a parser of their own call it too."""
+    from inception.cli.call import Call
+    from inception.cli.flags import HelpAsked, UsageError, parse
+
+    try:
+        flags, arguments = parse(command, path, argv)
+    except HelpAsked:
+        from inception.cli import pages
+
+        print(pages.command(command, path, name), end="")
+        return 0
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        print(error.page, file=sys.stderr)
+        return error.exit_code
+    return _run(command, Call(path, settings, flags, arguments))
+
+
+def _run(command: Command, call: Call) -> int:
+    debug = call.settings.debug
+    try:
+        return command.run(call)
+    except StartFailed as error:
+        code = _report(error, debug, error.exit_code if command.start_exit_codes else 1)
+    except NotModified:
+        return 0
+    except InceptionError as error:
+        code = _report(error, debug, command.error_exit_code)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        code = _report(error, debug, command.error_exit_code)
+    if command.error_exit_code != 1:
+        print(f"See '{call.path} --help'.", file=sys.stderr)
+    return code
+
+
+def _report(error: Exception, debug: bool, code: int) -> int:
+    from inception.cli.call import complain
+
+    complain(_in_words(error) if isinstance(error, OSError) else error)
+    if debug:
+        _causes(error)
+    return code
+
+
+def _in_words(error: OSError) -> Exception:
+    """An OSError without Python's brackets: `open env.list: no such file or directory`, as Go says it."""
+    if error.filename is None or error.strerror is None:
+        return error
+    from os import fsdecode
+
+    name = fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)
+    return InceptionError(f"open {name}: {error.strerror.lower()}")
+
+
+def _report_bug(error: Exception, debug: bool) -> int:
+    print(f"{PROGRAM}: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+    print("hint: this is a bug of ours; run it again with `inception --debug` and report what it prints", file=sys.stderr)
+    if debug:
+        _causes(error)
+    return 1
+
+
+def _causes(error: BaseException | None) -> None:
+    """The chain of causes, a line each with the place where it was raised."""
+    while error is not None:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace is not None else ""
+        print(f"debug: {type(error).__name__}: {error}{place}", file=sys.stderr)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _silence() -> None:
+    """Whoever read our output went away: nothing more to say, and nothing for the interpreter to flush at its end."""
+    import os
+
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(null, 1)
+    os.close(null)

@@ -1,0 +1,610 @@
+"""Go's text/template, as far as users of `--format` write it.
+
+A template becomes a tree of closures `(scope) -> value`; rendering runs them over plain JSON values. Covered: fields and
+field chains, variables, pipelines, parentheses, `if`/`else if`/`else`, `range` with key and value, `with`, `break`,
+`continue`, trim marks, comments, all of the comparison functions, and the functions that Docker adds (`json`, `join`,
+`split`, `upper`, `lower`, `title`, `pad`, `truncate`, `println`). `define`, `block` and `template` are refused by name.
+
+Values render as Go's fmt does: `true`, `[a b]`, `map[k:v]`, `<no value>` for what is not there.
+"""
+
+from __future__ import annotations
+
+import re
+from json.encoder import encode_basestring as _quote_raw
+from json.encoder import encode_basestring_ascii as _quote
+
+from inception.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    Node = Callable[["Scope"], Any]
+
+_ACTION = re.compile(
+    r"\{\{(?P<left>-(?=\s))?(?P<body>(?:/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|`[^`]*`|'(?:\\.|[^'\\])*'|[^\"`'}]|\}(?!\}))*?)"
+    r"(?P<right>(?<=\s)-)?\}\}",
+    re.DOTALL,
+)
+_TOKEN = re.compile(
+    r"(?P<space>\s+)|(?P<string>\"(?:\\.|[^\"\\])*\"|`[^`]*`)|(?P<char>'(?:\\.|[^'\\])')"
+    r"|(?P<number>[+-]?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?))"
+    r"|(?P<chain>(?:\$\w*)?(?:\.[^\W\d]\w*)+|\$\w*|\.)|(?P<word>[^\W\d]\w*)|(?P<mark>:=|=|\||\(|\)|,)"
+)
+# Go's maps, as opposed to its structs: a key that is not there is no mistake.
+_MAPS = {"Labels", "Ports", "ExposedPorts", "Volumes", "Options", "Sysctls", "Networks", "Containers", "PortBindings", "Tmpfs"}
+
+
+class TemplateError(InvalidArgument):
+    """The template can't be parsed, or not be applied to the value; in Go's words."""
+
+
+class _Break(Exception):
+    pass
+
+
+class _Continue(Exception):
+    pass
+
+
+class Scope:
+    """What names mean at one place: the dot, and the variables."""
+
+    def __init__(self, dot: Any, variables: dict[str, Any]) -> None:
+        self.dot = dot
+        self.variables = variables
+
+    def inner(self, dot: Any) -> Scope:
+        return Scope(dot, dict(self.variables))
+
+
+class Token:
+    def __init__(self, kind: str, text: str, at: int, glued: bool) -> None:
+        self.kind = kind
+        self.text = text
+        self.at = at
+        self.glued = glued
+
+
+class Template:
+    """A parsed template; `render` applies it to a value. *functions* replace or add to the built-in ones."""
+
+    def __init__(self, text: str, functions: dict[str, Callable[..., Any]] | None = None) -> None:
+        self._body = _Parser(text, FUNCTIONS | (functions or {})).parse()
+
+    def render(self, value: Any) -> str:
+        return "".join(self._body(Scope(value, {"$": value})))
+
+
+class _Parser:
+    def __init__(self, text: str, functions: dict[str, Callable[..., Any]]) -> None:
+        self.text = text
+        self.functions = functions
+        self.pieces = list(self._split(text))
+        self.next = 0
+
+    def fail(self, at: int, message: str) -> TemplateError:
+        line = self.text.count("\n", 0, at) + 1
+        return TemplateError(f"template parsing error: template: :{line}: {message}")
+
+    def _split(self, text: str) -> Iterator[str | tuple[int, list[Token]]]:
+        end = 0
+        trim = False
+        while True:
+            start = text.find("{{", end)
+            match = _ACTION.match(text, start) if start >= 0 else None
+            plain = text[end : start if start >= 0 else len(text)]
+            if trim:
+                plain = plain.lstrip()
+            if start < 0:
+                yield plain
+                return
+            if match is None:
+                raise self.fail(start, "unclosed action")
+            yield plain.rstrip() if match["left"] else plain
+            trim, end = bool(match["right"]), match.end()
+            if not match["body"].strip().startswith("/*"):
+                yield match.start("body"), self._tokens(match.start("body"), match.end("body"))
+
+    def _tokens(self, start: int, end: int) -> list[Token]:
+        tokens: list[Token] = []
+        at, glued = start, False
+        while at < end:
+            match = _TOKEN.match(self.text, at, end)
+            if match is None or match.lastgroup is None:
+                raise self.fail(at, f"unexpected {_quote_raw(self.text[at])} in command")
+            if match.lastgroup == "space":
+                glued = False
+            else:
+                tokens.append(Token(match.lastgroup, match.group(), at, glued))
+                glued = True
+            at = match.end()
+        return tokens
+
+    # -- lists of text and actions
+
+    def parse(self) -> Node:
+        body, stop = self._list(())
+        if stop is not None:
+            raise self.fail(stop[0].at, f"unexpected {{{{{stop[0].text}}}}}")
+        return body
+
+    def _list(self, stops: tuple[str, ...]) -> tuple[Node, list[Token] | None]:
+        """Nodes until an action whose first word is in *stops* (or any `end`/`else`, which the caller judges)."""
+        nodes: list[Node] = []
+        while self.next < len(self.pieces):
+            piece = self.pieces[self.next]
+            self.next += 1
+            if isinstance(piece, str):
+                nodes.append(lambda _scope, piece=piece: [piece])  # type: ignore[misc]
+                continue
+            at, tokens = piece
+            if not tokens:
+                raise self.fail(at, "missing value for command")
+            if tokens[0].text in ("end", "else"):
+                return _sequence(nodes), tokens
+            nodes.append(self._action(tokens))
+        if stops:
+            raise self.fail(len(self.text), "unexpected EOF")
+        return _sequence(nodes), None
+
+    def _action(self, tokens: list[Token]) -> Node:
+        word = tokens[0].text if tokens[0].kind == "word" else ""
+        if word in ("if", "with"):
+            return self._branch(word, tokens[1:], tokens[0].at)
+        if word == "range":
+            return self._range(tokens[1:], tokens[0].at)
+        if word in ("break", "continue"):
+            return _raiser(_Break if word == "break" else _Continue)
+        if word in ("define", "block", "template"):
+            raise self.fail(tokens[0].at, f"{{{{{word}}}}} is not supported in --format")
+        names, declares, rest = self._declaration(tokens)
+        value = self._pipeline(rest, tokens[0].at)
+        if names:
+            return _assign(names[0], declares, value)
+        return lambda scope: [render(value(scope))]
+
+    def _declaration(self, tokens: list[Token]) -> tuple[list[str], bool, list[Token]]:
+        """`$x :=`, `$x =` or `$i, $x :=` in front of a pipeline."""
+        for width in (1, 3):
+            mark = tokens[width] if len(tokens) > width else None
+            if mark is not None and mark.text in (":=", "=") and tokens[0].text.startswith("$"):
+                return [t.text for t in tokens[:width:2]], mark.text == ":=", tokens[width + 1 :]
+        return [], False, tokens
+
+    def _branch(self, word: str, tokens: list[Token], at: int) -> Node:
+        names, _, rest = self._declaration(tokens)
+        condition = self._pipeline(rest, at)
+        body, otherwise = self._arms()
+
+        def run(scope: Scope) -> list[str]:
+            value = condition(scope)
+            inner = scope.inner(value if word == "with" else scope.dot)
+            if names:
+                inner.variables[names[0]] = value
+            if value:
+                return body(inner)  # type: ignore[no-any-return]
+            return otherwise(scope)  # type: ignore[no-any-return]
+
+        return run
+
+    def _arms(self) -> tuple[Node, Node]:
+        body, stop = self._list(("end",))
+        if stop is None or stop[0].text == "end":
+            return body, _sequence([])
+        if len(stop) > 1 and stop[1].text in ("if", "with"):  # `else if` shares the `end` of its parent
+            return body, self._branch(stop[1].text, stop[2:], stop[1].at)
+        otherwise, stop = self._list(("end",))
+        if stop is not None and stop[0].text == "else":
+            raise self.fail(stop[0].at, "unexpected {{else}}")
+        return body, otherwise
+
+    def _range(self, tokens: list[Token], at: int) -> Node:
+        names, _, rest = self._declaration(tokens)
+        source = self._pipeline(rest, at)
+        body, otherwise = self._arms()
+
+        def run(scope: Scope) -> list[str]:
+            pairs = _pairs(source(scope), self.text)
+            output: list[str] = []
+            for key, value in pairs:
+                inner = scope.inner(value)
+                for name, item in zip(names, [value] if len(names) == 1 else [key, value], strict=False):
+                    inner.variables[name] = item
+                try:
+                    output.extend(body(inner))
+                except _Break:
+                    break
+                except _Continue:
+                    continue
+            return output if pairs else otherwise(scope)  # type: ignore[no-any-return]
+
+        return run
+
+    # -- pipelines
+
+    def _pipeline(self, tokens: list[Token], at: int) -> Node:
+        if not tokens:
+            raise self.fail(at, "missing value for command")
+        commands: list[list[Token]] = [[]]
+        depth = 0
+        for token in tokens:
+            depth += {"(": 1, ")": -1}.get(token.text, 0) if token.kind == "mark" else 0
+            if depth < 0:
+                raise self.fail(token.at, "unexpected right paren")
+            if token.kind == "mark" and token.text == "|" and depth == 0:
+                commands.append([])
+            else:
+                commands[-1].append(token)
+        if depth:
+            raise self.fail(tokens[-1].at, "unclosed left paren")
+        node: Node | None = None
+        for command in commands:
+            node = self._command(command, at, node)
+        assert node is not None
+        return node
+
+    def _command(self, tokens: list[Token], at: int, piped: Node | None) -> Node:
+        if not tokens:
+            raise self.fail(at, "missing value for command")
+        first = tokens[0]
+        operands: list[Node] = []
+        position = 1 if first.kind == "word" and first.text not in ("true", "false", "nil") else 0
+        while position < len(tokens):
+            operand, position = self._operand(tokens, position)
+            operands.append(operand)
+        if piped is not None:
+            operands.append(piped)
+        if first.kind == "word" and first.text not in ("true", "false", "nil"):
+            return self._call(first, operands)
+        head, *arguments = operands
+        if not arguments:
+            return _without_arguments(head)
+        return self._method(first, head, arguments)
+
+    def _call(self, name: Token, operands: list[Node]) -> Node:
+        if name.text == "and":
+            return _shortcut(operands, stop_on=False)
+        if name.text == "or":
+            return _shortcut(operands, stop_on=True)
+        function = self.functions.get(name.text)
+        if function is None:
+            raise self.fail(name.at, f'function "{name.text}" not defined')
+
+        def run(scope: Scope) -> Any:
+            values = [_without_arguments(operand)(scope) for operand in operands]
+            try:
+                return function(*values)
+            except TemplateError:
+                raise
+            except (TypeError, ValueError, LookupError, AttributeError) as error:
+                raise self.executing(name, f"error calling {name.text}: {error}") from error
+
+        return run
+
+    def _method(self, name: Token, head: Node, arguments: list[Node]) -> Node:
+        def run(scope: Scope) -> Any:
+            function = head(scope)
+            if not callable(function):
+                field = name.text.rpartition(".")[2] or name.text
+                raise self.executing(name, f"{field} is not a method but has arguments")
+            return function(*(argument(scope) for argument in arguments))
+
+        return run
+
+    def executing(self, token: Token, message: str) -> TemplateError:
+        line = self.text.count("\n", 0, token.at) + 1
+        column = token.at - (self.text.rfind("\n", 0, token.at) + 1)
+        return TemplateError(f'template: :{line}:{column}: executing "" at <{token.text}>: {message}')
+
+    def _operand(self, tokens: list[Token], position: int) -> tuple[Node, int]:
+        token = tokens[position]
+        if token.text == "(" and token.kind == "mark":
+            depth, end = 0, position
+            for end in range(position, len(tokens)):
+                depth += {"(": 1, ")": -1}.get(tokens[end].text, 0) if tokens[end].kind == "mark" else 0
+                if depth == 0:
+                    break
+            node = self._pipeline(tokens[position + 1 : end], token.at)
+            if end + 1 < len(tokens) and tokens[end + 1].kind == "chain" and tokens[end + 1].glued:
+                return self._fields(node, tokens[end + 1]), end + 2
+            return node, end + 1
+        if token.kind == "chain":
+            return self._fields(_root(token.text), token), position + 1
+        if token.kind == "word" and token.text in self.functions:
+            return self._call(token, []), position + 1
+        return _constant(self._literal(token)), position + 1
+
+    def _literal(self, token: Token) -> Any:
+        text = token.text
+        if token.kind == "string":
+            return text[1:-1] if text[0] == "`" else _unquote(text)
+        if token.kind == "char":
+            return ord(_unquote('"' + text[1:-1].replace('"', '\\"') + '"'))
+        if token.kind == "number":
+            return float(text) if any(c in text for c in ".eE") and not text.lower().startswith("0x") else int(text, 0)
+        if text in ("true", "false", "nil"):
+            return {"true": True, "false": False, "nil": None}[text]
+        if token.kind == "word":
+            raise self.fail(token.at, f'function "{text}" not defined')
+        raise self.fail(token.at, f"unexpected {_quote_raw(text)} in operand")
+
+    def _fields(self, base: Node, token: Token) -> Node:
+        names = token.text.split(".")[1:] if token.text != "." else []
+        if not names:
+            return base
+
+        def run(scope: Scope) -> Any:
+            value = _without_arguments(base)(scope)
+            parent = ""
+            for name in names:
+                value = self._field(_call_plain(value), name, parent, token)
+                parent = name
+            return value
+
+        return run
+
+    def _field(self, value: Any, name: str, parent: str, token: Token) -> Any:
+        if isinstance(value, dict):
+            if name in value:
+                return value[name]
+            if parent in _MAPS:
+                return _missing(value)
+            raise self.executing(token, f'map has no entry for key "{name}"')
+        if value is None:
+            raise self.executing(token, f"nil pointer evaluating interface {{}}.{name}")
+        raise self.executing(token, f"can't evaluate field {name} in type {_go_type(value)}")
+
+
+# -- nodes
+
+
+def _sequence(nodes: list[Node]) -> Node:
+    def run(scope: Scope) -> list[str]:
+        output: list[str] = []
+        for node in nodes:
+            output.extend(node(scope))
+        return output
+
+    return run
+
+
+def _raiser(error: type[Exception]) -> Node:
+    def run(_scope: Scope) -> Any:
+        raise error
+
+    return run
+
+
+def _assign(name: str, declares: bool, value: Node) -> Node:
+    def run(scope: Scope) -> list[str]:
+        if not declares and name not in scope.variables:
+            raise TemplateError(f'template parsing error: template: :1: undefined variable "{name}"')
+        scope.variables[name] = value(scope)
+        return []
+
+    return run
+
+
+def _root(text: str) -> Node:
+    if text.startswith("$"):
+        name = text.partition(".")[0]
+
+        def variable(scope: Scope) -> Any:
+            if name not in scope.variables:
+                raise TemplateError(f'template parsing error: template: :1: undefined variable "{name}"')
+            return scope.variables[name]
+
+        return variable
+    return lambda scope: scope.dot
+
+
+def _constant(value: Any) -> Node:
+    return lambda _scope: value
+
+
+def _call_plain(value: Any) -> Any:
+    return value() if callable(value) else value
+
+
+def _without_arguments(node: Node) -> Node:
+    return lambda scope: _call_plain(node(scope))
+
+
+def _shortcut(operands: list[Node], *, stop_on: bool) -> Node:
+    def run(scope: Scope) -> Any:
+        value: Any = None
+        for operand in operands:
+            value = operand(scope)
+            if bool(value) is stop_on:
+                break
+        return value
+
+    return run
+
+
+def _pairs(value: Any, text: str) -> list[tuple[Any, Any]]:
+    value = _call_plain(value)
+    if value is None:
+        return []
+    if isinstance(value, dict):
+        return sorted(value.items())
+    if isinstance(value, list):
+        return list(enumerate(value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [(i, i) for i in range(value)]
+    raise TemplateError(f'template: :1: executing "" at <{text}>: range can\'t iterate over {render(value)}')
+
+
+def _missing(mapping: dict[str, Any]) -> Any:
+    """Go answers a missing key with the zero value of the map's type: an empty string in a map of strings."""
+    return "" if all(isinstance(value, str) for value in mapping.values()) else None
+
+
+def _unquote(text: str) -> str:
+    from json import loads
+
+    try:
+        return str(loads(text.replace("\\'", "'").replace("\\a", "\\u0007").replace("\\v", "\\u000b")))
+    except ValueError:
+        raise TemplateError(f"template parsing error: template: :1: invalid syntax: {text}") from None
+
+
+# -- values
+
+
+def _go_type(value: Any) -> str:
+    return {bool: "bool", str: "string", int: "int", float: "float64", list: "[]interface {}"}.get(type(value), "interface {}")
+
+
+def render(value: Any, inside: bool = False) -> str:
+    """*value* as Go's fmt prints it with %v; *inside* a list or map nothing is `<nil>`, at the top `<no value>`."""
+    if value is None:
+        return "<nil>" if inside else "<no value>"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{render(value[key], True)}" for key in sorted(value) if not callable(value[key])) + "]"
+    if isinstance(value, (list, tuple)):
+        return "[" + " ".join(render(item, True) for item in value) + "]"
+    if isinstance(value, float):
+        return f"{int(value)}" if value.is_integer() and abs(value) < 1e21 else repr(value)
+    return str(value)
+
+
+def to_json(value: Any, *, escape_html: bool = False) -> str:
+    """*value* as Go's encoding/json writes it: no spaces; with *escape_html* also `<`, `>` and `&` escaped."""
+    import json
+
+    text = json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False)
+    if escape_html:
+        text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if not callable(item)}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+# -- functions
+
+
+def _index(value: Any, *keys: Any) -> Any:
+    for key in keys:
+        if isinstance(value, dict):
+            value = value[key] if key in value else _missing(value)
+        elif isinstance(value, (list, str)):
+            if not 0 <= key < len(value):
+                raise ValueError(f"index out of range: {key}")
+            value = ord(value[key]) if isinstance(value, str) else value[key]
+        elif value is None:
+            raise ValueError("index of untyped nil")
+        else:
+            raise ValueError(f"can't index item of type {_go_type(value)}")
+    return value
+
+
+def _slice(value: Any, *bounds: int) -> Any:
+    low, high = [*bounds, *(0, len(value))[len(bounds) :]][:2]
+    if not 0 <= low <= high <= len(value):
+        raise ValueError(f"index out of range: {max(low, high)}")
+    return value[low:high]
+
+
+def _len(value: Any) -> int:
+    if not isinstance(value, (str, list, dict)):
+        raise ValueError(f"len of type {_go_type(value)}")
+    return len(value.encode()) if isinstance(value, str) else len(value)
+
+
+def _comparable(left: Any, right: Any) -> None:
+    kinds = [bool if isinstance(v, bool) else float if isinstance(v, (int, float)) else type(v) for v in (left, right)]
+    if kinds[0] is not kinds[1] and left is not None and right is not None:
+        raise ValueError("incompatible types for comparison")
+
+
+def _eq(left: Any, *others: Any) -> bool:
+    if not others:
+        raise ValueError("missing argument for comparison")
+    for other in others:
+        _comparable(left, other)
+    return any(left == other for other in others)
+
+
+def _less(left: Any, right: Any) -> bool:
+    _comparable(left, right)
+    return bool(left < right)
+
+
+def _printf(pattern: str, *values: Any) -> str:
+    rest = list(values)
+
+    def one(match: re.Match[str]) -> str:
+        flags, verb = match.group(1), match.group(2)
+        if verb == "%":
+            return "%"
+        if not rest:
+            return f"%!{verb}(MISSING)"
+        value = rest.pop(0)
+        if verb in "sv":
+            return ("%" + flags.replace("0", "", 1) + "s" if flags.startswith("0") else "%" + flags + "s") % render(value)
+        if verb == "q":
+            return ("%" + flags + "s") % _quote_raw(render(value))
+        if verb == "t":
+            return render(value)
+        if verb in "dxXofgeE" and isinstance(value, (int, float)):
+            return str(("%" + flags + verb) % value)
+        if verb in "xX" and isinstance(value, str):
+            return value.encode().hex()
+        return f"%!{verb}({_go_type(value)}={render(value)})"
+
+    return re.sub(r"%([-+# 0]*\d*(?:\.\d+)?)([a-zA-Z%])", one, pattern)
+
+
+def _truncate(value: Any, length: int) -> str:
+    text = render(value)
+    return text if len(text) < length else text[:length]
+
+
+def _print(*values: Any) -> str:
+    output = ""
+    for i, value in enumerate(values):  # Go puts a space between two operands when neither is a string
+        if i and not isinstance(value, str) and not isinstance(values[i - 1], str):
+            output += " "
+        output += render(value)
+    return output
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "and": lambda *values: values,
+    "or": lambda *values: values,
+    "not": lambda value: not value,
+    "eq": _eq,
+    "ne": lambda left, right: not _eq(left, right),
+    "lt": _less,
+    "le": lambda left, right: _less(left, right) or left == right,
+    "gt": lambda left, right: _less(right, left),
+    "ge": lambda left, right: not _less(left, right),
+    "len": _len,
+    "index": _index,
+    "slice": _slice,
+    "print": _print,
+    "println": lambda *values: " ".join(map(render, values)) + "\n",
+    "printf": _printf,
+    "json": to_json,
+    "join": lambda items, separator: separator.join(items),
+    "split": lambda text, separator: text.split(separator) if separator else list(text),
+    "upper": lambda text: text.upper(),
+    "lower": lambda text: text.lower(),
+    "title": lambda text: re.sub(r"\b\w", lambda match: match.group().upper(), text),
+    "pad": lambda text, before, after: text and " " * before + text + " " * after,
+    "truncate": _truncate,
+    "html": lambda value: (
+        render(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&#34;").replace("'", "&#39;")
+    ),
+    "quote": lambda value: _quote(render(value)),
+}
