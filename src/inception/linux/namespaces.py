@@ -1,0 +1,62 @@
+"""Namespaces: make, open, enter.
+
+Namespaces belong to threads. A library must not move its caller's threads, so what needs a network namespace for a moment
+is done by a child that shares memory and descriptors (`new_netns`, `socket_in_netns`); `setns` and `unshare` act on the
+calling thread and are for processes of our own.
+"""
+
+from __future__ import annotations
+
+import os
+
+from inception import _spawn
+from inception.linux import abi
+from inception.linux.call import failed, syscall
+
+# OCI name -> (file in /proc/PID/ns, clone flag). Source: namespaces(7); runtime-spec config-linux.md, "Namespaces".
+KINDS: dict[str, tuple[str, int]] = {
+    "user": ("user", abi.CLONE_NEWUSER),
+    "cgroup": ("cgroup", abi.CLONE_NEWCGROUP),
+    "ipc": ("ipc", abi.CLONE_NEWIPC),
+    "uts": ("uts", abi.CLONE_NEWUTS),
+    "network": ("net", abi.CLONE_NEWNET),
+    "pid": ("pid", abi.CLONE_NEWPID),
+    "mount": ("mnt", abi.CLONE_NEWNS),
+    "time": ("time", abi.CLONE_NEWTIME),
+}
+
+
+def new_netns() -> int:
+    """An fd of a new network namespace, which lives as long as the fd, a process in it or a mount of it."""
+    try:
+        return _spawn.new_netns()
+    except OSError as error:
+        raise failed("unshare", ("CLONE_NEWNET",), error.errno or 0) from None
+
+
+def socket_in_netns(netns_fd: int, family: int, type: int, protocol: int = 0) -> int:
+    """socket(2) in another network namespace; close-on-exec, owned by the caller."""
+    try:
+        return _spawn.socket_in_netns(netns_fd, family, type, protocol)
+    except OSError as error:
+        raise failed("socket", (family, type, protocol), error.errno or 0) from None
+
+
+def open_ns(pid: int | str, kind: str) -> int:
+    """An fd of a process's namespace; *kind* is an OCI name of KINDS."""
+    return os.open(f"/proc/{pid}/ns/{KINDS[kind][0]}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def ns_id(pid: int | str, kind: str) -> int:
+    """The inode number that identifies a process's namespace."""
+    return os.stat(f"/proc/{pid}/ns/{KINDS[kind][0]}").st_ino
+
+
+def setns(fd: int, flags: int = 0) -> None:
+    """setns(2): move the calling thread; *fd* is a namespace, or a pidfd with CLONE_NEW* *flags* (Linux 5.8)."""
+    syscall(abi.SYS_setns, fd, flags)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2) of the calling thread."""
+    syscall(abi.SYS_unshare, flags)
