@@ -1,0 +1,287 @@
+"""The cases, and the peers that they run against. Each competitor does the same work on the same busybox root."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from bench.measure import Result, command, measure, processes, pss_kib
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+INCEPTION = os.path.join(os.path.dirname(sys.executable), "inception")
+
+
+class Peers:
+    """Ours and theirs, each with a root of its own below *work*."""
+
+    def __init__(self, work: str) -> None:
+        self.work = work
+        self.root, self.run_root = f"{work}/inception", f"{work}/run"
+        self.ours = [INCEPTION, "--root", self.root, "--run-root", self.run_root]
+        self.docker: list[str] = []
+        self.podman: list[str] = []
+        self.bundle = f"{work}/bundle"
+
+    def start(self) -> None:
+        command(*self.ours, "image", "bootstrap", "busybox")()
+        archive = f"{self.work}/busybox.tar"
+        command(*self.ours, "save", "-o", archive, "busybox")()
+        if shutil.which("dockerd") and shutil.which("docker"):
+            command(f"{HERE}/dockerd", "start", f"{self.work}/docker")()
+            self.docker = ["docker", "-H", f"unix://{self.work}/docker/docker.sock"]
+            command(*self.docker, "load", "-i", archive)()
+        if shutil.which("podman"):
+            # cgroupfs, no limits raised: what works on a machine without systemd and CAP_SYS_RESOURCE.
+            conf = f"{self.work}/containers.conf"
+            with open(conf, "w") as file:
+                file.write('[containers]\ndefault_ulimits = ["nofile=1024:1024"]\n[engine]\ncgroup_manager = "cgroupfs"\n')
+            os.environ["CONTAINERS_CONF"] = conf
+            base = ["podman", "--root", f"{self.work}/podman", "--runroot", f"{self.work}/podman-run"]
+            base += ["--tmpdir", f"{self.work}/podman-tmp", "--events-backend", "file"]
+            try:
+                command(*base, "load", "-i", archive)()
+                command(*base, "run", "--rm", "--network", "none", "busybox", "true")()
+                self.podman = base
+            except RuntimeError as error:
+                print(f"podman left out: {error}", file=sys.stderr)
+        self._make_bundle()
+
+    def _make_bundle(self) -> None:
+        os.makedirs(f"{self.bundle}/rootfs/bin")
+        shutil.copy("/bin/busybox", f"{self.bundle}/rootfs/bin/busybox")
+        os.symlink("busybox", f"{self.bundle}/rootfs/bin/true")
+        for runtime in ("crun", "runc"):
+            if shutil.which(runtime):
+                subprocess.run([runtime, "spec"], cwd=self.bundle, check=True)
+                break
+        else:
+            return
+        with open(f"{self.bundle}/config.json") as file:
+            spec = json.load(file)
+        spec["process"].update(terminal=False, args=["/bin/true"])
+        spec["process"].pop("rlimits", None)
+        with open(f"{self.bundle}/config.json", "w") as file:
+            json.dump(spec, file)
+
+    def stop(self) -> None:
+        ids = subprocess.run([*self.ours, "ps", "-aq"], capture_output=True, text=True, check=False).stdout.split()
+        if ids:
+            command(*self.ours, "rm", "-f", *ids, check=False)()
+        command(*self.ours, "network", "prune", "-f", check=False)()
+        if self.podman:
+            command(*self.podman, "rm", "-fa", check=False)()
+        if self.docker:
+            ids = subprocess.run([*self.docker, "ps", "-aq"], capture_output=True, text=True, check=False).stdout.split()
+            if ids:
+                command(*self.docker, "rm", "-f", *ids, check=False)()
+            command(f"{HERE}/dockerd", "stop", f"{self.work}/docker", check=False)()
+        # podman's last store mount
+        subprocess.run(["umount", f"{self.work}/podman/overlay"], stderr=subprocess.DEVNULL, check=False)
+
+    def runtime(self, name: str) -> dict[str, Callable[[], None]]:
+        """`crun run` or `runc run` of the bundle, in a mount namespace of its own, if it is installed."""
+        if not shutil.which(name):
+            return {}
+        return {name: command("unshare", "--mount", name, "run", "--bundle", self.bundle, f"bench-{name}")}
+
+    def each(self, *words: str, ours: bool = True) -> dict[str, Callable[[], None]]:
+        """The same command line on everyone that has Docker's."""
+        found = {"inception": command(*self.ours, *words)} if ours else {}
+        if self.docker:
+            found["docker"] = command(*self.docker, *words)
+        if self.podman:
+            found["podman"] = command(*self.podman, *words)
+        return found
+
+
+def in_process(peers: Peers, runs: int) -> list[Result]:
+    """A container from this very process: start to exit."""
+    import inception
+
+    engine = inception.Engine(root=peers.root, run_root=peers.run_root)
+
+    def run(network: str) -> Callable[[], None]:
+        def once() -> None:
+            with inception.run("busybox", ["true"], network_mode=network, engine=engine) as container:
+                if container.wait() != 0:
+                    raise RuntimeError("true failed")
+
+        return once
+
+    theirs = {**peers.runtime("crun"), **peers.runtime("runc")}
+    return [
+        measure("in-process run, no network", {"inception": run("none"), **theirs}, runs=runs * 2, peer="crun", reach=0.5),
+        measure("in-process run, bridge", {"inception": run("bridge"), **theirs}, runs=runs, peer="crun"),
+    ]
+
+
+def oci_runtime(peers: Peers, runs: int) -> list[Result]:
+    ours = os.path.join(os.path.dirname(INCEPTION), "inception-runc")
+    mine = command("unshare", "--mount", ours, "--root", f"{peers.work}/oci", "run", "--bundle", peers.bundle, "bench-ours")
+    competitors = {"inception": mine, **peers.runtime("runc"), **peers.runtime("crun")}
+    return [measure("OCI runtime: run of a bundle", competitors, runs=runs, peer="runc", reach=1.0)]
+
+
+def cli_run(peers: Peers, runs: int) -> list[Result]:
+    none = peers.each("run", "--rm", "--network", "none", "busybox", "true")
+    bridge = peers.each("run", "--rm", "busybox", "true")
+    return [
+        measure("run --rm --network none", none, runs=runs, peer="docker", reach=1 / 3),
+        measure("run --rm, bridge", bridge, runs=runs, peer="docker", reach=0.25),
+    ]
+
+
+def cli_exec(peers: Peers, runs: int) -> list[Result]:
+    for run in peers.each("run", "-d", "--name", "bench-exec", "busybox", "sleep", "600").values():
+        run()
+    try:
+        return [measure("exec", peers.each("exec", "bench-exec", "true"), runs=runs, peer="docker", reach=0.5)]
+    finally:
+        for run in peers.each("rm", "-f", "bench-exec").values():
+            run()
+
+
+def fifty(peers: Peers, runs: int) -> list[Result]:
+    """Fifty containers up, then all of them down, each by one command after the other as a script would."""
+
+    def up_and_down(base: list[str]) -> Callable[[], None]:
+        names = [f"bench-{i}" for i in range(50)]
+
+        def once() -> None:
+            for name in names:
+                command(*base, "run", "-d", "--network", "none", "--name", name, "busybox", "sleep", "600")()
+            command(*base, "rm", "-f", *names)()
+
+        return once
+
+    competitors = {"inception": up_and_down(peers.ours)}
+    if peers.docker:
+        competitors["docker"] = up_and_down(peers.docker)
+    return [measure("50 containers up and down", competitors, runs=1, warm=0, peer="docker")]
+
+
+def memory(peers: Peers, runs: int) -> list[Result]:
+    """PSS of everything beside ten idle containers, divided by ten."""
+    result = Result(name="memory beside an idle container", unit="KiB", runs=1, peer="docker", reach=1.0)
+    names = [f"bench-{i}" for i in range(10)]
+    for run in [peers.each("run", "-d", "--network", "none", "--name", name, "busybox", "sleep", "600") for name in names]:
+        for start in run.values():
+            start()
+    time.sleep(2)
+    docker = f"{peers.work}/docker"
+    ours = processes(lambda words: "inception.monitor" in words and peers.run_root in " ".join(words))
+    result.medians["inception"] = pss_kib(ours) / 10
+    if peers.docker:
+        with open(f"{docker}/dockerd.pid") as file:
+            daemons = _tree(int(file.read()))
+        theirs = [pid for pid in daemons if _program(pid) in ("dockerd", "containerd", "docker-proxy")]
+        theirs += processes(lambda words: words[0].endswith("containerd-shim-runc-v2") and docker in " ".join(words))
+        result.medians["docker"] = pss_kib(theirs) / 10
+    if peers.podman:
+        conmons = processes(lambda words: words[0].endswith("conmon") and peers.work in " ".join(words))
+        result.medians["podman"] = pss_kib(conmons) / 10
+    for run in peers.each("rm", "-f", *names).values():
+        run()
+    return [result]
+
+
+def build(peers: Peers, runs: int) -> list[Result]:
+    context = f"{peers.work}/context"
+    os.makedirs(f"{context}/files", exist_ok=True)
+    for i in range(200):
+        with open(f"{context}/files/{i}", "w") as file:
+            file.write(f"{i}\n" * 100)
+    with open(f"{context}/Dockerfile", "w") as file:
+        file.write(
+            "FROM busybox\nRUN echo one >/one\nENV A=b\nCOPY files /files\nRUN cat /files/* | wc -l >/two\n"
+            'WORKDIR /srv\nRUN ls -l / >/srv/three\nCMD ["cat", "/two"]\n'
+        )
+    os.environ["DOCKER_BUILDKIT"] = "0"  # buildx is not on this machine; the classic builder is dockerd's own
+    fresh = peers.each("build", "--no-cache", "-t", "bench-build", context)
+    cached = peers.each("build", "-t", "bench-build", context)
+    return [
+        measure("build, nothing cached", fresh, runs=max(3, runs // 3), peer="docker", reach=1.0),
+        measure("build, all cached", cached, runs=runs, peer="docker", reach=1.0),
+    ]
+
+
+def infrastructure(peers: Peers, runs: int) -> list[Result]:
+    """`compose up --wait` of the flagship with its images built: ours, and docker compose on dockerd."""
+    project = os.path.join(os.path.dirname(HERE), "infrastructure")
+    file = f"{project}/srcs/docker-compose.yml"
+    secrets = f"{peers.work}/secrets"
+    os.makedirs(secrets)
+    for name in ("db_root_password", "db_password", "wp_owner_password", "wp_author_password"):
+        with open(f"{secrets}/{name}.txt", "w") as out:
+            out.write(os.urandom(9).hex())
+    names = ["mariadb:1.0", "wordpress:1.0", "nginx:1.0"]
+    compose: dict[str, tuple[list[str], dict[str, str]]] = {"inception": ([*peers.ours, "compose"], {})}
+    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
+    if peers.docker and plugin.returncode == 0:
+        compose["docker"] = ([*peers.docker, "compose"], {})
+    up, down, prepare = {}, {}, {}
+    for port, (who, (words, env)) in enumerate(compose.items(), start=9443):
+        data = f"{peers.work}/{who}-data"
+        settings = {**env, "SECRETS_PATH": secrets, "DATA_PATH": data, "HTTPS_PORT": str(port)}
+        for folder in ("mariadb", "wordpress"):
+            os.makedirs(f"{data}/{folder}")
+        base = [*words, "-f", file]
+        if who == "inception":
+            command(*base, "build", env=settings)()
+            command(*peers.ours, "save", "-o", f"{peers.work}/images.tar", *names)()
+        else:
+            command(*peers.docker, "load", "-i", f"{peers.work}/images.tar")()
+        up[who] = command(*base, "up", "-d", "--wait", env=settings)
+        down[who] = command(*base, "down", env=settings)
+
+        def empty(down: Callable[[], None] = down[who], data: str = data) -> None:
+            down()
+            for folder in ("mariadb", "wordpress"):
+                shutil.rmtree(f"{data}/{folder}")
+                os.makedirs(f"{data}/{folder}")
+
+        prepare[who] = empty
+    first = measure("compose up, first start", up, runs=3, warm=0, peer="docker", reach=0.5, before=prepare)
+    again = measure("compose up, data there", up, runs=3, warm=0, peer="docker", reach=0.5, before=down)
+    for stop in down.values():
+        stop()
+    return [first, again]
+
+
+CASES: dict[str, Callable[[Peers, int], list[Result]]] = {
+    "in-process": in_process,
+    "oci-runtime": oci_runtime,
+    "run": cli_run,
+    "exec": cli_exec,
+    "fifty": fifty,
+    "memory": memory,
+    "build": build,
+    "infrastructure": infrastructure,
+}
+DEFAULT_CASES = [case for case in CASES if case != "infrastructure"]
+
+
+def _tree(pid: int) -> list[int]:
+    """*pid* and its descendants."""
+    found = [pid]
+    for parent in found:
+        try:
+            for task in os.listdir(f"/proc/{parent}/task"):
+                with open(f"/proc/{parent}/task/{task}/children") as file:
+                    found += map(int, file.read().split())
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def _program(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return ""
