@@ -78,6 +78,7 @@ struct errand {
     int flags;        /* namespaces to make */
     int netns;        /* or one to enter, -1 for none */
     int family, type, protocol;
+    const char *path; /* to open there instead of making a socket: /proc/sys/net shows the opener's namespace */
     int fd, error;
 };
 
@@ -87,6 +88,8 @@ run_errand(void *argument)
     struct errand *errand = argument;
     if (errand->netns >= 0 && syscall(SYS_setns, errand->netns, CLONE_NEWNET) < 0)
         errand->error = errno;
+    else if (errand->path != NULL)
+        errand->fd = open(errand->path, O_WRONLY | O_CLOEXEC);
     else if (errand->netns >= 0)
         errand->fd = socket(errand->family, errand->type | SOCK_CLOEXEC, errand->protocol);
     else
@@ -144,6 +147,16 @@ spawn_socket_in_netns(PyObject *self, PyObject *args)
     return send_on_errand(&errand);
 }
 
+static PyObject *
+spawn_open_in_netns(PyObject *self, PyObject *args)
+{
+    (void)self;
+    struct errand errand = {0};
+    if (!PyArg_ParseTuple(args, "iy", &errand.netns, &errand.path))
+        return NULL;
+    return send_on_errand(&errand);
+}
+
 /* ---- the module ---------------------------------------------------------------------------------------------------- */
 
 static PyMethodDef methods[] = {
@@ -151,6 +164,7 @@ static PyMethodDef methods[] = {
      "syscall(number, *arguments) -> int\n\nInts, None (0), bytes (NUL-terminated) and writable buffers; raises OSError."},
     {"new_netns", spawn_new_netns, METH_NOARGS, "new_netns() -> fd of a new network namespace"},
     {"socket_in_netns", spawn_socket_in_netns, METH_VARARGS, "socket_in_netns(netns, family, type, protocol) -> fd"},
+    {"open_in_netns", spawn_open_in_netns, METH_VARARGS, "open_in_netns(netns, path) -> fd, for writing"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -7,6 +7,7 @@ seconds. Docker's defaults everywhere.
 
 from __future__ import annotations
 
+from inception.network.ports import PortBinding as PortBinding
 from inception.oci.image import Healthcheck
 from inception.record import Record
 
@@ -33,15 +34,6 @@ class MountConfig(Record):
     tmpfs_size_bytes: int = 0
     tmpfs_mode: int = 0o1777
     tmpfs_options: list[str] = []
-
-
-class PortBinding(Record):
-    """One published port; `host_port` 0 lets the engine choose, an empty `host_ip` is all addresses."""
-
-    container_port: int
-    protocol: str = "tcp"
-    host_ip: str = ""
-    host_port: int = 0
 
 
 class EndpointConfig(Record):

@@ -42,6 +42,18 @@ def socket_in_netns(netns_fd: int, family: int, type: int, protocol: int = 0) ->
         raise failed("socket", (family, type, protocol), error.errno or 0) from None
 
 
+def write_in_netns(netns_fd: int, path: str, data: bytes) -> None:
+    """Write a file below /proc/sys/net, which shows the network namespace of whoever opens it, of another namespace."""
+    try:
+        fd = _spawn.open_in_netns(netns_fd, os.fsencode(path))
+    except OSError as error:
+        raise failed("open", (path, "O_WRONLY"), error.errno or 0) from None
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
+
+
 def open_ns(pid: int | str, kind: str) -> int:
     """An fd of a process's namespace; *kind* is an OCI name of KINDS."""
     return os.open(f"/proc/{pid}/ns/{KINDS[kind][0]}", os.O_RDONLY | os.O_CLOEXEC)

@@ -1,0 +1,428 @@
+"""rtnetlink(7): links, addresses, routes and neighbours as requests that can be printed, and one socket that sends them.
+
+A `Request` is a plain value: message, flags, and the words of the call. A `Netlink` socket belongs to the network namespace
+it was opened in for as long as it lives, whatever namespace the sender is in, so no thread of ours ever changes namespace.
+`Netlink.run` puts any number of requests into one sendmsg(2); the kernel carries them out in order and answers each one.
+
+    caller                                  kernel (the socket's namespace)
+    [link add, link set, ...]   ────▶       one rtnl critical section after the other
+    OSError of the first failure ◀───       an NLMSG_ERROR for each, with the extended ACK's text where there is one
+
+Sources: linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h, linux/netlink.h. Importing a netlink library
+costs more than starting a container does; these are the two dozen messages that container networks need.
+"""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import os
+import struct
+
+from inception.linux import namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AF_NETLINK, NETLINK_ROUTE, NETLINK_NETFILTER = 16, 0, 12
+AF_INET, AF_INET6, AF_BRIDGE, AF_UNSPEC = 2, 10, 7, 0
+SOL_NETLINK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 11, 12
+
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+F_REQUEST, F_ACK, F_DUMP, F_EXCL, F_CREATE, F_REPLACE = 0x1, 0x4, 0x300, 0x200, 0x400, 0x100
+F_CAPPED, F_ACK_TLVS = 0x100, 0x200
+NLA_F_NESTED, NLA_TYPE_MASK = 0x8000, 0x3FFF
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
+
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_PROTINFO = 1, 3, 4, 5, 10, 12
+IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_EXT_MASK = 18, 28, 29
+IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+VETH_INFO_PEER = 1
+IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
+IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 7, 15
+NDA_DST, NDA_LLADDR = 1, 2
+NLMSGERR_ATTR_MSG = 1
+
+IFF_UP = 0x1
+RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST = 254, 4, 1
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254
+NUD_PERMANENT = 0x80
+SIOCGIFINDEX = 0x8933
+IFNAMSIZ = 16
+
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
+_LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
+_ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
+_ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst len, src len, tos, table, protocol, scope, type, flags
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # ndmsg: family, index, state, flags, type
+_ATTRIBUTE = struct.Struct("=HH")
+_U32 = struct.Struct("=I")
+
+
+class Request:
+    """One message: `words` is the call as ip(8) would be told it; errnos in `allow` count as done."""
+
+    __slots__ = ("allow", "body", "flags", "kind", "words")
+
+    def __init__(self, kind: int, flags: int, body: bytes, words: str, allow: tuple[int, ...] = ()) -> None:
+        self.kind, self.flags, self.body, self.words, self.allow = kind, flags, body, words, allow
+
+    def __str__(self) -> str:
+        return self.words
+
+
+class Link:
+    """A network interface as the kernel reports it; `kind` is `bridge`, `veth`, ... or empty for hardware."""
+
+    __slots__ = ("flags", "index", "kind", "mac", "master", "mtu", "name", "peer_index")
+
+    def __init__(self, index: int, flags: int, attributes: dict[int, bytes]) -> None:
+        info = parse_attributes(attributes.get(IFLA_LINKINFO, b""))
+        self.index = index
+        self.flags = flags
+        self.name = _text(attributes.get(IFLA_IFNAME, b""))
+        self.mac = attributes.get(IFLA_ADDRESS, b"").hex(":")
+        self.mtu = _u32(attributes.get(IFLA_MTU))
+        self.master = _u32(attributes.get(IFLA_MASTER))
+        self.peer_index = _u32(attributes.get(IFLA_LINK))
+        self.kind = _text(info.get(IFLA_INFO_KIND, b""))
+
+    @property
+    def is_up(self) -> bool:
+        return bool(self.flags & IFF_UP)
+
+
+class Address:
+    """An address on a link: text form and prefix length."""
+
+    __slots__ = ("address", "family", "index", "prefix")
+
+    def __init__(self, family: int, prefix: int, index: int, attributes: dict[int, bytes]) -> None:
+        raw = attributes.get(IFA_LOCAL) or attributes.get(IFA_ADDRESS, b"")
+        self.family, self.prefix, self.index = family, prefix, index
+        self.address = _socket.inet_ntop(family, raw)
+
+
+class Route:
+    """A unicast route of the main table; `destination` is empty for the default route, `gateway` for a direct one."""
+
+    __slots__ = ("destination", "family", "gateway", "index", "prefix")
+
+    def __init__(self, family: int, prefix: int, attributes: dict[int, bytes]) -> None:
+        self.family, self.prefix = family, prefix
+        self.index = _u32(attributes.get(RTA_OIF))
+        self.destination = _address_text(family, attributes.get(RTA_DST))
+        self.gateway = _address_text(family, attributes.get(RTA_GATEWAY))
+
+
+class Netlink:
+    """A NETLINK_ROUTE socket in one network namespace; a context manager. Not to be shared between threads."""
+
+    def __init__(self, netns_fd: int | None = None, protocol: int = NETLINK_ROUTE) -> None:
+        """Open in the namespace *netns_fd*, or in the calling thread's own when it is None."""
+        kind = _socket.SOCK_RAW | _socket.SOCK_CLOEXEC
+        if netns_fd is None:
+            self._socket = _socket.socket(AF_NETLINK, kind, protocol)
+        else:
+            fd = namespaces.socket_in_netns(netns_fd, AF_NETLINK, kind, protocol)
+            self._socket = _socket.socket(AF_NETLINK, kind, protocol, fd)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        self._sequence = 0
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def run(self, *requests: Request) -> None:
+        """Carry out *requests* in order, in one sendmsg(2). All are tried; raises OSError for the first that failed."""
+        first = self._sequence + 1
+        self._send(requests, F_REQUEST | F_ACK)
+        failure: OSError | None = None
+        waiting = len(requests)
+        while waiting:
+            for kind, sequence, flags, body in self._receive():
+                if kind != NLMSG_ERROR or not first <= sequence < first + len(requests):
+                    continue
+                waiting -= 1
+                error = _failure(requests[sequence - first], flags, body)
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def links(self) -> list[Link]:
+        """All links of the namespace."""
+        request = Request(RTM_GETLINK, F_DUMP, _LINK.pack(AF_UNSPEC, 0, 0, 0, 0), "link show")
+        return [_link(body) for kind, body in self.dump(request) if kind == RTM_NEWLINK]
+
+    def link(self, name: str) -> Link | None:
+        """The link called *name*, or None."""
+        request = Request(RTM_GETLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + _name(name), f"link show dev {name}")
+        self._send((request,), F_REQUEST)
+        for kind, _sequence, flags, body in self._receive():
+            if kind == RTM_NEWLINK:
+                return _link(body)
+            error = _failure(request, flags, body)
+            if error is not None and error.errno != 19:  # ENODEV
+                raise error
+        return None
+
+    def index(self, name: str) -> int:
+        """The index of link *name*. An ioctl: unlike RTM_GETLINK it doesn't wait for the rtnl lock. OSError: ENODEV."""
+        try:
+            found = fcntl.ioctl(self._socket.fileno(), SIOCGIFINDEX, struct.pack("16si20x", os.fsencode(name), 0))
+        except OSError as error:
+            raise OSError(error.errno, f"ioctl(SIOCGIFINDEX, {name!r}): {os.strerror(error.errno or 0)}") from None
+        return int(struct.unpack_from("16si", found)[1])
+
+    def addresses(self) -> list[Address]:
+        """All addresses of the namespace, v4 and v6."""
+        request = Request(RTM_GETADDR, F_DUMP, _ADDRESS.pack(AF_UNSPEC, 0, 0, 0, 0), "address show")
+        found = []
+        for kind, body in self.dump(request):
+            if kind == RTM_NEWADDR:
+                family, prefix, _flags, _scope, index = _ADDRESS.unpack_from(body)
+                found.append(Address(family, prefix, index, parse_attributes(body[_ADDRESS.size :])))
+        return found
+
+    def routes(self, family: int = AF_INET) -> list[Route]:
+        """The unicast routes of all tables but the local one."""
+        request = Request(RTM_GETROUTE, F_DUMP, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0), "route show table all")
+        found = []
+        for kind, body in self.dump(request):
+            if kind == RTM_NEWROUTE:
+                its_family, prefix, _src, _tos, _table, _protocol, _scope, its_type, _flags = _ROUTE.unpack_from(body)
+                if its_type == RTN_UNICAST:
+                    found.append(Route(its_family, prefix, parse_attributes(body[_ROUTE.size :])))
+        return found
+
+    def dump(self, request: Request) -> Iterator[tuple[int, bytes]]:
+        self._send((request,), F_REQUEST)
+        while True:
+            for kind, _sequence, flags, body in self._receive():
+                if kind == NLMSG_DONE:
+                    return
+                if kind == NLMSG_ERROR:
+                    error = _failure(request, flags, body)
+                    if error is not None:
+                        raise error
+                yield kind, body
+
+    def _send(self, requests: tuple[Request, ...], flags: int) -> None:
+        parts = []
+        for request in requests:
+            self._sequence += 1
+            length = _HEADER.size + len(request.body)
+            parts.append(_HEADER.pack(length, request.kind, request.flags | flags, self._sequence, 0))
+            parts.append(request.body + bytes(-length % 4))
+        self._socket.sendto(b"".join(parts), (0, 0))
+
+    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+        # 32 KiB is the most that the kernel puts into one datagram of a dump (netlink_dump, NLMSG_GOODSIZE and up).
+        data = self._socket.recv(1 << 16)
+        offset = 0
+        while offset + _HEADER.size <= len(data):
+            length, kind, flags, sequence, _port = _HEADER.unpack_from(data, offset)
+            yield kind, sequence, flags, data[offset + _HEADER.size : offset + length]
+            offset += (length + 3) & ~3
+
+
+def add_bridge(name: str, *, mac: str = "", mtu: int = 0) -> Request:
+    """A bridge, down. A MAC of its own keeps it from changing with the lowest of its ports'."""
+    body = _LINK.pack(0, 0, 0, 0, 0) + _name(name) + _mac(mac) + _mtu(mtu)
+    body += nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, b"bridge"))
+    return Request(RTM_NEWLINK, F_CREATE | F_EXCL, body, f"link add {name}{_words(mac=mac, mtu=mtu)} type bridge")
+
+
+def add_veth(name: str, peer: str, *, peer_netns_fd: int, master: int = 0, mtu: int = 0, peer_mac: str = "") -> Request:
+    """A veth pair: *name* here, up and a port of bridge *master* (an index), *peer* made directly in another namespace."""
+    inner = (
+        _LINK.pack(0, 0, 0, 0, 0)
+        + _name(peer)
+        + _mac(peer_mac)
+        + _mtu(mtu)
+        + attribute(IFLA_NET_NS_FD, _U32.pack(peer_netns_fd))
+    )
+    body = _LINK.pack(0, 0, 0, IFF_UP, IFF_UP) + _name(name) + _mtu(mtu)
+    if master:
+        body += attribute(IFLA_MASTER, _U32.pack(master))
+    kind = attribute(IFLA_INFO_KIND, b"veth") + nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, inner))
+    far = f"peer {peer}{_words(mac=peer_mac)} netns fd:{peer_netns_fd}"
+    words = f"link add {name}{_words(master=master, mtu=mtu)} up type veth {far}"
+    return Request(RTM_NEWLINK, F_CREATE | F_EXCL, body + nested(IFLA_LINKINFO, kind), words)
+
+
+def delete_link(name: str) -> Request:
+    """Delete a link (and the peer of a veth, wherever that is); one that is gone already counts as done."""
+    body = _LINK.pack(0, 0, 0, 0, 0) + _name(name)
+    return Request(RTM_DELLINK, 0, body, f"link delete {name}", allow=(19,))
+
+
+def set_link(
+    link: str | int, *, up: bool | None = None, mtu: int = 0, mac: str = "", name: str = "", master: int | None = None
+) -> Request:
+    """Change a link, given by name or index. *master* 0 takes it out of its bridge."""
+    index = link if isinstance(link, int) else 0
+    flags = IFF_UP if up else 0
+    body = _LINK.pack(0, 0, index, flags, 0 if up is None else IFF_UP)
+    body += (_name(name) if index else _name(str(link))) + _mac(mac) + _mtu(mtu)
+    if master is not None:
+        body += attribute(IFLA_MASTER, _U32.pack(master))
+    state = "" if up is None else " up" if up else " down"
+    words = f"link set {link}{_words(name=name, mac=mac, mtu=mtu)}{'' if master is None else f' master {master}'}{state}"
+    return Request(RTM_NEWLINK, 0, body, words)
+
+
+def set_bridge_port(index: int, *, isolated: bool = False, hairpin: bool = False) -> Request:
+    """Options of a bridge port: isolated ports don't reach each other; a hairpin port may get back what it sent."""
+    options = attribute(IFLA_BRPORT_ISOLATED, bytes([isolated])) + attribute(IFLA_BRPORT_MODE, bytes([hairpin]))
+    body = _LINK.pack(AF_BRIDGE, 0, index, 0, 0) + nested(IFLA_PROTINFO, options)
+    words = f"bridge link set {index} isolated {_on(isolated)} hairpin {_on(hairpin)}"
+    return Request(RTM_SETLINK, 0, body, words)
+
+
+def add_address(index: int, address: str, prefix: int, *, broadcast: str = "", replace: bool = False) -> Request:
+    """Give a link an IPv4 address."""
+    raw = _socket.inet_pton(AF_INET, address)
+    body = _ADDRESS.pack(AF_INET, prefix, 0, RT_SCOPE_UNIVERSE, index) + attribute(IFA_LOCAL, raw) + attribute(IFA_ADDRESS, raw)
+    if broadcast:
+        body += attribute(IFA_BROADCAST, _socket.inet_pton(AF_INET, broadcast))
+    words = f"address {'replace' if replace else 'add'} {address}/{prefix}{_words(broadcast=broadcast)} dev {index}"
+    return Request(RTM_NEWADDR, F_CREATE | (F_REPLACE if replace else F_EXCL), body, words)
+
+
+def delete_address(index: int, address: str, prefix: int) -> Request:
+    """Take an IPv4 address from a link; one that is gone already counts as done."""
+    raw = _socket.inet_pton(AF_INET, address)
+    body = _ADDRESS.pack(AF_INET, prefix, 0, 0, index) + attribute(IFA_LOCAL, raw)
+    return Request(RTM_DELADDR, 0, body, f"address delete {address}/{prefix} dev {index}", allow=(99,))  # EADDRNOTAVAIL
+
+
+def add_route(index: int, *, destination: str = "", prefix: int = 0, gateway: str = "") -> Request:
+    """An IPv4 route; without a destination it is the default route."""
+    body = _route(index, destination, prefix, gateway)
+    return Request(RTM_NEWROUTE, F_CREATE | F_EXCL, body, f"route add {_route_words(index, destination, prefix, gateway)}")
+
+
+def delete_route(index: int, *, destination: str = "", prefix: int = 0, gateway: str = "") -> Request:
+    """Delete an IPv4 route; one that is gone already counts as done."""
+    body = _route(index, destination, prefix, gateway)
+    words = f"route delete {_route_words(index, destination, prefix, gateway)}"
+    return Request(RTM_DELROUTE, 0, body, words, allow=(3,))  # ESRCH
+
+
+def add_neighbour(index: int, address: str, mac: str) -> Request:
+    """A permanent neighbour entry: no ARP for *address* on this link."""
+    body = _NEIGHBOUR.pack(AF_INET, index, NUD_PERMANENT, 0, 0)
+    body += attribute(NDA_DST, _socket.inet_pton(AF_INET, address)) + attribute(NDA_LLADDR, mac_bytes(mac))
+    return Request(RTM_NEWNEIGH, F_CREATE | F_REPLACE, body, f"neighbour replace {address} lladdr {mac} dev {index}")
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """One nlattr, padded to four bytes. Raises OSError EMSGSIZE when the payload can't be said in 16 bits of length."""
+    length = _ATTRIBUTE.size + len(payload)
+    if length > 0xFFFF:  # CVE-2021-43784: a length that wraps turns data into attributes
+        raise OSError(90, f"netlink attribute {kind}: {len(payload)} bytes are too many")
+    return _ATTRIBUTE.pack(length, kind) + payload + bytes(-length % 4)
+
+
+def nested(kind: int, *attributes: bytes) -> bytes:
+    """An attribute made of attributes."""
+    return attribute(kind | NLA_F_NESTED, b"".join(attributes))
+
+
+def parse_attributes(data: bytes) -> dict[int, bytes]:
+    """Attributes by type. What is shorter than it says ends the list."""
+    found = {}
+    offset = 0
+    while offset + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        if length < _ATTRIBUTE.size or offset + length > len(data):
+            break
+        found[kind & NLA_TYPE_MASK] = data[offset + _ATTRIBUTE.size : offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
+def mac_bytes(mac: str) -> bytes:
+    """Six bytes of `02:42:ac:11:00:02`. Raises ValueError."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    if len(raw) != 6 or mac.count(":") != 5:
+        raise ValueError(f"not a MAC address: {mac!r}")
+    return raw
+
+
+def _failure(request: Request, flags: int, body: bytes) -> OSError | None:
+    number = -struct.unpack_from("=i", body)[0]
+    if number == 0 or number in request.allow:
+        return None
+    said = ""
+    if flags & F_ACK_TLVS:
+        # nlmsgerr holds the header of the request, and the rest of it too unless NLM_F_CAPPED.
+        skip = 4 + (_HEADER.size if flags & F_CAPPED else (_U32.unpack_from(body, 4)[0] + 3) & ~3)
+        said = _text(parse_attributes(body[skip:]).get(NLMSGERR_ATTR_MSG, b""))
+    return OSError(number, f"{request.words}: {os.strerror(number)}{f' ({said})' if said else ''}")
+
+
+def _route(index: int, destination: str, prefix: int, gateway: str) -> bytes:
+    scope = RT_SCOPE_UNIVERSE if gateway else RT_SCOPE_LINK
+    body = _ROUTE.pack(AF_INET, prefix, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0)
+    if destination:
+        body += attribute(RTA_DST, _socket.inet_pton(AF_INET, destination))
+    if gateway:
+        body += attribute(RTA_GATEWAY, _socket.inet_pton(AF_INET, gateway))
+    return body + attribute(RTA_OIF, _U32.pack(index))
+
+
+def _route_words(index: int, destination: str, prefix: int, gateway: str) -> str:
+    return f"{f'{destination}/{prefix}' if destination else 'default'}{f' via {gateway}' if gateway else ''} dev {index}"
+
+
+def _link(body: bytes) -> Link:
+    _family, _type, index, flags, _change = _LINK.unpack_from(body)
+    return Link(index, flags, parse_attributes(body[_LINK.size :]))
+
+
+def _name(name: str) -> bytes:
+    raw = os.fsencode(name)
+    if len(raw) >= IFNAMSIZ:
+        raise OSError(36, f"interface name {name!r} is longer than {IFNAMSIZ - 1} bytes")  # ENAMETOOLONG
+    return attribute(IFLA_IFNAME, raw + b"\0") if name else b""
+
+
+def _mac(mac: str) -> bytes:
+    return attribute(IFLA_ADDRESS, mac_bytes(mac)) if mac else b""
+
+
+def _mtu(mtu: int) -> bytes:
+    return attribute(IFLA_MTU, _U32.pack(mtu)) if mtu else b""
+
+
+def _words(**options: object) -> str:
+    return "".join(f" {key} {value}" for key, value in options.items() if value)
+
+
+def _on(flag: bool) -> str:
+    return "on" if flag else "off"
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _u32(raw: bytes | None) -> int:
+    return _U32.unpack_from(raw)[0] if raw else 0
+
+
+def _address_text(family: int, raw: bytes | None) -> str:
+    return _socket.inet_ntop(family, raw) if raw else ""

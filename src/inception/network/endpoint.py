@@ -1,0 +1,106 @@
+"""A container's link into a network: one veth pair, its far end made directly inside the container's network namespace.
+
+    host: bridge ── inc…v… (port)  ═════  eth0: container
+
+No thread of ours enters the namespace: what happens inside goes through a netlink socket that was opened there. The pair
+ends with either of its ends, so a container whose namespace is gone needs no `detach`; the kernel removes the rest by itself,
+a few milliseconds later.
+"""
+
+from __future__ import annotations
+
+from inception.errors import Unavailable
+from inception.linux import namespaces, netlink
+from inception.linux.netlink import Netlink
+from inception.network.address import derive_mac, format_ipv4, parse_subnet
+from inception.record import Record
+
+
+class EndpointPlan(Record):
+    """One end of a container in one network.
+
+    *gateway* is given for the one network that the default route leads through, and only for that. *routes* are
+    (`10.0.0.0/8`, gateway) pairs. An empty *mac* is derived from the address; *mtu* 0 is the bridge's. *isolated* keeps the
+    container from its siblings on the bridge (a network without inter-container communication).
+    """
+
+    bridge: str
+    host_ifname: str
+    address: str
+    prefix: int
+    container_ifname: str = "eth0"
+    gateway: str | None = None
+    mac: str = ""
+    mtu: int = 0
+    isolated: bool = False
+    routes: list[tuple[str, str]] = []
+
+
+def attach(netns_fd: int, plan: EndpointPlan) -> None:
+    """Connect the namespace; it can send and receive when this returns. After an error nothing of it is left.
+
+    Raises Unavailable.
+    """
+    try:
+        with Netlink() as outside:
+            _make_pair(outside, netns_fd, plan)
+            try:
+                _configure_inside(netns_fd, plan)
+            except BaseException:
+                outside.run(netlink.delete_link(plan.host_ifname))
+                raise
+    except OSError as error:
+        raise Unavailable(f"connect {plan.container_ifname} to bridge {plan.bridge}: {error.strerror}") from error
+
+
+def detach(host_ifname: str) -> None:
+    """Remove an endpoint by its host end; one that is gone already counts as done."""
+    try:
+        with Netlink() as outside:
+            outside.run(netlink.delete_link(host_ifname))
+    except OSError as error:
+        raise Unavailable(f"disconnect {host_ifname}: {error.strerror}") from error
+
+
+def loopback_up(netns_fd: int) -> None:
+    """Set the loopback link of a namespace up: all that a container without a network has."""
+    with Netlink(netns_fd) as inside:
+        inside.run(netlink.set_link("lo", up=True))
+
+
+def plan_inside(plan: EndpointPlan, index: int) -> list[netlink.Request]:
+    """What is done inside the namespace, where the new link has *index*, in order."""
+    broadcast = format_ipv4(parse_subnet(f"{plan.address}/{plan.prefix}", strict=False).broadcast)
+    requests = [
+        netlink.set_link("lo", up=True),
+        netlink.add_address(index, plan.address, plan.prefix, broadcast=broadcast),
+        netlink.set_link(index, up=True),
+    ]
+    if plan.gateway:
+        requests.append(netlink.add_route(index, gateway=plan.gateway))
+    for destination, gateway in plan.routes:
+        block = parse_subnet(destination)
+        requests.append(netlink.add_route(index, destination=format_ipv4(block.base), prefix=block.prefix, gateway=gateway))
+    return requests
+
+
+def _make_pair(outside: Netlink, netns_fd: int, plan: EndpointPlan) -> None:
+    pair = netlink.add_veth(
+        plan.host_ifname,
+        plan.container_ifname,
+        peer_netns_fd=netns_fd,
+        peer_mac=plan.mac or derive_mac(plan.address),
+        master=outside.index(plan.bridge),
+        mtu=plan.mtu,
+    )
+    outside.run(pair)
+    if plan.isolated:
+        outside.run(netlink.set_bridge_port(outside.index(plan.host_ifname), isolated=True))
+
+
+def _configure_inside(netns_fd: int, plan: EndpointPlan) -> None:
+    # IPv6 is off on our networks, and off means no link-local address and no ear for router advertisements either. Before
+    # the link is up, so that there is never a moment with one.
+    namespaces.write_in_netns(netns_fd, f"/proc/sys/net/ipv6/conf/{plan.container_ifname}/disable_ipv6", b"1")
+    with Netlink(netns_fd) as inside:
+        inside.run(*plan_inside(plan, inside.index(plan.container_ifname)))

@@ -1,0 +1,273 @@
+"""NAT, isolation between networks, published ports: one nftables table of our own for each engine root.
+
+    raw          what claims to come from, or go to, 127.0.0.0/8 on any wire is dropped
+    prerouting   ports_at[address, protocol, port], else (to an address of this host) ports[protocol, port]  ->  dnat
+    output       the same for connections of the host itself, 127.0.0.1 too
+    forward      replies; within one network; published ports; nothing else enters a network, or leaves an internal one
+    postrouting  masquerade: out of a network, from the host's 127.0.0.1, and back into the network it came from
+
+The rules never change. Networks and ports are elements of sets and maps, so that adding or removing a container's ports is
+one transaction of a few elements however many there are; a container that publishes nothing costs nothing here. nft(8) makes
+every call atomic and repeats it when another nft user was faster. Somebody's `flush ruleset` takes our table with it:
+`present` notices (one netlink message, no process), `replace_table` puts everything back in one transaction.
+
+Whether a packet is forwarded is up to *all* tables: a drop elsewhere (dockerd sets the policy of iptables' FORWARD chain to
+drop) is not ours to lift.
+"""
+
+from __future__ import annotations
+
+import os
+
+from inception.errors import Conflict, NotFound, Unavailable
+from inception.linux import nfnetlink
+from inception.network.address import is_ipv4
+from inception.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Protocol
+
+    class Redirect(Protocol):
+        """A published port: what arrives at host_ip:host_port goes to target_ip:target_port. No host_ip is all addresses."""
+
+        host_ip: str
+        host_port: int
+        protocol: str
+        target_ip: str
+        target_port: int
+
+
+# Fixed places: a PATH that a caller set must not choose what runs as root.
+_NFT_PLACES = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
+_ANY = ("", "0.0.0.0")
+
+_SKELETON = """\
+add table ip {table}
+add set ip {table} bridges {{ type ifname; }}
+add set ip {table} internal {{ type ifname; }}
+add set ip {table} masquerading {{ type ifname; }}
+add set ip {table} within {{ type ifname . ifname; }}
+add map ip {table} ports {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
+add map ip {table} ports_at {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}
+add chain ip {table} raw {{ type filter hook prerouting priority -300; policy accept; }}
+add chain ip {table} prerouting {{ type nat hook prerouting priority -100; policy accept; }}
+add chain ip {table} output {{ type nat hook output priority -100; policy accept; }}
+add chain ip {table} forward {{ type filter hook forward priority 0; policy accept; }}
+add chain ip {table} postrouting {{ type nat hook postrouting priority 100; policy accept; }}
+flush table ip {table}
+add rule ip {table} raw iif != lo ip daddr 127.0.0.0/8 drop
+add rule ip {table} raw iif != lo ip saddr 127.0.0.0/8 drop
+add rule ip {table} prerouting dnat ip to ip daddr . meta l4proto . th dport map @ports_at
+add rule ip {table} prerouting fib daddr type local dnat ip to meta l4proto . th dport map @ports
+add rule ip {table} output dnat ip to ip daddr . meta l4proto . th dport map @ports_at
+add rule ip {table} output fib daddr type local dnat ip to meta l4proto . th dport map @ports
+add rule ip {table} forward ct state established,related accept
+add rule ip {table} forward iifname . oifname @within accept
+add rule ip {table} forward iifname @internal drop
+add rule ip {table} forward oifname @internal drop
+add rule ip {table} forward oifname @bridges ct status dnat accept
+add rule ip {table} forward oifname @bridges drop
+add rule ip {table} postrouting iifname @masquerading iifname . oifname != @within masquerade
+add rule ip {table} postrouting ip saddr 127.0.0.0/8 oifname @bridges masquerade
+add rule ip {table} postrouting iifname . oifname @within ct status dnat masquerade
+"""
+# The raw rules are there because bridges have route_localnet set, without which the host's 127.0.0.1 can't be redirected: it
+# also lets containers reach services on the host's loopback, or speak from 127.0.0.1 (CVE-2020-8558), and dnat in prerouting
+# lets the LAN reach ports published on 127.0.0.1 (CVE-2025-54388). 127/8 has no business on a wire (RFC 1122, 3.2.1.3).
+# The last rule: a container that connects to a published port of its own network would get its answers from a stranger, the
+# sibling itself, without it.
+
+
+class Network(Record):
+    """A network as the firewall knows it: its bridge and what may pass it."""
+
+    bridge: str
+    internal: bool = False
+    masquerade: bool = True
+
+
+class Rules(Record):
+    """What is in the table now: bridges, and ports as `tcp 0.0.0.0:80 -> 172.18.0.2:80`."""
+
+    bridges: list[str] = []
+    ports: list[str] = []
+
+
+def table_name(tag: str) -> str:
+    """The table of the engine marked *tag* (address.engine_tag)."""
+    return f"inception-{tag}"
+
+
+def plan_table(tag: str, networks: Iterable[Network] = (), ports: Iterable[Redirect] = ()) -> str:
+    """The whole table as one transaction that replaces whatever was there."""
+    table = table_name(tag)
+    text = f"add table ip {table}\ndelete table ip {table}\n" + _SKELETON.format(table=table)
+    for network in networks:
+        text += plan_network(tag, network)
+    return text + plan_ports(tag, ports)
+
+
+def plan_network(tag: str, network: Network, verb: str = "add") -> str:
+    """The elements of one network; *verb* is `add` or `delete`."""
+    table, bridge = table_name(tag), f'"{network.bridge}"'
+    lines = [
+        f"{verb} element ip {table} bridges {{ {bridge} }}",
+        f"{verb} element ip {table} within {{ {bridge} . {bridge} }}",
+    ]
+    if network.internal:
+        lines.append(f"{verb} element ip {table} internal {{ {bridge} }}")
+    elif network.masquerade:
+        lines.append(f"{verb} element ip {table} masquerading {{ {bridge} }}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def plan_ports(tag: str, ports: Iterable[Redirect], verb: str = "add") -> str:
+    """The elements of published ports; *verb* is `add` or `delete`. IPv6 host addresses are the monitor's to proxy."""
+    anywhere: list[str] = []
+    addressed: list[str] = []
+    for port in ports:
+        target = f" : {port.target_ip} . {port.target_port}" if verb == "add" else ""
+        if port.host_ip in _ANY:
+            anywhere.append(f"{port.protocol} . {port.host_port}{target}")
+        elif is_ipv4(port.host_ip):
+            addressed.append(f"{port.host_ip} . {port.protocol} . {port.host_port}{target}")
+    table = table_name(tag)
+    text = ""
+    if anywhere:
+        text += f"{verb} element ip {table} ports {{ {', '.join(anywhere)} }}\n"
+    if addressed:
+        text += f"{verb} element ip {table} ports_at {{ {', '.join(addressed)} }}\n"
+    return text
+
+
+def present(tag: str) -> bool:
+    """Whether the engine's table exists; cheap enough to ask at every start."""
+    return nfnetlink.table_exists(table_name(tag))
+
+
+def replace_table(tag: str, networks: Iterable[Network], ports: Iterable[Redirect] = ()) -> None:
+    """Make the table hold exactly *networks* and *ports*, in one transaction, whatever was there before."""
+    _apply(plan_table(tag, networks, ports))
+
+
+def remove_table(tag: str) -> None:
+    """Remove the table with the last of our rules; one that is gone already counts as done."""
+    table = table_name(tag)
+    _apply(f"add table ip {table}\ndelete table ip {table}\n")
+
+
+def add_network(tag: str, network: Network) -> None:
+    """Let *network* into the table, which is made if it isn't there. Idempotent; other networks are not touched."""
+    skeleton = "" if present(tag) else _SKELETON.format(table=table_name(tag))
+    _apply(skeleton + plan_network(tag, network))
+
+
+def remove_network(tag: str, network: Network) -> None:
+    """Undo `add_network`; what is gone already counts as done."""
+    _delete(plan_network(tag, network, "delete"))
+
+
+def add_ports(tag: str, ports: Iterable[Redirect]) -> None:
+    """Publish *ports*, all or none.
+
+    Raises Conflict when one of them leads elsewhere already, NotFound when the table is gone: then `replace_table`.
+    """
+    text = plan_ports(tag, ports)
+    if text:
+        _apply(text)
+
+
+def remove_ports(tag: str, ports: Iterable[Redirect]) -> None:
+    """Undo `add_ports`, and end the UDP flows that connection tracking would keep sending to the old container."""
+    ports = list(ports)
+    _delete(plan_ports(tag, ports, "delete"))
+    for address in sorted({port.target_ip for port in ports if port.protocol == "udp"}):
+        nfnetlink.forget_flows(address)
+
+
+def observe(tag: str) -> Rules:
+    """What the table holds, for recovery to compare with what should be there. An absent table holds nothing."""
+    if not present(tag):
+        return Rules()
+    table = table_name(tag)
+    bridges = [key.strip('"') for key in _elements(table, "set", "bridges")]
+    ports = []
+    for element in _elements(table, "map", "ports"):
+        key, target = element.split(" : ")
+        protocol, port = key.split(" . ")
+        ports.append(f"{protocol} 0.0.0.0:{port} -> {target.replace(' . ', ':')}")
+    for element in _elements(table, "map", "ports_at"):
+        key, target = element.split(" : ")
+        address, protocol, port = key.split(" . ")
+        ports.append(f"{protocol} {address}:{port} -> {target.replace(' . ', ':')}")
+    return Rules(bridges=sorted(bridges), ports=sorted(ports))
+
+
+def describe(port: Redirect) -> str:
+    """A published port as `observe` spells it."""
+    return f"{port.protocol} {port.host_ip or '0.0.0.0'}:{port.host_port} -> {port.target_ip}:{port.target_port}"
+
+
+def _elements(table: str, kind: str, name: str) -> list[str]:
+    # -n: numbers, no names of ports; protocols stay names. One element: `tcp . 80 : 172.18.0.2 . 80`.
+    status, text = _nft(["-n", "list", kind, "ip", table, name], "")
+    _opening, marker, rest = text.partition("elements = {")
+    if status != 0 or not marker:
+        return []
+    elements = [" ".join(element.split()) for element in rest.partition("}")[0].split(",")]
+    return [_named_protocol(element) for element in elements if element]
+
+
+def _named_protocol(element: str) -> str:
+    words = element.split(" . ")
+    return " . ".join({"6": "tcp", "17": "udp"}.get(word, word) if i < 2 else word for i, word in enumerate(words))
+
+
+def _delete(text: str) -> None:
+    if not text:
+        return
+    try:
+        _apply(text)
+    except NotFound:
+        # Something of it is gone already. One transaction fails as a whole, so the rest goes piece by piece.
+        for line in text.splitlines():
+            head, _brace, elements = line.partition("{ ")
+            for element in elements.removesuffix(" }").split(", "):
+                try:
+                    _apply(f"{head}{{ {element} }}\n")
+                except NotFound:
+                    pass
+
+
+def _apply(text: str) -> None:
+    status, output = _nft(["-f", "-"], text)
+    if status == 0:
+        return
+    cause = next((line for line in output.splitlines() if "Error:" in line), output.strip()).partition("Error: ")[2]
+    if "File exists" in cause:
+        raise Conflict("publish ports: port is already allocated")
+    if "No such file or directory" in cause:
+        raise NotFound(f"nft: {cause}")
+    raise Unavailable(f"nft: {cause or output.strip() or f'exit status {status}'}")
+
+
+def _nft(arguments: list[str], text: str) -> tuple[int, str]:
+    """Exit status and output of nft(8). Files in memory for its streams: no pipe that could fill up on either side."""
+    program = next((place for place in _NFT_PLACES if os.access(place, os.X_OK)), None)
+    if program is None:
+        raise Unavailable("nft not found in " + ", ".join(_NFT_PLACES), "install the package nftables")
+    given, said = os.memfd_create("nft-in"), os.memfd_create("nft-out")
+    try:
+        os.write(given, text.encode())
+        os.lseek(given, 0, os.SEEK_SET)
+        streams = [(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, said, 1), (os.POSIX_SPAWN_DUP2, said, 2)]
+        pid = os.posix_spawn(program, ["nft", *arguments], {"LC_ALL": "C"}, file_actions=streams)
+        _pid, status = os.waitpid(pid, 0)
+        os.lseek(said, 0, os.SEEK_SET)
+        with os.fdopen(os.dup(said), "r", encoding="utf-8", errors="replace") as output:
+            return os.waitstatus_to_exitcode(status), output.read()
+    finally:
+        os.close(given)
+        os.close(said)

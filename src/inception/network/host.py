@@ -1,0 +1,52 @@
+"""The host's side, for the whole machine: sysctls, routes that our subnets must not cover, links that bear our mark."""
+
+from __future__ import annotations
+
+import os
+
+from inception.errors import Unavailable
+from inception.linux.netlink import Netlink
+
+_CONF = "/proc/sys/net/{family}/conf/{link}/{key}"
+
+
+def host_routes() -> list[str]:
+    """Destinations that the host routes somewhere (`10.0.0.0/8`), the default route aside; our own bridges' among them."""
+    with Netlink() as netlink:
+        return [f"{route.destination}/{route.prefix}" for route in netlink.routes() if route.destination]
+
+
+def host_links(tag: str) -> list[str]:
+    """Names of the bridges and veths of the engine marked *tag*, for recovery to compare with what should be there."""
+    with Netlink() as netlink:
+        return sorted(link.name for link in netlink.links() if link.name.startswith(f"inc{tag}"))
+
+
+def enable_forwarding() -> None:
+    """Let the host route IPv4 between its links, as every container network needs. It stays on: others may rely on it now."""
+    write_sysctl("/proc/sys/net/ipv4/ip_forward", "1")
+
+
+def set_link_option(family: str, link: str, key: str, value: str) -> None:
+    """`net.FAMILY.conf.LINK.KEY = VALUE`. A kernel without IPv6 needs no IPv6 option."""
+    try:
+        write_sysctl(_CONF.format(family=family, link=link, key=key), value)
+    except FileNotFoundError:
+        if family != "ipv6":
+            raise
+
+
+def write_sysctl(path: str, value: str) -> None:
+    """Write *value* unless it is there already: a read-only /proc/sys with the right values is good enough."""
+    with open(path, encoding="ascii") as file:
+        if file.read().strip() == value:
+            return
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        name = path.removeprefix("/proc/sys/").replace("/", ".")
+        raise Unavailable(f"sysctl {name}={value}: {os.strerror(error.errno or 0)}") from error
