@@ -132,4 +132,4 @@ def _load(code: bytes) -> int:
 
 def _bpf(command: int, attr: bytes | bytearray) -> int:
     buffer = attr if isinstance(attr, bytearray) else bytearray(attr)
-    return syscall(abi.NR_bpf, command, buffer, len(buffer))
+    return syscall(abi.SYS_bpf, command, buffer, len(buffer))
