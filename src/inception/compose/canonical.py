@@ -12,6 +12,8 @@ import os
 from inception.compose import values
 from inception.compose.errors import ComposeFileError
 from inception.compose.yaml import Map, Seq, go_string
+from inception.duration import parse_duration_ns
+from inception.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +44,10 @@ def canonicalise(tree: Map, context: Context) -> Map:
     for section, form in _SECTIONS.items():
         if isinstance(tree.get(section), Map):
             _entries(context, tree[section], section, form)
+    for volume in (tree.get("volumes") or {}).values():
+        options = volume.get("driver_opts") or {}
+        if "device" in options and "bind" in options.get("o", "").split(","):
+            options["device"] = context.path(options["device"])
     return tree
 
 
@@ -63,7 +69,9 @@ def _fields(context: Context, fields: Map, path: str, forms: dict[str, Form]) ->
 def _apply(form: Form, context: Context, value: Any, path: str, place: Place | None) -> Any:
     try:
         return form(context, value, path)
-    except ValueError as error:
+    except ComposeFileError:
+        raise
+    except (ValueError, InvalidArgument) as error:
         raise ComposeFileError(f"{path}: {error}", place) from None
 
 
@@ -191,7 +199,7 @@ def _each(short: Callable[[Context, Any], list[dict[str, Any]]], forms: dict[str
             try:
                 for each in short(context, item):
                     items.add(_long(each, place), place)
-            except ValueError as error:
+            except (ValueError, InvalidArgument) as error:
                 raise ComposeFileError(f"{where}: {error}", place) from None
         return items
 
@@ -213,7 +221,7 @@ def _ports(context: Context, value: Seq, path: str) -> Seq:
 def _published(value: Any) -> str:
     text = go_string(value)
     if text:
-        values.published_ports(f"{text}:1")
+        values.published_ports(f"{text}:1")  # raises for what is no port
     return text
 
 
@@ -224,7 +232,7 @@ def _volumes(context: Context, value: Seq, path: str) -> Seq:
             raise ComposeFileError(f"{path}: invalid mount config: field Target must not be empty", place)
         if mount["type"] == "bind":
             if not mount.get("source"):
-                raise ComposeFileError(f"{path}: invalid mount config for type \"bind\": field Source must not be empty", place)
+                raise ComposeFileError(f'{path}: invalid mount config for type "bind": field Source must not be empty', place)
             mount["source"] = context.path(mount["source"])
     return mounts
 
@@ -310,7 +318,7 @@ def _external(context: Context, value: Any, path: str) -> Any:
 # ---- which field has which form -----------------------------------------------------------------------------------------
 
 _BOOLEAN, _INTEGER, _NUMBER = _scalar(values.boolean), _scalar(values.integer), _scalar(values.number)
-_SIZE, _DURATION, _MODE = _scalar(values.size_bytes), _scalar(values.duration_ns), _scalar(values.file_mode)
+_SIZE, _DURATION, _MODE = _scalar(values.size_bytes), _scalar(parse_duration_ns), _scalar(values.file_mode)
 _LABELS, _VARIABLES = _pairs(inherit=False), _pairs(inherit=True)
 
 _KEPT_NULL = ("command", "entrypoint")

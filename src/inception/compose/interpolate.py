@@ -119,7 +119,11 @@ class _Template:
         if present:
             return value or "", end + 1
         if kind == "?" and used:
-            raise MissingVariable(f"required variable {name} is missing a value: {text}" if text else f"required variable {name} is missing a value")
+            raise MissingVariable(
+                f"required variable {name} is missing a value: {text}"
+                if text
+                else f"required variable {name} is missing a value"
+            )
         return text if kind == "-" else "", end + 1
 
 

@@ -25,7 +25,9 @@ def check_document(tree: Any, file: str) -> None:
         key = next(iter(_in_order(violation, tree, path)), None) if violation.rule == "additionalProperties" else None
         place = _place(tree, path, key)
         shown = path.replace("[", ".").replace("]", "")
-        raise ComposeFileError(f"validating {place or file}: {shown}{" " if shown else ""}{_words(violation, tree, path)}") from None
+        raise ComposeFileError(
+            f"validating {place or file}: {shown + ' ' if shown else ''}{_words(violation, tree, path)}"
+        ) from None
 
 
 def _words(violation: Violation, tree: Any, path: str) -> str:

@@ -1,4 +1,4 @@
-"""Scalars of Compose files: booleans, sizes, durations, shell words, ports and mounts in their short forms.
+"""Scalars of Compose files: booleans, sizes, shell words, ports and mounts in their short forms.
 
 Every function takes what YAML gave (a string, a number, a boolean) and raises ValueError with Compose's words.
 """
@@ -7,26 +7,17 @@ from __future__ import annotations
 
 import re
 
+from inception.network.ports import parse_publish
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from inception.network.ports import PortBinding
+
 _TRUE = ("true", "yes", "on", "y")
 _FALSE = ("false", "no", "off", "n")
 _SIZE = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?) ?([kKmMgGtTpP]?)(?:[iI]?[bB])?")
-_UNITS_NS = {
-    "ns": 1,
-    "us": 10**3,
-    "µs": 10**3,
-    "μs": 10**3,
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-    "d": 86400 * 10**9,
-    "w": 7 * 86400 * 10**9,
-}
-_DURATION_PART = re.compile(r"([0-9]*\.?[0-9]*)([^0-9.]*)")
 
 
 def boolean(value: Any) -> bool:
@@ -86,66 +77,6 @@ def size_bytes(value: Any) -> int:
     return int(float(match[1]) * 1024 ** " kmgtp".index(match[2].lower() or " "))
 
 
-def duration_ns(value: Any) -> int:
-    """`1m30s` as nanoseconds, as Go reads durations, with days and weeks too.
-
-    >>> duration_ns("1h1.5s")
-    3601500000000
-    """
-    text = str(value)
-    rest, sign = text, 1
-    if rest[:1] in ("-", "+"):
-        rest, sign = rest[1:], -1 if rest[0] == "-" else 1
-    if rest == "0":
-        return 0
-    total = 0
-    if not rest:
-        raise ValueError(f'time: invalid duration "{text}"')
-    while rest:
-        match = _DURATION_PART.match(rest)
-        if not match or match[1] in ("", "."):
-            raise ValueError(f'time: invalid duration "{text}"')
-        if not match[2]:
-            raise ValueError(f'time: missing unit in duration "{text}"')
-        if match[2] not in _UNITS_NS:
-            raise ValueError(f'time: unknown unit "{match[2]}" in duration "{text}"')
-        whole, _, fraction = match[1].partition(".")
-        unit = _UNITS_NS[match[2]]
-        total += int(whole or 0) * unit
-        if fraction:
-            total += int(fraction) * unit // 10 ** len(fraction)
-        rest = rest[match.end() :]
-    return sign * total
-
-
-def format_duration(nanoseconds: int) -> str:
-    """As Go prints a duration.
-
-    >>> [format_duration(ns) for ns in (90 * 10**9, 3600 * 10**9, 1500 * 10**6, 500 * 10**6, 0)]
-    ['1m30s', '1h0m0s', '1.5s', '500ms', '0s']
-    """
-    if nanoseconds < 0:
-        return "-" + format_duration(-nanoseconds)
-    if nanoseconds == 0:
-        return "0s"
-    for unit, name in ((10**3, "ns"), (10**6, "µs"), (10**9, "ms")):
-        if nanoseconds < unit:
-            return f"{_decimal(nanoseconds, unit // 1000)}{name}"
-    minutes, rest = divmod(nanoseconds, 60 * 10**9)
-    hours, minutes = divmod(minutes, 60)
-    seconds = f"{_decimal(rest, 10**9)}s"
-    if hours:
-        return f"{hours}h{minutes}m{seconds}"
-    return f"{minutes}m{seconds}" if minutes else seconds
-
-
-def _decimal(value: int, unit: int) -> str:
-    whole, rest = divmod(value, unit)
-    if not rest:
-        return str(whole)
-    return f"{whole}.{str(rest).rjust(len(str(unit)) - 1, '0').rstrip('0')}"
-
-
 def shell_words(text: str) -> list[str]:
     """A command line as words: quotes and backslashes as a POSIX shell has them, nothing expanded."""
     words: list[str] = []
@@ -193,65 +124,20 @@ def _double_quoted(text: str, at: int, word: list[str]) -> int:
     raise ValueError("invalid command line string")
 
 
-def _port_range(text: str, what: str) -> tuple[int, int]:
-    first, dash, last = text.partition("-")
-    try:
-        low = int(first)
-        high = int(last) if dash else low
-    except ValueError:
-        raise ValueError(f"invalid {what}: {text}") from None
-    if not 0 <= low <= high <= 65535 or not (first.isascii() and text.replace("-", "").isdigit()):
-        raise ValueError(f"invalid {what}: {text}")
-    return low, high
-
-
 def published_ports(text: str) -> list[dict[str, Any]]:
     """`[[ip:]published:]target[/protocol]`, with ranges, in the long form: one entry for every target port."""
-    spec, slash, protocol = text.partition("/")
-    protocol = protocol.lower() if slash else "tcp"
-    if protocol not in ("tcp", "udp", "sctp"):
-        raise ValueError(f"invalid proto: {protocol}")
-    host_ip, published, target = _split_port(spec)
-    if host_ip:
-        _check_address(host_ip)
-    low, high = _port_range(target, "containerPort")
-    if low == 0:
-        raise ValueError(f"invalid containerPort: {target}")
-    common = {"mode": "ingress", **({"host_ip": host_ip} if host_ip else {}), "protocol": protocol}
-    if not published:
-        return [{**common, "target": port} for port in range(low, high + 1)]
-    first, last = _port_range(published, "hostPort")
-    if high == low and last > first:  # any port of the range, for the one target
-        return [{**common, "target": low, "published": published}]
-    if last - first != high - low:
-        raise ValueError(f"invalid ranges specified for container and host Ports: {target} and {published}")
-    return [{**common, "target": low + i, "published": str(first + i)} for i in range(high - low + 1)]
+    return [_long_port(binding) for binding in parse_publish(text)]
 
 
-def _split_port(spec: str) -> tuple[str, str, str]:
-    if spec.startswith("["):
-        address, bracket, rest = spec[1:].partition("]:")
-        if not bracket:
-            raise ValueError(f"invalid port: {spec}")
-        published, _, target = rest.rpartition(":")
-        return address, published, target
-    rest, _, target = spec.rpartition(":")
-    host_ip, _, published = rest.rpartition(":")
-    if not target:
-        raise ValueError(f"no port specified: {spec}<empty>")
-    return host_ip, published, target
-
-
-def _check_address(text: str) -> None:
-    import socket  # only files that name an address pay for it
-
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, text)
-            return
-        except OSError:
-            continue
-    raise ValueError(f"invalid IP address: {text}")
+def _long_port(binding: PortBinding) -> dict[str, Any]:
+    port: dict[str, Any] = {"mode": "ingress", "target": binding.container_port, "protocol": binding.protocol}
+    if binding.host_ip:
+        port["host_ip"] = binding.host_ip
+    if binding.host_port_end:
+        port["published"] = f"{binding.host_port}-{binding.host_port_end}"
+    elif binding.host_port:
+        port["published"] = str(binding.host_port)
+    return port
 
 
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
