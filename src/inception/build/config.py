@@ -1,0 +1,38 @@
+"""What a build is told, and what it gives back."""
+
+from __future__ import annotations
+
+from inception.engine.config import ResourceConfig
+from inception.record import Record
+
+
+class BuildConfig(Record):
+    """`context` is a folder, or `-` for a tar archive or a Dockerfile on standard input.
+
+    `dockerfile` is a path as the user wrote it, `-` for standard input, empty for `Dockerfile` in the context;
+    `dockerfile_inline` is its text and wins. `network` is what RUN steps get: `default`, `none`, `host` or a network's name.
+    `build_args` come from the command line; the host's own environment is never looked at.
+    """
+
+    context: str = "."
+    dockerfile: str = ""
+    dockerfile_inline: str = ""
+    tags: list[str] = []
+    target: str = ""
+    build_args: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    no_cache: bool = False
+    pull: bool = False
+    network: str = "default"
+    extra_hosts: list[str] = []
+    platform: str = ""
+    resources: ResourceConfig = ResourceConfig()
+
+
+class BuildResult(Record):
+    """`image_id` is the digest of the image configuration; `cached_steps` of `steps` file-changing steps were found."""
+
+    image_id: str
+    steps: int = 0
+    cached_steps: int = 0
+    warnings: list[str] = []

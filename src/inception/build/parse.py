@@ -1,0 +1,234 @@
+"""Dockerfile text to instructions.
+
+Three layers, each a pass over what the one before yields:
+
+    bytes  -> physical lines    size bounds, BOM, CRLF, UTF-8
+    lines  -> logical lines     directives, comments, continuation lines, here-documents
+    line   -> Instruction       name, --flags, arguments in the shape that the instruction wants
+
+Nothing is expanded here: variables have their values only in a stage (`plan.py`). Every instruction keeps the lines it came
+from, for errors and for history.
+
+Source: Dockerfile reference; where it is silent or out of date, what BuildKit's parser does: an escaped escape character at
+the end of a line does not continue it, empty lines inside a continued instruction are skipped, a here-document is known by a
+word of its own (`<<EOF`, `3<<-"EOF"`, never `<<<`).
+"""
+
+from __future__ import annotations
+
+import re
+
+from inception.build import expand
+from inception.build.instruction import Heredoc, Instruction
+from inception.build.shapes import NAMES, SHAPES, check_flags, read_flags, split_word
+from inception.build.source import DockerfileError, Source
+from inception.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+MAX_BYTES = 4 << 20
+MAX_LINE_BYTES = 65535
+
+_DIRECTIVE = re.compile(r"#[ \t]*([A-Za-z][A-Za-z0-9]*)[ \t]*=[ \t]*(.+?)[ \t]*")
+_HEREDOC = re.compile(r"[0-9]*<<(-?)([^<]+)")
+_HEREDOC_INSTRUCTIONS = ("RUN", "COPY", "ADD")
+
+
+class Dockerfile(Record):
+    source: Source
+    instructions: list[Instruction] = []
+    escape: str = "\\"
+    syntax: str = ""
+    warnings: list[str] = []
+
+
+def parse_dockerfile(data: bytes, name: str = "Dockerfile") -> Dockerfile:
+    """Raises DockerfileError naming file, line and instruction."""
+    file = _Reader(_read_lines(data, name)).read()
+    if not file.instructions:
+        raise DockerfileError("the Dockerfile cannot be empty", file.source, 1, 1)
+    return file
+
+
+def parse_trigger(text: str, source: Source, line: int) -> Instruction:
+    """An ONBUILD trigger as images keep it. It may not trigger FROM, MAINTAINER or another ONBUILD."""
+    reader = _Reader(Source(name=source.name, lines=text.split("\n")))
+    file = reader.read(directives=False)
+    if len(file.instructions) != 1:
+        raise DockerfileError(f"not one instruction: {text!r}", source, line, line, "ONBUILD")
+    trigger = file.instructions[0]
+    _check_trigger(trigger, lambda cause: DockerfileError(cause, source, line, line, "ONBUILD"))
+    return trigger
+
+
+def _read_lines(data: bytes, name: str) -> Source:
+    empty = Source(name=name, lines=[])
+    if len(data) > MAX_BYTES:
+        raise DockerfileError(f"the Dockerfile is larger than {MAX_BYTES} bytes", empty, 1, 1)
+    raw = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    for number, line in enumerate(raw, 1):
+        if len(line) > MAX_LINE_BYTES:
+            raise DockerfileError(f"line greater than maximum allowed size of {MAX_LINE_BYTES}", empty, number, number)
+        if b"\0" in line:
+            raise DockerfileError("a NUL byte: this is not a text file", empty, number, number)
+    try:
+        return Source(name=name, lines=[line.decode() for line in raw])
+    except UnicodeDecodeError:
+        pass
+    for number, line in enumerate(raw, 1):
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            raise DockerfileError(f"not UTF-8: {error.reason} at byte {error.start}", empty, number, number) from None
+    return empty
+
+
+class _Reader:
+    """Walks the physical lines; `number` is the one last read, counted from 1."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.number = 0
+        self.end = len(source.lines) - (1 if source.lines and not source.lines[-1] else 0)
+        self.file = Dockerfile(source=source)
+
+    def read(self, directives: bool = True) -> Dockerfile:
+        if directives:
+            self._read_directives()
+        escape = re.escape(self.file.escape)
+        self.continued = re.compile(rf"(?:^|(?<=[^{escape}])){escape}[ \t]*$")
+        while self.number < self.end:
+            first, text = self._logical_line()
+            if text:
+                self.file.instructions.append(self._instruction(first, text))
+        return self.file
+
+    def _line(self) -> str:
+        self.number += 1
+        return self.source.lines[self.number - 1].removesuffix("\r")
+
+    def _fail(self, cause: str, first: int, instruction: str = "") -> NoReturn:
+        raise DockerfileError(cause, self.source, first, max(first, self.number), instruction)
+
+    def _read_directives(self) -> None:
+        seen: dict[str, str] = {}
+        while self.number < self.end:
+            match = _DIRECTIVE.fullmatch(self.source.lines[self.number].strip())
+            name = match[1].lower() if match else ""
+            if match is None or name not in ("syntax", "escape", "check"):
+                break
+            self.number += 1
+            if name in seen:
+                self._fail(f"only one {name} parser directive can be used", self.number)
+            seen[name] = match[2]
+        self.file.syntax = seen.get("syntax", "")
+        self.file.escape = seen.get("escape", "\\")
+        if self.file.escape not in ("\\", "`"):
+            self._fail(f"invalid escape token '{self.file.escape}' does not match ` or \\", self.number)
+
+    def _logical_line(self) -> tuple[int, str]:
+        """The next instruction's first line and its text with continuation lines joined; empty text for nothing."""
+        text, continues = self._strip(self._line().lstrip())
+        first = self.number
+        blank = False
+        while continues and self.number < self.end:
+            line = self._line()
+            if line.lstrip().startswith("#"):
+                continue
+            if not line.strip():
+                blank = True
+                continue
+            more, continues = self._strip(line)
+            text += more
+        if blank and text:
+            self.file.warnings.append(f"{self.source.name}:{first}: empty continuation line")
+        return first, text.strip()
+
+    def _strip(self, line: str) -> tuple[str, bool]:
+        if line.lstrip().startswith("#"):
+            return "", False
+        match = self.continued.search(line)
+        return (line[: match.start()], True) if match else (line, False)
+
+    def _instruction(self, first: int, text: str) -> Instruction:
+        word, rest = split_word(text)
+        name = word.upper()
+        if name not in NAMES:
+            self._fail(f"unknown instruction: {word}{_suggest(name)}", first)
+        try:
+            flags, rest = read_flags(rest, self.file.escape)
+            found = Instruction(name=name, flags=flags, first_line=first, original=text)
+            check_flags(found)
+            if name == "ONBUILD":
+                self._read_trigger(found, first, rest)
+            else:
+                if name in _HEREDOC_INSTRUCTIONS and "<<" in rest:
+                    found.heredocs.extend(self._heredocs(text))
+                SHAPES[name](found, rest, self.file.escape)
+        except ValueError as error:
+            self._fail(str(error), first, name)
+        found.last_line = self.number
+        return found
+
+    def _read_trigger(self, found: Instruction, first: int, rest: str) -> None:
+        if not rest:
+            raise ValueError("ONBUILD requires at least one argument")
+        trigger = self._instruction(first, rest)
+        _check_trigger(trigger, ValueError)
+        found.trigger = trigger
+        bodies = "".join(f"\n{doc.content}{doc.name}" for doc in trigger.heredocs)
+        found.arguments.append(rest + bodies)
+
+    def _heredocs(self, text: str) -> list[Heredoc]:
+        try:
+            words = expand.split_raw(text, self.file.escape)
+        except expand.ExpansionError:
+            return []  # a lone quote: for the shell to complain about
+        found = []
+        for word in words:
+            heredoc = heredoc_word(word)
+            if heredoc is None:
+                continue
+            lines: list[str] = []
+            while True:
+                if self.number >= self.end:
+                    raise ValueError(f"unterminated heredoc {heredoc.name!r}")
+                line = self._line()
+                if (line.lstrip("\t") if heredoc.chomp else line) == heredoc.name:
+                    break
+                lines.append(self.source.lines[self.number - 1] + "\n")
+            heredoc.content = "".join(lines)
+            found.append(heredoc)
+        return found
+
+
+def _suggest(name: str) -> str:
+    import difflib  # only when something is misspelt
+
+    close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _check_trigger(trigger: Instruction, error: Callable[[str], Exception]) -> None:
+    if trigger.name == "ONBUILD":
+        raise error("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
+    if trigger.name in ("FROM", "MAINTAINER"):
+        raise error(f"{trigger.name} isn't allowed as an ONBUILD trigger")
+
+
+def heredoc_word(word: str) -> Heredoc | None:
+    """An empty Heredoc when *word* announces one."""
+    match = _HEREDOC.fullmatch(word)
+    if match is None:
+        return None
+    try:
+        names = expand.expand_words(match[2], {})
+        if len(expand.split_raw(match[2])) != 1 or len(names) != 1:
+            return None
+    except expand.ExpansionError:
+        return None
+    plain = not any(mark in match[2] for mark in "'\"\\")
+    return Heredoc(name=match[2] if plain else names[0], content="", expand=plain, chomp=match[1] == "-")

@@ -1,0 +1,256 @@
+"""A Dockerfile becomes a plan: the stages that the target needs, in order, each with its steps and its final configuration.
+
+    Dockerfile ──▶ stages ──▶ for the target, and what it copies from or starts from:
+                              base's configuration, triggers, then each instruction expanded in the stage's variables
+
+Pure but for `resolve`, which finds base images; so a plan can be compared as text:
+
+    stage 0 build: FROM image debian:bookworm  # Dockerfile:1
+      run '/bin/sh' '-c' 'make' cwd=/src env=PATH=...  # Dockerfile:3
+    stage 1: FROM scratch  # Dockerfile:5
+      copy from=stage:0 '/src/app' -> /app  # Dockerfile:6
+
+Variables, from strongest to weakest: ENV of the stage and its base, then ARG: what the command line gave, the instruction's
+own default, the ARG before the first FROM. Source: Dockerfile reference, "ARG", "Environment replacement".
+"""
+
+from __future__ import annotations
+
+import os
+
+from inception.build import stage
+from inception.build.expand import ExpansionError, expand
+from inception.build.operations import Operation
+from inception.build.source import DockerfileError
+from inception.oci.image import ImageConfig, ImageDocument
+from inception.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inception.build.config import BuildConfig
+    from inception.build.instruction import Instruction
+    from inception.build.parse import Dockerfile
+
+
+# Arguments that steer the builder; giving one that no ARG declares is not a mistake.
+BUILDER_ARGS = ("SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_SYNTAX")
+
+
+class BaseImage(Record):
+    """An image that a stage starts or copies from. `reference` is its full name."""
+
+    reference: str
+    id: str
+    document: ImageDocument
+
+
+class StagePlan(Record):
+    """`base` is `scratch`, `stage:N` or `image:REFERENCE`; `image` is set for the last.
+
+    `variables` are its ARGs with their values, which stages that start from this one inherit.
+    """
+
+    index: int
+    name: str = ""
+    base: str
+    image: BaseImage | None = None
+    title: str
+    first_line: int
+    last_line: int
+    operations: list[Operation] = []
+    config: ImageConfig = ImageConfig()
+    author: str = ""
+    variables: list[tuple[str, str | None]] = []
+
+    def __str__(self) -> str:
+        name = f" {self.name}" if self.name else ""
+        head = f"stage {self.index}{name}: FROM {self.base.replace(':', ' ', 1)}  # line {self.first_line}"
+        return "\n".join([head, *(f"  {step.describe()}  # line {step.first_line}" for step in self.operations)])
+
+
+class BuildPlan(Record):
+    """`stages` come before those that need them; the last is the target."""
+
+    file: Dockerfile
+    stages: list[StagePlan]
+    warnings: list[str] = []
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.stages))
+
+
+class StageSource(Record):
+    """One FROM and what follows it."""
+
+    index: int
+    name: str
+    head: Instruction
+    body: list[Instruction]
+
+
+def plan_build(file: Dockerfile, config: BuildConfig, resolve: Callable[[str], BaseImage], platform: str = "") -> BuildPlan:
+    """*resolve* finds an image by the name that FROM gives; *platform* is the machine's, `linux/amd64`.
+
+    Raises DockerfileError; what *resolve* raises passes through.
+    """
+    return Planner(file, config, resolve, platform or host_platform()).plan()
+
+
+def host_platform() -> str:
+    """The machine's platform in the words of images."""
+    machine = os.uname().machine
+    return "linux/" + {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+
+
+class Planner:
+    def __init__(self, file: Dockerfile, config: BuildConfig, resolve: Callable[[str], BaseImage], platform: str) -> None:
+        self.file = file
+        self.config = config
+        self.resolve = resolve
+        self.platform = platform
+        self.globals: dict[str, str] = {}
+        self.used_args: set[str] = set()
+        self.stages: list[StageSource] = []
+        self.planned: dict[int, StagePlan] = {}
+        self.under_way: list[int] = []
+        self.images: dict[str, BaseImage] = {}
+
+    def fail(self, cause: str, at: Instruction, hint: str = "") -> DockerfileError:
+        return DockerfileError(cause, self.file.source, at.first_line, at.last_line, at.name, hint)
+
+    def plan(self) -> BuildPlan:
+        self._split()
+        self._check_platform(self.config.platform, self.stages[0].head)
+        target = self._target()
+        self.plan_stage(target).config.labels |= self.config.labels
+        warnings = list(self.file.warnings)
+        known = {*self.used_args, *stage.PREDEFINED, *BUILDER_ARGS}
+        unused = [name for name in self.config.build_args if name not in known]
+        if unused:
+            warnings.append(f"One or more build-args {unused} were not consumed")
+        return BuildPlan(file=self.file, stages=list(self.planned.values()), warnings=warnings)
+
+    def _split(self) -> None:
+        """Stages, and the variables before the first of them."""
+        target = self.config.target or "default"
+        self.globals = {**_platform_variables(self.platform), "TARGETSTAGE": target}
+        for name in self.globals:
+            if name in self.config.build_args:
+                self.globals[name] = self.config.build_args[name]
+                self.used_args.add(name)
+        for instruction in self.file.instructions:
+            if instruction.name == "FROM":
+                name = instruction.arguments[2] if len(instruction.arguments) == 3 else ""
+                if name and any(known.name == name for known in self.stages):
+                    raise self.fail(f'duplicate name "{name}"', instruction)
+                self.stages.append(StageSource(index=len(self.stages), name=name, head=instruction, body=[]))
+            elif self.stages:
+                self.stages[-1].body.append(instruction)
+            elif instruction.name == "ARG":
+                self._global_arg(instruction)
+            else:
+                raise self.fail("no build stage in current context: a Dockerfile begins with FROM", instruction)
+        if not self.stages:
+            last = self.file.instructions[-1]
+            raise self.fail("no build stage in current context: there is no FROM", last)
+
+    def _global_arg(self, instruction: Instruction) -> None:
+        for name, default in instruction.pairs:
+            if name in self.config.build_args:
+                self.used_args.add(name)
+                self.globals[name] = self.config.build_args[name]
+            elif default is not None:
+                self.globals[name] = self._expand(default, instruction)
+
+    def _expand(self, text: str, at: Instruction) -> str:
+        try:
+            return expand(text, self.globals, self.file.escape)
+        except ExpansionError as error:
+            raise self.fail(f"failed to process {text!r}: {error}", at) from None
+
+    def _target(self) -> int:
+        wanted = self.config.target
+        if not wanted:
+            return len(self.stages) - 1
+        for known in self.stages:
+            if known.name == wanted.lower():
+                return known.index
+        if wanted.isdecimal() and int(wanted) < len(self.stages):
+            return int(wanted)
+        names = ", ".join(known.name for known in self.stages if known.name)
+        raise self.fail(
+            f'target stage "{wanted}" could not be found', self.stages[-1].head, f"stages: {names}" if names else ""
+        )
+
+    def find_stage(self, name: str, before: int) -> int | None:
+        """The stage that FROM or --from means by *name*, None for an image."""
+        for known in reversed(self.stages[:before]):
+            if known.name and known.name == name.lower():
+                return known.index
+        return None
+
+    def find_image(self, name: str) -> BaseImage:
+        if name not in self.images:
+            self.images[name] = self.resolve(name)
+        return self.images[name]
+
+    def plan_stage(self, index: int) -> StagePlan:
+        """The plan of a stage, after those of all that it needs."""
+        if index in self.planned:
+            return self.planned[index]
+        source = self.stages[index]
+        if index in self.under_way:
+            raise self.fail(f'circular dependency detected on stage: "{source.name or index}"', source.head)
+        self.under_way.append(index)
+        plan = self._begin(source)
+        stage.fill(self, source, plan)
+        self.under_way.pop()
+        self.planned[index] = plan
+        return plan
+
+    def _begin(self, source: StageSource) -> StagePlan:
+        head = source.head
+        self._check_platform(self._expand(head.flag("platform"), head), head)
+        name = self._expand(head.arguments[0], head)
+        if not name:
+            raise self.fail(f"base name ({head.arguments[0]}) should not be blank", head)
+        plan = StagePlan(
+            index=source.index,
+            name=source.name,
+            base="scratch",
+            title=f"FROM {name}",
+            first_line=head.first_line,
+            last_line=head.last_line,
+            config=stage.empty_config(),
+        )
+        parent = self.find_stage(name, source.index)
+        if parent is not None:
+            before = self.plan_stage(parent)
+            plan.base, plan.author = f"stage:{parent}", before.author
+            plan.config = stage.copy_config(before.config)
+            plan.variables = list(before.variables)
+        elif name != "scratch":
+            image = self.find_image(name)
+            plan.base, plan.image = f"image:{image.reference}", image
+            plan.config, plan.author = stage.copy_config(image.document.config), image.document.author
+        return plan
+
+    def _check_platform(self, wanted: str, at: Instruction) -> None:
+        if not wanted:
+            return
+        parts = wanted.lower().split("/")
+        names = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
+        asked = "/".join([parts[0], *(names.get(part, part) for part in parts[1:2])])
+        if asked == self.platform.partition("/")[0] or asked == self.platform:
+            return
+        raise self.fail(f"platform {wanted}: only {self.platform} can be built on this machine", at)
+
+
+def _platform_variables(platform: str) -> dict[str, str]:
+    system, _, architecture = platform.partition("/")
+    found: dict[str, str] = {}
+    for kind in ("BUILD", "TARGET"):
+        found |= {f"{kind}PLATFORM": platform, f"{kind}OS": system, f"{kind}ARCH": architecture, f"{kind}VARIANT": ""}
+    return found
