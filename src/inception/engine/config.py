@@ -156,7 +156,7 @@ class HealthState(Record):
 
 
 class EndpointState(Record):
-    """What a container got in one network."""
+    """What a container got in one network. `interface` is the link's name inside, `default_route` whether it leads out."""
 
     network_id: str
     endpoint_id: str
@@ -164,6 +164,8 @@ class EndpointState(Record):
     prefix_length: int
     gateway: str
     mac_address: str
+    interface: str = "eth0"
+    default_route: bool = False
     aliases: list[str] = []
 
 

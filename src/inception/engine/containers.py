@@ -47,9 +47,7 @@ class Containers:
         self._recover()
         return Container(self.engine, records.find(self.engine, reference))
 
-    def list(
-        self, *, all: bool = False, filters: dict[str, list[str]] | None = None, limit: int = 0
-    ) -> list[Container]:
+    def list(self, *, all: bool = False, filters: dict[str, list[str]] | None = None, limit: int = 0) -> list[Container]:
         """Containers, newest first: running ones, or *all*. *limit* counts from the newest and implies *all*.
 
         Filters as `docker ps`: id, name, label, status, exited, ancestor, before, since, volume, network, publish, expose,

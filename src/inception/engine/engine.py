@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from inception.engine.networks import Networks
     from inception.engine.system import System
     from inception.engine.volumes import Volumes
+    from inception.linux.cgroup import Cgroups
     from inception.store import Store
     from inception.store.database import Database
 
@@ -113,12 +114,16 @@ class Engine:
 
     @cached_property
     def tag(self) -> str:
-        """A short name for this root, for what all engines of a machine share: the nft table, the default bridge."""
-        if self.root == _ROOT:
-            return "inception"
-        import zlib  # a name, not a secret; hashlib would load OpenSSL
+        """A short name for this root, for what all engines of a machine share: links, the nft table."""
+        from inception.network.address import engine_tag
 
-        return f"inception-{zlib.crc32(os.fsencode(self.root)):08x}"
+        return engine_tag(self.root)
+
+    @cached_property
+    def cgroups(self) -> Cgroups:
+        from inception.linux.cgroup import Cgroups
+
+        return Cgroups.detect()
 
     def container_dir(self, container_id: str) -> str:
         return f"{self.root}/containers/{container_id}"

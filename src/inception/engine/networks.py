@@ -95,7 +95,7 @@ class Networks:
                 f'could not find plugin {config.driver} in v1 plugin registry: plugin "{config.driver}" not found',
                 "bridge is the driver there is; host and none exist already",
             )
-        network = self._insert(config, bridge="")
+        network = self._insert(config)
         self.engine.events.emit("network", "create", network.id, {"name": network.name, "type": config.driver})
         return network
 
@@ -137,9 +137,8 @@ class Networks:
 
     def _predefine(self, name: str) -> Network:
         if name == "bridge":
-            bridge = "inception0" if self.engine.tag == "inception" else ""
             try:
-                return self._insert(NetworkConfig(name=name), bridge=bridge)
+                return self._insert(NetworkConfig(name=name))
             except Conflict:
                 return self.get(name)  # another process was first
         config = NetworkConfig(name=name, driver="null" if name == "none" else "host")
@@ -148,11 +147,12 @@ class Networks:
             tx.execute(f"INSERT OR IGNORE INTO networks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return self.get(name)
 
-    def _insert(self, config: NetworkConfig, *, bridge: str) -> Network:
+    def _insert(self, config: NetworkConfig) -> Network:
         from inception.engine.endpoints import plan_subnet
+        from inception.network.address import link_name
 
         network_id = new_id()
-        bridge = bridge or config.bridge_name or f"br-{network_id[:12]}"
+        bridge = config.bridge_name or link_name(self.engine.tag, "b", network_id)
         with self.engine.database.transaction() as tx:
             if tx.row("SELECT 1 FROM networks WHERE name = ?", (config.name,)):
                 raise Conflict(f"network with name {config.name} already exists")

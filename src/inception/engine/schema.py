@@ -40,7 +40,7 @@ _TABLES = [
         bridge TEXT NOT NULL,
         subnet TEXT NOT NULL,
         gateway TEXT NOT NULL,
-        ready INTEGER NOT NULL DEFAULT 0
+        last_address TEXT NOT NULL DEFAULT ''
     ) WITHOUT ROWID""",
     """CREATE TABLE endpoints (
         network_id TEXT NOT NULL REFERENCES networks(id),
@@ -57,6 +57,8 @@ _TABLES = [
         protocol TEXT NOT NULL,
         host_port INTEGER NOT NULL,
         host_ip TEXT NOT NULL,
+        target_ip TEXT NOT NULL,
+        target_port INTEGER NOT NULL,
         container_id TEXT NOT NULL,
         PRIMARY KEY (protocol, host_port, host_ip)
     ) WITHOUT ROWID""",

@@ -171,9 +171,7 @@ def check_resources(resources: ResourceConfig) -> None:
             raise InvalidArgument("Conflicting options: Nano CPUs and CPU Period cannot both be set.")
         count = os.cpu_count() or 1
         if not 10_000_000 <= resources.nano_cpus <= count * 10**9:
-            raise InvalidArgument(
-                f"Range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
-            )
+            raise InvalidArgument(f"Range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available")
     if resources.cpu_period_us and not 1000 <= resources.cpu_period_us <= 1_000_000:
         raise InvalidArgument("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
     if 0 < resources.cpu_quota_us < 1000:

@@ -133,7 +133,8 @@ def check_driver(config: VolumeConfig) -> None:
     kind = options.get("type", "")
     if kind in _NETWORK_TYPES:
         raise Unavailable(
-            f"create {config.name}: volumes of type {kind} are not supported", "mount it on the host and give that folder: o=bind"
+            f"create {config.name}: volumes of type {kind} are not supported",
+            "mount it on the host and give that folder: o=bind",
         )
     if kind == "tmpfs":
         return
@@ -141,8 +142,11 @@ def check_driver(config: VolumeConfig) -> None:
     if kind not in ("", "none", "bind") or not {"bind", "rbind"} & set(words):
         raise InvalidArgument(f"create {config.name}: type {kind or 'none'!r} with o={options.get('o', '')!r} is not supported")
     if not os.path.isabs(options.get("device", "")):
-        raise InvalidArgument(f"create {config.name}: missing device in volume options" if not options.get("device") else
-                              f"create {config.name}: device {options['device']!r} is not an absolute path")
+        raise InvalidArgument(
+            f"create {config.name}: missing device in volume options"
+            if not options.get("device")
+            else f"create {config.name}: device {options['device']!r} is not an absolute path"
+        )
 
 
 def ensure_volume(engine: Engine, config: VolumeConfig, *, anonymous: bool) -> Volume:

@@ -1,0 +1,448 @@
+"""A container's places in networks: addresses, links, published ports, names.
+
+    claim       one transaction: an address and an endpoint id in every network it belongs to
+    attach      the bridge (made when it is missing), a veth pair, addresses and routes inside its namespace
+    publish     host ports held and redirected, names in the networks' tables
+    release     all of it back, in the opposite order; the rows go last, so that recovery finds what is left
+
+The default network answers no names, as Docker's does not.
+"""
+
+from __future__ import annotations
+
+import os
+
+from inception.engine import records
+from inception.engine.config import EndpointConfig, EndpointState, NetworkConfig, PortBinding
+from inception.engine.live import ContainerLock, not_running, open_init
+from inception.engine.names import new_id
+from inception.engine.networks import PREDEFINED, Network
+from inception.errors import Conflict, Forbidden, InvalidArgument, NotFound
+from inception.linux.namespaces import open_ns
+from inception.linux.process import pidfd_send_signal
+from inception.network import bridge, firewall
+from inception.network import names as dns_names
+from inception.network.address import derive_mac, link_name, parse_subnet
+from inception.network.endpoint import EndpointPlan, attach, detach
+from inception.network.host import host_links, host_routes
+from inception.network.ipam import check_subnet, choose_address, choose_gateway, choose_subnet
+from inception.network.ports import Listener, already_allocated, open_listeners
+from inception.record import Record, replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.engine.config import ContainerConfig
+    from inception.engine.engine import Engine
+    from inception.engine.records import ContainerRecord
+    from inception.store.database import Transaction
+
+
+class Endpoint(Record):
+    """One claimed place: the network, what the user asked for there, and what was chosen."""
+
+    network: Network
+    config: EndpointConfig
+    state: EndpointState
+    host_interface: str
+
+
+def wanted_networks(config: ContainerConfig) -> dict[str, EndpointConfig]:
+    """The networks that a container joins, by the names it was given; its network mode's first. Empty for host and none."""
+    mode = network_mode(config)
+    if mode in ("host", "none") or mode.startswith("container:"):
+        return {}
+    return {mode: config.networks.get(mode, EndpointConfig()), **config.networks}
+
+
+def network_mode(config: ContainerConfig) -> str:
+    return "bridge" if config.network_mode in ("", "default") else config.network_mode
+
+
+def plan_subnet(config: NetworkConfig, taken: list[str]) -> tuple[str, str]:
+    """Subnet and gateway for a new network beside those *taken*. Raises InvalidArgument or Forbidden."""
+    subnet = config.subnet
+    if subnet:
+        check_subnet(subnet, taken)
+    else:
+        subnet = choose_subnet([*taken, *host_routes()])
+    if config.ip_range and not parse_subnet(subnet).overlaps(parse_subnet(config.ip_range, strict=False)):
+        raise InvalidArgument(f"no matching subnet for range {config.ip_range}")
+    return subnet, choose_gateway(subnet, config.gateway)
+
+
+def claim(engine: Engine, tx: Transaction, record: ContainerRecord) -> list[Endpoint]:
+    """Addresses in all its networks, inside the caller's transaction. Raises NotFound for a network that is gone."""
+    found = [(engine.networks.get(name), config) for name, config in wanted_networks(record.config).items()]
+    default = next((network.id for network, _ in found if not network.config.internal), "")
+    return [
+        _claim_one(engine, tx, record, network, config, number, network.id == default)
+        for number, (network, config) in enumerate(found)
+    ]
+
+
+class _Addresses:
+    """What is handed out in one network, asked of the index instead of read."""
+
+    def __init__(self, tx: Transaction, network: Network) -> None:
+        self._tx = tx
+        self._network = network
+
+    def __contains__(self, address: object) -> bool:
+        if address == self._network.gateway:
+            return True
+        query = "SELECT 1 FROM endpoints WHERE network_id = ? AND address = ?"
+        return self._tx.row(query, (self._network.id, address)) is not None
+
+
+def _claim_one(
+    engine: Engine,
+    tx: Transaction,
+    record: ContainerRecord,
+    network: Network,
+    config: EndpointConfig,
+    number: int,
+    default_route: bool,
+) -> Endpoint:
+    if network.name in PREDEFINED and network.name != "bridge":
+        raise InvalidArgument(f"container cannot be connected to network {network.name} together with others")
+    if config.ipv4_address and network.name == "bridge":
+        raise InvalidArgument("user specified IP address is supported on user defined networks only")
+    last = tx.row("SELECT last_address FROM networks WHERE id = ?", (network.id,))
+    if last is None:
+        raise NotFound(f"network {network.name} not found")
+    address = choose_address(
+        network.subnet,
+        _Addresses(tx, network),
+        config.ipv4_address,
+        network=network.name,
+        after=last[0],
+        ip_range=network.config.ip_range,
+    )
+    state = EndpointState(
+        network_id=network.id,
+        endpoint_id=new_id(),
+        ipv4_address=address,
+        prefix_length=parse_subnet(network.subnet).prefix,
+        gateway="" if network.config.internal else network.gateway,
+        mac_address=config.mac_address or derive_mac(address),
+        interface=f"eth{number}",
+        default_route=default_route,
+        aliases=config.aliases,
+    )
+    interface = link_name(engine.tag, "v", state.endpoint_id)
+    row = (network.id, record.id, state.endpoint_id, address, state.mac_address, interface)
+    tx.execute("INSERT INTO endpoints VALUES (?, ?, ?, ?, ?, ?)", row)
+    if not config.ipv4_address:
+        tx.execute("UPDATE networks SET last_address = ? WHERE id = ?", (address, network.id))
+    return Endpoint(
+        network=network,
+        config=config,
+        state=state,
+        host_interface=interface,
+    )
+
+
+def attach_endpoint(engine: Engine, endpoint: Endpoint, netns_fd: int) -> None:
+    """Connect a network namespace to the endpoint's network."""
+    network = endpoint.network
+    ensure_bridge(engine, network)
+    attach(
+        netns_fd,
+        EndpointPlan(
+            bridge=network.bridge,
+            host_ifname=endpoint.host_interface,
+            container_ifname=endpoint.state.interface,
+            address=endpoint.state.ipv4_address,
+            prefix=endpoint.state.prefix_length,
+            gateway=network.gateway if endpoint.state.default_route else None,
+            mac=endpoint.state.mac_address,
+            mtu=network.config.mtu,
+            isolated=not network.config.inter_container,
+        ),
+    )
+
+
+def ensure_bridge(engine: Engine, network: Network) -> None:
+    """The network's bridge and the engine's rules, made again when a reboot or somebody else took them away."""
+    if not bridge.exists(network.bridge):
+        bridge.apply(
+            bridge.BridgeConfig(name=network.bridge, subnet=network.subnet, gateway=network.gateway, mtu=network.config.mtu)
+        )
+        _ensure_rules(engine)
+        firewall.add_network(engine.tag, _rules_of(network))
+    else:
+        _ensure_rules(engine)
+
+
+def _ensure_rules(engine: Engine) -> None:
+    if firewall.present(engine.tag):
+        return
+    rows = engine.database.rows("SELECT id FROM networks WHERE subnet != ''")
+    networks = [engine.networks.get(row[0]) for row in rows]
+    firewall.replace_table(
+        engine.tag, [_rules_of(network) for network in networks if bridge.exists(network.bridge)], _all_ports(engine)
+    )
+
+
+def _rules_of(network: Network) -> firewall.Network:
+    config = network.config
+    return firewall.Network(bridge=network.bridge, internal=config.internal, masquerade=config.masquerade)
+
+
+class Redirect(Record):
+    """A row of `ports`: where a host port leads."""
+
+    protocol: str
+    host_ip: str
+    host_port: int
+    target_ip: str
+    target_port: int
+
+
+_REDIRECT = "protocol, host_ip, host_port, target_ip, target_port"
+
+
+def _redirect(row: tuple[str, str, int, str, int]) -> Redirect:
+    return Redirect(protocol=row[0], host_ip=row[1], host_port=row[2], target_ip=row[3], target_port=row[4])
+
+
+def _all_ports(engine: Engine) -> list[Redirect]:
+    return [_redirect(row) for row in engine.database.rows(f"SELECT {_REDIRECT} FROM ports")]  # type: ignore[arg-type]
+
+
+def hold_ports(engine: Engine, record: ContainerRecord, endpoints: list[Endpoint]) -> list[Listener]:
+    """Listening sockets for everything that the container publishes; the caller owns them. Raises Conflict."""
+    config = record.config
+    bindings = list(config.ports)
+    if config.publish_all:
+        published = {(port.container_port, port.protocol) for port in bindings}
+        for exposed in config.exposed_ports:
+            number, _, protocol = exposed.partition("/")
+            if (int(number), protocol) not in published:
+                bindings.append(PortBinding(container_port=int(number), protocol=protocol))
+    if not bindings or not any(endpoint.state.default_route for endpoint in endpoints):
+        return []
+    from inception.network.ports import PortBinding as HostPort
+
+    default_ip = next(endpoint.network.config.default_host_ip for endpoint in endpoints if endpoint.state.default_route)
+    asked = [HostPort(**{**port.__dict__, "host_ip": port.host_ip or default_ip}) for port in bindings]
+    try:
+        return open_listeners(asked)
+    except Conflict:
+        for port in asked:
+            query = "SELECT 1 FROM ports WHERE protocol = ? AND host_port = ? AND (host_ip = ? OR host_ip = '' OR ? = '')"
+            values = (port.protocol, port.host_port, port.host_ip, port.host_ip)
+            if port.host_port and engine.database.row(query, values):
+                raise already_allocated(port) from None
+        raise
+
+
+def publish(engine: Engine, record: ContainerRecord, endpoints: list[Endpoint], listeners: list[Listener]) -> None:
+    """Redirect the held ports to the container, and let its networks know its names."""
+    target = next((endpoint.state.ipv4_address for endpoint in endpoints if endpoint.state.default_route), "")
+    redirects = {
+        (held.binding.protocol, held.binding.host_ip, held.binding.host_port): held.binding.container_port for held in listeners
+    }
+    if redirects:
+        rows = [(*key, target, port, record.id) for key, port in redirects.items()]
+        with engine.database.transaction() as tx:
+            for row in rows:
+                tx.execute(f"INSERT INTO ports ({_REDIRECT}, container_id) VALUES (?, ?, ?, ?, ?, ?)", row)
+        try:
+            firewall.add_ports(engine.tag, [_redirect(row[:5]) for row in rows])  # type: ignore[arg-type]
+        except NotFound:
+            _ensure_rules(engine)
+    for endpoint in endpoints:
+        dns_names.publish(
+            names_table(engine, endpoint.network.id),
+            names_of(record, endpoint.network, endpoint.config),
+            endpoint.state.ipv4_address,
+        )
+
+
+def names_table(engine: Engine, network_id: str) -> str:
+    return f"{engine.run_root}/names/{network_id}"
+
+
+def names_of(record: ContainerRecord, network: Network, config: EndpointConfig) -> list[str]:
+    """The names that a container answers to in one network."""
+    if network.name == "bridge" or record.kind != "container":
+        return []
+    hostname = [record.config.hostname] if record.config.hostname else []
+    return list(dict.fromkeys([record.name, record.id[:12], *config.aliases, *hostname]))
+
+
+def release_endpoints(engine: Engine, record: ContainerRecord) -> None:
+    """Take a container out of the host's network: names, ports, links, then the rows. Idempotent."""
+    database = engine.database
+    ports = database.rows(f"SELECT {_REDIRECT} FROM ports WHERE container_id = ?", (record.id,))
+    rows = database.rows("SELECT network_id, address, host_interface FROM endpoints WHERE container_id = ?", (record.id,))
+    if not ports and not rows:
+        return
+    for network_id, address, host_interface in rows:
+        _leave(engine, record, network_id, address, host_interface)
+    if ports and firewall.present(engine.tag):
+        firewall.remove_ports(engine.tag, [_redirect(row) for row in ports])  # type: ignore[arg-type]
+    with database.transaction() as tx:
+        tx.execute("DELETE FROM ports WHERE container_id = ?", (record.id,))
+        tx.execute("DELETE FROM endpoints WHERE container_id = ?", (record.id,))
+
+
+def _leave(engine: Engine, record: ContainerRecord, network_id: str, address: str, host_interface: str) -> None:
+    table = names_table(engine, network_id)
+    network = engine.networks.get(network_id)
+    config = _endpoint_config(record, network)
+    dns_names.withdraw(table, names_of(record, network, config), address)
+    detach(host_interface)
+
+
+def _endpoint_config(record: ContainerRecord, network: Network) -> EndpointConfig:
+    wanted = wanted_networks(record.config)
+    return next((wanted[key] for key in wanted if key in (network.name, network.id)), EndpointConfig())
+
+
+def rename_names(engine: Engine, record: ContainerRecord, new_name: str) -> None:
+    """Let a running container's networks know its new name instead of the old one."""
+    for row in engine.database.rows("SELECT network_id, address FROM endpoints WHERE container_id = ?", (record.id,)):
+        network = engine.networks.get(row[0])
+        if network.name != "bridge":
+            table = names_table(engine, network.id)
+            dns_names.publish(table, [new_name], row[1])
+            dns_names.withdraw(table, [record.name], row[1])
+
+
+def connect(engine: Engine, network: Network, reference: str, config: EndpointConfig) -> None:
+    container_id = records.find(engine, reference).id
+    with ContainerLock(engine, container_id):
+        record = records.load(engine, container_id)
+        wanted = wanted_networks(record.config)
+        if not wanted and network_mode(record.config) != "none":
+            raise Forbidden(
+                "container sharing network namespace with another container or host cannot be connected to any other network"
+            )
+        if network.name in PREDEFINED and network.name != "bridge":
+            raise Forbidden(f"container cannot be connected to {network.name} network")
+        if any(key in (network.name, network.id) for key in wanted):
+            raise Conflict(f"endpoint with name {record.name} already exists in network {network.name}")
+        changed = replace(record.config, networks={**record.config.networks, network.name: config})
+        if network_mode(record.config) == "none":
+            changed = replace(changed, network_mode=network.name)
+        record = replace(record, config=changed)
+        if record.state.status in ("running", "paused"):
+            record = _connect_running(engine, record, network, config)
+        _write_config(engine, record)
+    _emit(engine, network, "connect", container_id)
+
+
+def _connect_running(engine: Engine, record: ContainerRecord, network: Network, config: EndpointConfig) -> ContainerRecord:
+    there = record.state.endpoints
+    interfaces = {state.interface for state in there.values()}
+    number = next(n for n in range(len(there) + 1) if f"eth{n}" not in interfaces)
+    default_route = not network.config.internal and not any(state.default_route for state in there.values())
+    with _open_netns(engine, record) as netns:
+        with engine.database.transaction() as tx:
+            endpoint = _claim_one(engine, tx, record, network, config, number, default_route)
+        try:
+            attach_endpoint(engine, endpoint, netns.fd)
+            publish(engine, record, [endpoint], [])
+        except BaseException:
+            _forget(engine, record, network)
+            raise
+    return replace(record, state=replace(record.state, endpoints={**there, network.name: endpoint.state}))
+
+
+class _OpenNetns:
+    """The network namespace of a running container, for one block."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __enter__(self) -> _OpenNetns:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        os.close(self.fd)
+
+
+def _open_netns(engine: Engine, record: ContainerRecord) -> _OpenNetns:
+    pidfd = open_init(engine, record)  # while it is open, the pid names that process or none
+    try:
+        netns = _OpenNetns(open_ns(record.state.pid, "network"))
+        pidfd_send_signal(pidfd, 0)
+        return netns
+    except (FileNotFoundError, ProcessLookupError):
+        raise not_running(record) from None
+    finally:
+        os.close(pidfd)
+
+
+def disconnect(engine: Engine, network: Network, reference: str, *, force: bool) -> None:
+    try:
+        container_id = records.find(engine, reference).id
+    except NotFound:
+        if force:
+            return
+        raise
+    with ContainerLock(engine, container_id):
+        record = records.load(engine, container_id)
+        wanted = wanted_networks(record.config)
+        key = next((key for key in wanted if key in (network.name, network.id)), None)
+        if key is None:
+            if force:
+                return
+            raise Forbidden(f"container {record.name} is not connected to network {network.name}")
+        if record.state.status in ("running", "paused"):
+            _forget(engine, record, network)
+        endpoints = {name: state for name, state in record.state.endpoints.items() if state.network_id != network.id}
+        remaining = {name: config for name, config in wanted.items() if name != key}
+        # The network mode must name one of them, or none.
+        mode = network_mode(record.config) if key != network_mode(record.config) else next(iter(remaining), "none")
+        changed = replace(record.config, network_mode=mode, networks=remaining)
+        _write_config(engine, replace(record, config=changed, state=replace(record.state, endpoints=endpoints)))
+    _emit(engine, network, "disconnect", container_id)
+
+
+def _forget(engine: Engine, record: ContainerRecord, network: Network) -> None:
+    """Take a running container out of one network."""
+    query = "SELECT address, host_interface FROM endpoints WHERE network_id = ? AND container_id = ?"
+    row = engine.database.row(query, (network.id, record.id))
+    if row is not None:
+        _leave(engine, record, network.id, row[0], row[1])
+        engine.database.execute("DELETE FROM endpoints WHERE network_id = ? AND container_id = ?", (network.id, record.id))
+
+
+def _write_config(engine: Engine, record: ContainerRecord) -> None:
+    engine.database.execute(
+        "UPDATE containers SET config = ?, state = ? WHERE id = ?",
+        (records.to_json(record.config), records.to_json(record.state), record.id),
+    )
+
+
+def remove_network(engine: Engine, network: Network) -> None:
+    """Bridge, rules, names and row of a network that nobody is in. Raises Conflict when somebody is."""
+    with engine.database.transaction() as tx:
+        users = tx.rows("SELECT name, id FROM containers, endpoints WHERE id = container_id AND network_id = ?", (network.id,))
+        if users:
+            raise Conflict(
+                f"error while removing network: network {network.name} has active endpoints "
+                f"(name:{users[0][0]!r} id:{users[0][1][:12]!r})"
+            )
+        tx.execute("DELETE FROM networks WHERE id = ?", (network.id,))
+    take_down(engine, network)
+
+
+def take_down(engine: Engine, network: Network) -> None:
+    """What a network has outside the database; it comes back with its next container."""
+    if not network.bridge:
+        return
+    if firewall.present(engine.tag):
+        firewall.remove_network(engine.tag, _rules_of(network))
+    bridge.remove(network.bridge)
+    dns_names.remove_table(names_table(engine, network.id))
+    if not any(link.startswith("inc") and bridge.exists(link) for link in host_links(engine.tag)):
+        firewall.remove_table(engine.tag)
+
+
+def _emit(engine: Engine, network: Network, action: str, container_id: str) -> None:
+    attributes = {"container": container_id, "name": network.name, "type": network.config.driver}
+    engine.events.emit("network", action, network.id, attributes)
