@@ -1,0 +1,90 @@
+"""What a monitor asks the kernel about its container, in as few calls as it takes."""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from inception.linux.process import pidfd_send_signal, reap
+
+
+def collect(pidfd: int) -> int:
+    """The exit code of a dead child, 128+n when signal n ended it; 255 when someone else in this process collected it."""
+    try:
+        return reap(pidfd)
+    except ChildProcessError:
+        return 255
+
+
+def kill(pidfd: int) -> None:
+    """SIGKILL to the process behind *pidfd*; one that is dead already is fine."""
+    try:
+        pidfd_send_signal(pidfd, 9)
+    except ProcessLookupError:
+        pass
+
+
+def oom_kills(paths: list[str]) -> int:
+    """Sum of `oom_kill N` over cgroup files (`memory.events` of v2, `memory.oom_control` of v1); missing ones count 0."""
+    kills = 0
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                kills += sum(int(line.split()[1]) for line in file if line.startswith(b"oom_kill "))
+        except OSError:
+            pass
+    return kills
+
+
+def join_accounting(pid: int, procs_files: list[str]) -> None:
+    """Moves *pid* and its descendants into every cgroup of *procs_files*, until a round finds nobody new.
+
+    A process forked between two rounds by one that has moved is in the right place already; who exits meanwhile is skipped.
+    Raises OSError when a file can't be opened.
+    """
+    fds = [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in procs_files]
+    try:
+        moved: set[int] = set()
+        while fresh := descendants(pid) - moved:
+            for one in fresh:
+                for fd in fds:
+                    try:
+                        os.write(fd, b"%d" % one)
+                    except ProcessLookupError:
+                        break
+            moved |= fresh
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def descendants(pid: int) -> set[int]:
+    """*pid* and everyone below it, by `/proc/PID/task/TID/children` (CONFIG_PROC_CHILDREN)."""
+    found: set[int] = set()
+    waiting = [pid]
+    while waiting:
+        parent = waiting.pop()
+        try:
+            threads = os.listdir(f"/proc/{parent}/task")
+            children = [open(f"/proc/{parent}/task/{thread}/children", "rb").read().split() for thread in threads]
+        except OSError:
+            if parent == pid:
+                found.add(pid)
+            continue
+        found.add(parent)
+        waiting.extend(int(child) for row in children for child in row if int(child) not in found)
+    return found
+
+
+def receive_fd(fd: int) -> int:
+    """The descriptor in the next message on socket *fd*, close-on-exec. Raises OSError, or ValueError when there is none."""
+    connection = _socket.socket(fileno=os.dup(fd))
+    try:
+        connection.setblocking(False)
+        _, ancillary, _, _ = connection.recvmsg(64, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
+    finally:
+        connection.close()
+    for level, kind, data in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS and len(data) >= 4:
+            return int.from_bytes(data[:4], "little")
+    raise ValueError("no terminal was sent")
