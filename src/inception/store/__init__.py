@@ -1,1 +1,16 @@
+"""Images and filesystems: content by digest, layers, snapshots, archives, registries.
 
+database.py   one SQLite file               content.py    blobs by digest
+tar.py        the format                    extract.py    the one extractor;  worker.py   its confined process
+layers.py     unpacked, shared              pack.py       a folder as tar;    diff.py     what changed
+snapshots.py  roots of containers           images.py     names, documents
+archive.py    docker save / load, OCI       registry.py   pull
+bootstrap.py  base images from packages     scratch.py    half-done work
+"""
+
+from __future__ import annotations
+
+from inception.store.database import Database
+from inception.store.store import Store
+
+__all__ = ["Database", "Store"]

@@ -1,0 +1,389 @@
+"""Images: a configuration document, a stack of layers, names.
+
+The id of an image is the digest of its configuration's bytes, as in Docker. Bytes of documents lie in the content store, the
+rows say what belongs together. An image that was made here has a manifest too, over its uncompressed layers, so that it can be
+saved and pushed under a digest that never changes.
+
+Names are rows (repository, tag); `debian:bookworm` is `docker.io/library/debian`, `bookworm`. Wordings are Docker's.
+"""
+
+from __future__ import annotations
+
+from inception import jsontext
+from inception.errors import Conflict, InvalidArgument, NotFound
+from inception.oci.digest import Digest
+from inception.oci.image import MEDIA_CONFIG, MEDIA_LAYER, MEDIA_MANIFEST, Descriptor, ImageDocument, Manifest
+from inception.oci.reference import Reference
+from inception.record import Record, decode, encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from inception.oci.image import History
+    from inception.store import Store
+    from inception.store.layers import Staged
+
+MAX_DOCUMENT_BYTES = 4 << 20
+
+
+class Image(Record):
+    """`id` is `sha256:...`; `names` and `repo_digests` are in the short form (`debian:bookworm`)."""
+
+    id: str
+    names: list[str] = []
+    repo_digests: list[str] = []
+    manifest_digest: str
+    document: ImageDocument
+    size_bytes: int
+    created: str
+    layer_ids: list[int] = []
+    parent: str = ""
+
+    @property
+    def short_id(self) -> str:
+        return self.id[7:19]
+
+
+class Usage(Record):
+    """A container that uses an image, as `Images.remove` wants to know it."""
+
+    container_id: str
+    image_id: str
+    running: bool = False
+    image_name: str = ""
+
+
+class Images:
+    """The images of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._db = store.db
+
+    def resolve(self, text: str) -> Image:
+        """The image with a name, a digest, an id or an unambiguous start of one. Raises NotFound: `No such image: x`."""
+        return self._load(self.find(text))
+
+    def find(self, text: str) -> str:
+        """The id that *text* means; see `resolve`."""
+        found = self._by_full_id(text) or self._by_name(text) or self._by_prefix(text)
+        if not found:
+            raise NotFound(f"No such image: {_with_tag(text)}")
+        return found
+
+    def put(
+        self,
+        document: bytes,
+        stack: Sequence[Staged | int],
+        *,
+        manifest: bytes | None = None,
+        names: Sequence[str] = (),
+        repo_digest: str = "",
+        parent: str = "",
+    ) -> Image:
+        """Stores an image: its configuration's bytes and its layers, bottom first. The caller holds a lease.
+
+        Without a *manifest* one is made over the uncompressed layers. *repo_digest* is `repository@digest` as it was pulled.
+        Raises InvalidArgument when the document does not fit the layers.
+        """
+        config = parse_document(document)
+        layers = self._store.layers
+        diff_ids = [layers.get(item).diff_id if isinstance(item, int) else item.diff_id for item in stack]
+        if config.rootfs.diff_ids != diff_ids:
+            raise InvalidArgument("image configuration: rootfs.diff_ids don't match the layers")
+        parsed = [Reference.parse(name) for name in names]
+        image_id = self._store.content.put_bytes(document)
+        with self._db.transaction() as tx:
+            numbers = layers.register(stack)
+            if manifest is None:
+                manifest = self._make_manifest(image_id, len(document), numbers)
+            manifest_digest = self._store.content.put_bytes(manifest)
+            blobs = {str(image_id), str(manifest_digest), *(layer.digest for layer in decode_manifest(manifest).layers)}
+            size = sum(layers.get(number).size_bytes for number in numbers)
+            tx.execute(
+                """INSERT INTO images VALUES (?, ?, ?, ?, ?)
+                   ON CONFLICT (id) DO UPDATE SET manifest_digest = excluded.manifest_digest""",
+                (image_id, manifest_digest, config.created, size, parent),
+            )
+            for position, number in enumerate(numbers):
+                tx.execute("INSERT OR REPLACE INTO image_layers VALUES (?, ?, ?)", (image_id, position, number))
+            for digest in blobs:
+                tx.execute("INSERT OR IGNORE INTO image_blobs VALUES (?, ?)", (image_id, digest))
+            for reference in parsed:
+                self._name(image_id, reference)
+            if repo_digest:
+                repository, _, digest = repo_digest.partition("@")
+                tx.execute("INSERT OR REPLACE INTO image_digests VALUES (?, ?, ?)", (repository, Digest(digest), image_id))
+        return self._load(image_id)
+
+    def create(
+        self, document: ImageDocument, stack: Sequence[Staged | int], *, names: Sequence[str] = (), parent: str = ""
+    ) -> Image:
+        """`put` for a document that was made here; its bytes are this package's."""
+        return self.put(document_bytes(document), stack, names=names, parent=parent)
+
+    def tag(self, text: str, name: str) -> None:
+        """Another name for an image. Raises NotFound, InvalidArgument."""
+        reference = Reference.parse(name)
+        if reference.digest:
+            raise InvalidArgument("refusing to create a tag with a digest reference")
+        with self._db.transaction():
+            self._name(self.find(text), reference)
+
+    def untag(self, name: str) -> None:
+        """Takes a name away and leaves the image."""
+        reference = Reference.parse(name)
+        with self._db.transaction() as tx:
+            tx.execute("DELETE FROM image_names WHERE repository = ? AND tag = ?", (reference.repository, reference.tag))
+
+    def remove(self, text: str, *, force: bool = False, in_use: Sequence[Usage] = (), prune: bool = True) -> list[str]:
+        """`docker rmi`: the lines that it prints. *in_use* are all containers and their images.
+
+        Raises Conflict in Docker's words when a container or another image is in the way.
+        """
+        lines: list[str] = []
+        with self._db.transaction(durable=True):
+            image = self.resolve(text)
+            users = [usage for usage in in_use if usage.image_id == image.id]
+            if not self._by_full_id(text) and self._by_name(text):
+                lines += self._remove_name(image, Reference.parse(text), force, users)
+                if self._references(image.id) or users:
+                    return lines
+            else:
+                self._check_removal(image, text, force, users)
+                lines += self._untag_all(image)
+            if not self._children(image.id):
+                lines += self._delete(image)
+        if prune:
+            self._store.collect()
+        return lines
+
+    def children(self, image_id: str) -> list[str]:
+        """The ids of images that were made from this one here."""
+        return self._children(image_id)
+
+    def history(self, text: str) -> list[tuple[History, int]]:
+        """The steps, newest first, each with the size of its layer."""
+        image = self.resolve(text)
+        sizes = [self._store.layers.get(number).size_bytes for number in image.layer_ids]
+        steps: list[tuple[History, int]] = []
+        for step in image.document.history:
+            steps.append((step, 0 if step.empty_layer or not sizes else sizes.pop(0)))
+        return steps[::-1]
+
+    def _load(self, image_id: str) -> Image:
+        row = self._db.row("SELECT manifest_digest, created, size_bytes, parent FROM images WHERE id = ?", (image_id,))
+        if row is None:
+            raise NotFound(f"No such image: {image_id}")
+        names = self._db.rows(
+            "SELECT repository, tag FROM image_names WHERE image_id = ? ORDER BY repository, tag", (image_id,)
+        )
+        digests = self._db.rows(
+            "SELECT repository, digest FROM image_digests WHERE image_id = ? ORDER BY repository", (image_id,)
+        )
+        layers = self._db.rows("SELECT layer_id FROM image_layers WHERE image_id = ? ORDER BY position", (image_id,))
+        return Image(
+            id=image_id,
+            names=[f"{_familiar(repository)}:{tag}" for repository, tag in names],
+            repo_digests=[f"{_familiar(repository)}@{digest}" for repository, digest in digests],
+            manifest_digest=row[0],
+            document=parse_document(self._store.content.read(image_id), trusted=True),
+            size_bytes=row[2],
+            created=row[1],
+            layer_ids=[layer[0] for layer in layers],
+            parent=row[3],
+        )
+
+    def _by_full_id(self, text: str) -> str:
+        digest = text if text.startswith("sha256:") else f"sha256:{text}"
+        if len(digest) != 71:
+            return ""
+        row = self._db.row("SELECT id FROM images WHERE id = ? OR manifest_digest = ?", (digest, digest))
+        return row[0] if row else ""
+
+    def _by_name(self, text: str) -> str:
+        try:
+            reference = Reference.parse(text)
+        except InvalidArgument:
+            if _is_hex(text.removeprefix("sha256:")):
+                return ""
+            raise
+        if reference.digest:
+            row = self._db.row(
+                """SELECT image_id FROM image_digests WHERE repository = ? AND digest = ?
+                   UNION SELECT n.image_id FROM image_names AS n JOIN images AS i ON i.id = n.image_id
+                   WHERE n.repository = ? AND ? IN (i.manifest_digest, i.id)""",
+                (reference.repository, reference.digest, reference.repository, reference.digest),
+            )
+        else:
+            row = self._db.row(
+                "SELECT image_id FROM image_names WHERE repository = ? AND tag = ?", (reference.repository, reference.tag)
+            )
+        return row[0] if row else ""
+
+    def _by_prefix(self, text: str) -> str:
+        prefix = text.removeprefix("sha256:")
+        if not _is_hex(prefix):
+            return ""
+        start = f"sha256:{prefix}"
+        rows = self._db.rows("SELECT id FROM images WHERE id >= ? AND id < ? LIMIT 2", (start, start + "g"))
+        if len(rows) > 1:
+            raise InvalidArgument(f"multiple IDs found with provided prefix: {text}")
+        return rows[0][0] if rows else ""
+
+    def _name(self, image_id: str, reference: Reference) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO image_names VALUES (?, ?, ?)", (reference.repository, reference.tag or "latest", image_id)
+        )
+
+    def _make_manifest(self, image_id: str, config_bytes: int, numbers: Sequence[int]) -> bytes:
+        layers = [self._store.layers.get(number) for number in numbers]
+        manifest = Manifest(
+            media_type=MEDIA_MANIFEST,
+            config=Descriptor(media_type=MEDIA_CONFIG, digest=image_id, size=config_bytes),
+            layers=[Descriptor(media_type=MEDIA_LAYER, digest=layer.diff_id, size=layer.tar_bytes) for layer in layers],
+        )
+        return jsontext.dumps({"schemaVersion": 2, **encode(manifest)}).encode()
+
+    def _references(self, image_id: str) -> int:
+        row = self._db.row("SELECT count(*) FROM image_names WHERE image_id = ?", (image_id,))
+        return row[0] if row else 0
+
+    def _children(self, image_id: str) -> list[str]:
+        return [row[0] for row in self._db.rows("SELECT id FROM images WHERE parent = ?", (image_id,))]
+
+    def _remove_name(self, image: Image, reference: Reference, force: bool, users: list[Usage]) -> list[str]:
+        if self._references(image.id) <= 1 and users and not force:
+            raise Conflict(
+                f'conflict: unable to remove repository reference "{reference.familiar}" (must force) - '
+                f"container {users[0].container_id[:12]} is using its referenced image {image.short_id}"
+            )
+        lines = []
+        if reference.digest:
+            self._db.execute(
+                "DELETE FROM image_digests WHERE repository = ? AND digest = ?", (reference.repository, reference.digest)
+            )
+        else:
+            self._db.execute("DELETE FROM image_names WHERE repository = ? AND tag = ?", (reference.repository, reference.tag))
+        lines.append(f"Untagged: {reference.familiar}")
+        if not self._db.row(
+            "SELECT 1 FROM image_names WHERE repository = ? AND image_id = ?", (reference.repository, image.id)
+        ):
+            for row in self._db.rows(
+                "SELECT digest FROM image_digests WHERE repository = ? AND image_id = ?", (reference.repository, image.id)
+            ):
+                lines.append(f"Untagged: {reference.familiar_repository}@{row[0]}")
+            self._db.execute(
+                "DELETE FROM image_digests WHERE repository = ? AND image_id = ?", (reference.repository, image.id)
+            )
+        return lines
+
+    def _check_removal(self, image: Image, text: str, force: bool, users: list[Usage]) -> None:
+        def conflict(how: str, why: str) -> Conflict:
+            return Conflict(f"conflict: unable to delete {image.short_id} ({how}) - {why}")
+
+        if self._children(image.id):
+            raise conflict("cannot be forced", "image has dependent child images")
+        for usage in users:
+            if usage.running:
+                raise conflict("cannot be forced", f"image is being used by running container {usage.container_id[:12]}")
+        if force:
+            return
+        for usage in users:
+            raise conflict("must be forced", f"image is being used by stopped container {usage.container_id[:12]}")
+        if len({name.rpartition(":")[0] for name in image.names}) > 1:
+            raise conflict("must be forced", "image is referenced in multiple repositories")
+
+    def _untag_all(self, image: Image) -> list[str]:
+        self._db.execute("DELETE FROM image_names WHERE image_id = ?", (image.id,))
+        self._db.execute("DELETE FROM image_digests WHERE image_id = ?", (image.id,))
+        return [f"Untagged: {name}" for name in [*image.names, *image.repo_digests]]
+
+    def _delete(self, image: Image) -> list[str]:
+        """Removes the row, and the rows of nameless ancestors that nothing else needs."""
+        self._db.execute("DELETE FROM images WHERE id = ?", (image.id,))
+        lines = [f"Deleted: {image.id}"]
+        parent = image.parent
+        if parent and self._is_forgotten(parent):
+            lines += self._delete(self._load(parent))
+        return lines
+
+    def _is_forgotten(self, image_id: str) -> bool:
+        if not self._db.row("SELECT 1 FROM images WHERE id = ?", (image_id,)):
+            return False
+        return not self._references(image_id) and not self._children(image_id) and not self._used(image_id)
+
+    def _used(self, image_id: str) -> bool:
+        return self._db.row("SELECT 1 FROM snapshots WHERE image_id = ?", (image_id,)) is not None
+
+    def list(self) -> list[Image]:
+        """All images, the newest first."""
+        return [self._load(row[0]) for row in self._db.rows("SELECT id FROM images ORDER BY created DESC, id")]
+
+
+def parse_document(data: bytes, *, trusted: bool = False) -> ImageDocument:
+    """An image configuration. Raises InvalidArgument naming the place."""
+    return decode(
+        ImageDocument, jsontext.loads(data) if trusted else load_json(data, "image configuration"), "image configuration"
+    )
+
+
+def document_bytes(document: ImageDocument) -> bytes:
+    """The bytes of a configuration that was made here; their digest is the image's id."""
+    value: dict[str, Any] = encode(document)
+    value["rootfs"] = {"type": "layers", "diff_ids": document.rootfs.diff_ids}
+    value.setdefault("config", {})
+    return jsontext.dumps(value).encode()
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """A manifest of either family. Raises InvalidArgument, also for a document that could be read as two things."""
+    value = load_json(data, "manifest")
+    if isinstance(value, dict) and "manifests" in value and ("layers" in value or "config" in value):
+        raise InvalidArgument("manifest: it is both an index and a manifest")  # CVE-2021-41190
+    manifest = decode(Manifest, value, "manifest")
+    for place, descriptor in [("config", manifest.config), *((f"layers[{i}]", each) for i, each in enumerate(manifest.layers))]:
+        Digest(descriptor.digest)
+        if descriptor.size < 0:
+            raise InvalidArgument(f"manifest: {place}.size: negative")
+    return manifest
+
+
+def load_json(data: bytes, what: str) -> Any:
+    """A document from outside: bounded, without duplicate keys (two readers could disagree on which one counts)."""
+    import json  # the plain reader doesn't see duplicates
+
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise InvalidArgument(f"{what}: larger than {MAX_DOCUMENT_BYTES} bytes")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise InvalidArgument(f"{what}: a key is there twice")
+        return found
+
+    try:
+        return json.loads(data, object_pairs_hook=unique)
+    except RecursionError:
+        raise InvalidArgument(f"{what}: nested too deeply") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{what}: not JSON: {error}") from error
+
+
+def _is_hex(text: str) -> bool:
+    return bool(text) and len(text) <= 64 and set("0123456789abcdef").issuperset(text)
+
+
+def _familiar(repository: str) -> str:
+    domain, _, path = repository.partition("/")
+    return Reference(domain=domain, path=path).familiar_repository
+
+
+def _with_tag(text: str) -> str:
+    """Docker names what it looked for: `No such image: nginx:latest`."""
+    try:
+        return Reference.parse(text).familiar
+    except InvalidArgument:
+        return text

@@ -1,0 +1,226 @@
+"""Snapshots: a stack of layers with one writable folder on top, as the root of a container or of a build step.
+
+    prepare    row and `ROOT/snapshots/ID/{upper,work}`
+    mount      the value that the runtime mounts: nothing is mounted here
+    open       a detached mount, for looking things up and for copying in and out while no container runs
+    commit     the upper folder as a new layer (copied while something may still write, or taken as it is)
+    remove     the row for good, then the folder
+
+`prepare` and `mount` are on the path of every start: two statements and three mkdirs, no walk.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from inception.errors import Conflict, InvalidArgument, NotFound, Unavailable
+from inception.oci.runtime import Mount
+from inception.record import Record
+from inception.store.layers import EMPTY
+from inception.store.scratch import Scratch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from inception.linux.path import RootDir
+    from inception.store.database import Database
+    from inception.store.layers import Layers
+
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+
+
+class Change(Record):
+    """One line of `docker diff`: `kind` is `A`dded, `C`hanged or `D`eleted."""
+
+    kind: str
+    path: str
+
+
+class Snapshots:
+    """The snapshots of one store."""
+
+    def __init__(self, root: str, tmp: str, db: Database, layers: Layers) -> None:
+        self._root = root
+        self._tmp = tmp
+        self._db = db
+        self._layers = layers
+
+    def path(self, snapshot_id: str) -> str:
+        """The folder that holds `upper` and `work`."""
+        if not snapshot_id or not _ID_CHARACTERS.issuperset(snapshot_id) or snapshot_id[0] == ".":
+            raise InvalidArgument(f"invalid snapshot id {snapshot_id!r}")
+        return f"{self._root}/{snapshot_id}"
+
+    def prepare(self, snapshot_id: str, layer_ids: Sequence[int] = (), image_id: str = "") -> None:
+        """A new snapshot over *layer_ids*, bottom first, or over those of *image_id*. Raises Conflict, NotFound."""
+        path = self.path(snapshot_id)
+        db = self._db
+        with db.transaction():
+            if db.row("SELECT 1 FROM snapshots WHERE id = ?", (snapshot_id,)):
+                raise Conflict(f"snapshot {snapshot_id} exists already")
+            if image_id:
+                rows = db.rows(
+                    """SELECT l.id, root_mode, root_uid, root_gid FROM image_layers JOIN layers AS l ON l.id = layer_id
+                       WHERE image_id = ? ORDER BY position""",
+                    (image_id,),
+                )
+                if not rows and not db.row("SELECT 1 FROM images WHERE id = ?", (image_id,)):
+                    raise NotFound(f"No such image: {image_id}")
+            else:
+                rows = [self._layer_row(number) for number in layer_ids]
+            db.execute("INSERT INTO snapshots (id, image_id) VALUES (?, ?)", (snapshot_id, image_id))
+            for position, row in enumerate(rows):
+                db.execute("INSERT INTO snapshot_layers VALUES (?, ?, ?)", (snapshot_id, position, row[0]))
+            # Inside the transaction: whoever clears folders without a row holds the write lock too.
+            self._make_folders(path, rows)
+
+    def mount(self, snapshot_id: str, *, read_only: bool = False) -> Mount:
+        """The overlay mount of a snapshot's root; with *read_only* without its upper folder being writable. Raises NotFound."""
+        layers = [
+            row[0]
+            for row in self._db.rows(
+                "SELECT layer_id FROM snapshot_layers WHERE snapshot_id = ? ORDER BY position DESC", (snapshot_id,)
+            )
+        ]
+        path = self.path(snapshot_id)
+        if not layers:
+            self._check(snapshot_id)
+        lowers = [self._layers.path(number) for number in layers or [EMPTY]]
+        if read_only:
+            # Without an upper folder overlayfs wants two lower ones; the snapshot's own is the first.
+            return Mount(
+                destination="/", type="overlay", source="overlay", options=[f"lowerdir={path}/upper:{':'.join(lowers)}"]
+            )
+        options = [f"lowerdir={':'.join(lowers)}", f"upperdir={path}/upper", f"workdir={path}/work"]
+        return Mount(destination="/", type="overlay", source="overlay", options=options)
+
+    def open(self, snapshot_id: str, *, read_only: bool = True) -> RootDir:
+        """The root as a mount that is attached nowhere and gone when it is closed. Not while a container runs on it, unless
+        *read_only*: a running one is reached through /proc/PID/root instead."""
+        from inception.linux import abi
+        from inception.linux import mount as kernel
+        from inception.linux.path import RootDir
+
+        fs_fd = kernel.fsopen("overlay")
+        try:
+            for option in self.mount(snapshot_id, read_only=read_only).options:
+                key, _, value = option.partition("=")
+                if key == "lowerdir" and len(value) > 255:  # fsconfig(2) takes 255 bytes at a time; lowerdir+ is Linux 6.5
+                    for lower in value.split(":"):
+                        kernel.fsconfig_string(fs_fd, "lowerdir+", lower)
+                else:
+                    kernel.fsconfig_string(fs_fd, key, value)
+            kernel.fsconfig_create(fs_fd)
+            return RootDir(kernel.fsmount(fs_fd, abi.MOUNT_ATTR_RDONLY if read_only else 0))
+        except OSError as error:
+            raise Unavailable(f"mount snapshot {snapshot_id}: {error}") from error
+        finally:
+            os.close(fs_fd)
+
+    def view(self, snapshot_id: str) -> RootDir:
+        """`open`, read-only."""
+        return self.open(snapshot_id)
+
+    def remove(self, snapshot_id: str) -> None:
+        """Nothing there is fine. Its mounts must be gone."""
+        path = self.path(snapshot_id)
+        with self._db.transaction(durable=True) as tx:
+            tx.execute("DELETE FROM snapshots WHERE id = ?", (snapshot_id,))
+        self._discard(path)
+
+    def usage(self, snapshot_id: str) -> int:
+        """Bytes in the writable folder. Walks it."""
+        from inception.store.layers import tree_size
+
+        self._check(snapshot_id)
+        return tree_size(f"{self.path(snapshot_id)}/upper")
+
+    def layer_ids(self, snapshot_id: str) -> list[int]:
+        """The layers beneath, bottom first. Raises NotFound."""
+        self._check(snapshot_id)
+        rows = self._db.rows("SELECT layer_id FROM snapshot_layers WHERE snapshot_id = ? ORDER BY position", (snapshot_id,))
+        return [row[0] for row in rows]
+
+    def changes(self, snapshot_id: str) -> list[Change]:
+        """What differs from the layers, in the order of the paths; a changed file's folders count as changed."""
+        from inception.store.diff import changes
+
+        lowers = [self._layers.path(number) for number in reversed(self.layer_ids(snapshot_id))]
+        return changes(f"{self.path(snapshot_id)}/upper", lowers)
+
+    def commit(self, snapshot_id: str, *, consume: bool = False) -> int:
+        """The upper folder as a new layer; its number. The caller holds a lease until an image refers to it.
+
+        A snapshot that something may still write to is copied. With *consume* the folder itself becomes the layer, and the
+        snapshot is gone: for a finished build step.
+        """
+        from inception.store import pack
+
+        below = self.layer_ids(snapshot_id)
+        upper = f"{self.path(snapshot_id)}/upper"
+        with Scratch(self._tmp) as scratch:
+            if consume:
+                staged = self._layers.stage_folder(upper)
+            else:
+                fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    staged = self._layers.stage(pack.pack(fd, whiteouts=True), scratch)
+                finally:
+                    os.close(fd)
+                staged.packed = True
+            number = self._layers.register([*below, staged])[-1]
+        if consume:
+            self.remove(snapshot_id)
+        return number
+
+    def remove_strays(self) -> None:
+        """Removes folders without a row."""
+        with self._db.transaction() as tx:
+            known = {row[0] for row in tx.rows("SELECT id FROM snapshots")}
+            for name in os.listdir(self._root):
+                if name not in known:
+                    self._discard(f"{self._root}/{name}")
+
+    def _layer_row(self, number: int) -> tuple[Any, ...]:
+        row = self._db.row("SELECT id, root_mode, root_uid, root_gid FROM layers WHERE id = ?", (number,))
+        if row is None:
+            raise NotFound(f"layer {number}: not found")
+        return row
+
+    def _make_folders(self, path: str, rows: list[tuple[Any, ...]]) -> None:
+        # The upper folder's own mode and owner are what `stat /` says inside: those of the topmost layer that has any.
+        mode, uid, gid = next(((row[1], row[2], row[3]) for row in reversed(rows) if row[1] is not None), (0o755, 0, 0))
+        try:
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:  # left by a crash: it has no row
+                self._discard(path)
+                os.mkdir(path, 0o700)
+            os.mkdir(f"{path}/work", 0o700)
+            os.mkdir(f"{path}/upper", 0o755)
+            upper = os.stat(f"{path}/upper")
+            if (uid, gid) != (upper.st_uid, upper.st_gid):
+                os.chown(f"{path}/upper", uid, gid)
+            if mode != stat.S_IMODE(upper.st_mode):
+                os.chmod(f"{path}/upper", mode)
+        except OSError as error:
+            raise Unavailable(f"create {path}: {error.strerror}") from error
+
+    def _check(self, snapshot_id: str) -> None:
+        if not self._db.row("SELECT 1 FROM snapshots WHERE id = ?", (snapshot_id,)):
+            raise NotFound(f"snapshot {snapshot_id}: not found")
+
+    def _discard(self, path: str) -> None:
+        with Scratch(self._tmp) as scratch:
+            try:
+                os.rename(path, f"{scratch.path}/gone")
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                raise Unavailable(f"remove {path}: {error.strerror}") from error
+
+    def list(self) -> list[str]:
+        return [row[0] for row in self._db.rows("SELECT id FROM snapshots ORDER BY id")]

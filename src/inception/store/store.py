@@ -1,0 +1,98 @@
+"""The store as one object, and what keeps it clean.
+
+Making and removing exclude each other by one lock file: whoever stores an image, a layer or a blob holds it shared (a lease)
+until a row refers to what it stored; clean-up takes it alone, and without waiting: while a pull runs, what is unused stays
+until the next time. The kernel drops both with their process, so a kill leaves no lease behind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from inception.errors import InvalidArgument, Unavailable
+from inception.store.content import Content
+from inception.store.database import Database
+from inception.store.images import Images
+from inception.store.layers import EMPTY, Layers
+from inception.store.schema import STEPS
+from inception.store.scratch import Scratch, sweep
+from inception.store.snapshots import Snapshots
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Store:
+    """Everything beneath *root* that is about images and filesystems; cheap to make, safe from threads and processes."""
+
+    def __init__(self, root: str, db: Database | None = None) -> None:
+        if any(character in root for character in ":,\\\n") or not root.startswith("/"):
+            raise InvalidArgument(
+                f"root {root!r}: must be an absolute path without ':', ',' or '\\' (overlayfs can't take them)"
+            )
+        self.root = root.rstrip("/") or "/"
+        self.tmp = f"{self.root}/tmp"
+        self.db = db or Database(f"{self.root}/state.db")
+        self._make_folders()
+        self.db.migrate("store", STEPS)
+        self.content = Content(f"{self.root}/blobs", self.tmp)
+        self.layers = Layers(f"{self.root}/layers", self.tmp, self.db)
+        self.snapshots = Snapshots(f"{self.root}/snapshots", self.tmp, self.db, self.layers)
+        self.images = Images(self)
+
+    def scratch(self) -> Scratch:
+        """A folder for half-done work on the store's file system."""
+        return Scratch(self.tmp)
+
+    def lease(self) -> Lease:
+        """`with store.lease():` nothing that is stored meanwhile is cleaned up before a row refers to it."""
+        return Lease(self.root, fcntl.LOCK_SH)
+
+    def collect(self) -> int:
+        """Removes layers and blobs that nothing refers to; the bytes freed. 0 while someone holds a lease."""
+        from inception.store.gc import collect
+
+        return collect(self)
+
+    def recover(self) -> None:
+        """After a crash: empties the scratch folders of dead owners, removes folders without a row and unused content."""
+        sweep(self.tmp)
+        self.layers.remove_strays()
+        self.snapshots.remove_strays()
+        self.collect()
+
+    def _make_folders(self) -> None:
+        if os.path.isdir(f"{self.root}/layers/{EMPTY}"):
+            return
+        try:
+            os.makedirs(self.root, mode=0o700, exist_ok=True)
+            os.chmod(self.root, 0o700)  # set-uid files of images lie beneath: no other user may get at them
+            for name in ("tmp", "blobs", "blobs/sha256", "snapshots", "layers"):
+                os.makedirs(f"{self.root}/{name}", mode=0o700, exist_ok=True)
+            os.makedirs(f"{self.root}/layers/{EMPTY}", mode=0o755, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"create {error.filename}: {error.strerror}") from error
+
+
+class Lease:
+    """The store's lock file, held in a `with` block; `acquired` is False when someone else is in the way."""
+
+    def __init__(self, root: str, mode: int) -> None:
+        self._path = f"{root}/gc.lock"
+        self._mode = mode
+        self._fd = -1
+        self.acquired = False
+
+    def __enter__(self) -> Lease:
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, self._mode)
+            self.acquired = True
+        except BlockingIOError:
+            pass
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._fd)

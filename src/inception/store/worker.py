@@ -1,0 +1,175 @@
+"""The confined process that unpacks what strangers wrote.
+
+    caller                                       python -I -m inception.store.worker
+    opens the target folder; spawns      ───▶    imports what it needs, then gives everything up:
+    stdin: the archive (a file or a pipe)          a mount namespace of its own, chroot into the target folder,
+                                                   capabilities down to those of chown, mknod and xattrs,
+                                                   no new files beyond a size, no core, bounded memory
+                                                 decompresses, hashes, extracts (extract.py)
+    reads the outcome                    ◀───    one JSON line on stdout
+
+A mistake in a decompressor or in the extractor is then a mistake in a process that sees one folder. It gets an empty
+environment and no fd but those that are handed over. Whatever way it dies, the caller throws the half-made tree away.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from inception import errors, jsontext
+from inception.errors import InceptionError, Unavailable
+from inception.record import decode, encode
+from inception.store.content import chunks_of, write_all
+from inception.store.extract import Extracted, ExtractOptions, Limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import IO, Any, BinaryIO
+
+_MEMORY = 1 << 30
+# chown, dac_override, fowner, fsetid, mknod, setfcap and sys_admin (for trusted.*) by their numbers in linux/capability.h
+_KEPT_CAPABILITIES = (0, 1, 3, 4, 21, 27, 31)
+
+
+def unpack(
+    source: BinaryIO | Iterable[bytes],
+    root_fd: int,
+    options: ExtractOptions = ExtractOptions(),
+    limits: Limits = Limits(),
+) -> Extracted:
+    """Extracts *source* (a file at its position, or chunks), compressed or not, into the folder *root_fd* in a process of
+    its own. `diff_id` of the result is the digest of the uncompressed stream.
+
+    Raises InvalidArgument for a bad archive, Unavailable for a full disk or when the process died.
+    """
+    import subprocess  # unpacking costs far more than this import
+
+    request = {"root": root_fd, "options": encode(options), "limits": encode(limits)}
+    file: Any = source if hasattr(source, "fileno") else None
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-X", "utf8", "-m", "inception.store.worker", jsontext.dumps(request)],
+        stdin=file if file is not None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=[root_fd],
+        env={},
+        cwd="/",
+    )
+    try:
+        if file is None and process.stdin is not None:
+            _feed(process.stdin, source)
+        assert process.stdout is not None and process.stderr is not None
+        answer, complaint = process.stdout.read(), process.stderr.read()
+        process.wait()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+    return _outcome(answer, complaint, process.returncode)
+
+
+def _feed(pipe: IO[bytes], chunks: Iterable[bytes]) -> None:
+    try:
+        for chunk in chunks:
+            write_all(pipe.fileno(), chunk)
+    except BrokenPipeError:
+        pass  # it gave up on the archive, and says why
+    finally:
+        pipe.close()
+
+
+def _outcome(answer: bytes, complaint: bytes, status: int) -> Extracted:
+    try:
+        value = jsontext.loads(answer)
+    except ValueError:
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
+        raise Unavailable(f"the process that unpacks archives {how}" + (f": {last}" if last else "")) from None
+    if "error" in value:
+        kind = getattr(errors, value["error"], InceptionError)
+        raise kind(value["message"], value["hint"])
+    return decode(Extracted, value["extracted"])
+
+
+def main() -> None:
+    request = jsontext.loads(sys.argv[1])
+    try:
+        result = {"extracted": encode(_run(request))}
+    except InceptionError as error:
+        result = {"error": type(error).__name__, "message": str(error), "hint": error.hint}
+    except MemoryError:
+        result = {"error": "InvalidArgument", "message": "archive needs too much memory to unpack", "hint": ""}
+    write_all(1, jsontext.dumps(result).encode())
+
+
+def _run(request: dict[str, Any]) -> Extracted:
+    import hashlib
+    import lzma  # what decompression may import later is out of reach by then
+    import zlib  # noqa: F401
+
+    import zstandard  # noqa: F401
+    from isal import isal_zlib  # noqa: F401
+
+    from inception.linux.path import RootDir
+    from inception.store.compression import decompress
+    from inception.store.extract import Extractor
+    from inception.store.tar import TarReader
+
+    del lzma
+    options, limits = decode(ExtractOptions, request["options"]), decode(Limits, request["limits"])
+    root = RootDir(request["root"])
+    _confine(request["root"], limits)
+    hasher = hashlib.sha256()
+    length = 0
+
+    def hashed() -> Iterable[bytes]:
+        nonlocal length
+        for piece in decompress(chunks_of(open(0, "rb", buffering=0, closefd=False)), limits.max_ratio):
+            hasher.update(piece)
+            length += len(piece)
+            yield piece
+
+    reader = TarReader(hashed())
+    extracted = Extractor(root, options, limits).run(reader)
+    reader.drain()
+    extracted.diff_id = f"sha256:{hasher.hexdigest()}"
+    extracted.tar_bytes = length
+    return extracted
+
+
+def _confine(root_fd: int, limits: Limits) -> None:
+    import resource
+
+    from inception.linux import abi, namespaces, process
+
+    os.umask(0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits.max_bytes, limits.max_bytes))
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    if os.geteuid() == 0:
+        namespaces.unshare(abi.CLONE_NEWNS | abi.CLONE_NEWNET | abi.CLONE_NEWIPC)
+        os.fchdir(root_fd)
+        os.chroot(".")
+        _keep_capabilities()
+    process.set_no_new_privs()
+
+
+def _keep_capabilities() -> None:
+    """capset(2), version 3: effective, permitted and inheritable sets as two words each."""
+    import struct
+
+    from inception.linux import abi
+    from inception.linux.call import syscall
+
+    kept = sum(1 << number for number in _KEPT_CAPABILITIES)
+    syscall(abi.SYS_capset, struct.pack("=Ii", 0x20080522, 0), struct.pack("=6I", kept, kept, 0, 0, 0, 0))
+
+
+if __name__ == "__main__":
+    main()
