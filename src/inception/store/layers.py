@@ -162,14 +162,14 @@ class Layers:
             os.close(fd)
 
     def remove_unused(self) -> int:
-        """Removes layers that no image and no snapshot refers to; the bytes that were freed.
+        """Removes layers that no image, no snapshot and no holder refers to; the bytes that were freed.
 
         The caller holds the store exclusively (`Store.exclusive`): a pull may be about to use one.
         """
         with self._db.transaction(durable=True) as tx:
             rows = tx.rows(
                 """SELECT id, size_bytes FROM layers WHERE id NOT IN (SELECT layer_id FROM image_layers)
-                   AND id NOT IN (SELECT layer_id FROM snapshot_layers)"""
+                   AND id NOT IN (SELECT layer_id FROM snapshot_layers) AND id NOT IN (SELECT layer_id FROM layer_holds)"""
             )
             tx_rows = [(number,) for number, _ in rows]
             for row in tx_rows:

@@ -67,4 +67,11 @@ STEPS = (
         PRIMARY KEY (snapshot_id, position)
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX snapshot_layers_by_layer ON snapshot_layers (layer_id)",
+    # Layers that are kept though no image has them: the build cache names itself as the holder.
+    """CREATE TABLE layer_holds (
+        holder TEXT NOT NULL,
+        layer_id INTEGER NOT NULL REFERENCES layers (id),
+        PRIMARY KEY (holder, layer_id)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX layer_holds_by_layer ON layer_holds (layer_id)",
 )

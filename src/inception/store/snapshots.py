@@ -151,11 +151,11 @@ class Snapshots:
         lowers = [self._layers.path(number) for number in reversed(self.layer_ids(snapshot_id))]
         return changes(f"{self.path(snapshot_id)}/upper", lowers)
 
-    def commit(self, snapshot_id: str, *, consume: bool = False) -> int:
+    def commit(self, snapshot_id: str, *, consume: bool = False, clamp_mtime_ns: int | None = None) -> int:
         """The upper folder as a new layer; its number. The caller holds a lease until an image refers to it.
 
         A snapshot that something may still write to is copied. With *consume* the folder itself becomes the layer, and the
-        snapshot is gone: for a finished build step.
+        snapshot is gone: for a finished build step, whose times may be cut to *clamp_mtime_ns* (SOURCE_DATE_EPOCH).
         """
         from inception.store import pack
 
@@ -163,7 +163,7 @@ class Snapshots:
         upper = f"{self.path(snapshot_id)}/upper"
         with Scratch(self._tmp) as scratch:
             if consume:
-                staged = self._layers.stage_folder(upper)
+                staged = self._layers.stage_folder(upper, clamp_mtime_ns)
             else:
                 fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
