@@ -176,7 +176,8 @@ class Monitor:
             Output(self.loop, fd, stream, self._heard) for fd, stream in zip(outputs, ("stdout", "stderr"), strict=False)
         ]
         status = self.status
-        status.phase, status.pid, status.pid_start_time = "running", pid, start_time(pid)
+        status.pid, status.pid_start_time, status.error = pid, start_time(pid), ""
+        status.phase = "running"
         status.started_at, status.finished_at, status.exit_code, status.oom_killed = timestamp(), NEVER, 0, False
         self._ooms_before = oom_kills(self.config.oom_paths)
         self._start_health()
@@ -228,7 +229,6 @@ class Monitor:
         try:
             with open(f"{self.config.run_dir}/plan", "rb") as file:
                 self._start_init(file.read())
-            self.status.error = ""
         except Exception as error:  # SpawnError, OSError: whatever it is, the policy decides whether there is a next time
             self.status.error = f"restart {self.config.name}: {error}"
             self._ended(128)

@@ -44,7 +44,7 @@ _DATA_KINDS = {"stdout": protocol.STDOUT, "stderr": protocol.STDERR}
 class Client:
     """One connection. Roles are what its frames asked for; a client without any is only listened to."""
 
-    __slots__ = ("claimed_release", "lossless", "queue", "queued_bytes", "socket", "streams", "watches")
+    __slots__ = ("claimed_release", "gone", "lossless", "queue", "queued_bytes", "socket", "streams", "watches")
 
     def __init__(self, connection: _socket.socket) -> None:
         self.socket = connection
@@ -52,6 +52,7 @@ class Client:
         self.lossless = False
         self.watches = False
         self.claimed_release = False
+        self.gone = False
         self.queue: list[bytes] = []
         self.queued_bytes = 0
 
@@ -75,7 +76,7 @@ class Server:
 
     @property
     def release_claimed(self) -> bool:
-        return any(client.claimed_release for client in self._clients.values())
+        return any(client.claimed_release and not client.gone for client in self._clients.values())
 
     @property
     def unsent(self) -> bool:
@@ -100,7 +101,7 @@ class Server:
 
     def send(self, client: Client, frame: bytes) -> None:
         """Sends or queues *frame*; a client that is gone or too far behind is dropped."""
-        if client.socket.fileno() not in self._clients:
+        if client.gone or client.socket.fileno() not in self._clients:
             return
         if not client.queue:
             try:
@@ -109,7 +110,7 @@ class Server:
             except BlockingIOError:
                 self._loop.watch(client.socket.fileno(), EPOLLOUT | self._input_events(client), self._handler(client))
             except OSError:
-                self._drop(client)
+                self._mark_gone(client)
                 return
         client.queue.append(frame)
         client.queued_bytes += len(frame) + _FRAME_COST
@@ -180,11 +181,16 @@ class Server:
         except BlockingIOError:
             pass
         except OSError:
-            self._drop(client)
-            return
+            self._mark_gone(client)
         if not client.queue:
             self._rewatch(client)
         self._balance()
+
+    def _mark_gone(self, client: Client) -> None:
+        """It listens no more; what it said before it left is still to be read, then it is dropped."""
+        client.gone = True
+        client.queue.clear()
+        client.queued_bytes = 0
 
     def _balance(self) -> None:
         """Holds the container's output while a lossless client is far behind, until it has caught up by half."""
