@@ -40,7 +40,8 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_PROTINFO = 1, 3, 4, 5, 10, 12
-IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_EXT_MASK = 18, 28, 29
+IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_NET_NS_FD = 18, 26, 28
+IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE = 8, 1
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 VETH_INFO_PEER = 1
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
@@ -244,22 +245,14 @@ def add_bridge(name: str, *, mac: str = "", mtu: int = 0) -> Request:
     return Request(RTM_NEWLINK, F_CREATE | F_EXCL, body, f"link add {name}{_words(mac=mac, mtu=mtu)} type bridge")
 
 
-def add_veth(name: str, peer: str, *, peer_netns_fd: int, master: int = 0, mtu: int = 0, peer_mac: str = "") -> Request:
-    """A veth pair: *name* here, up and a port of bridge *master* (an index), *peer* made directly in another namespace."""
-    inner = (
-        _LINK.pack(0, 0, 0, 0, 0)
-        + _name(peer)
-        + _mac(peer_mac)
-        + _mtu(mtu)
-        + attribute(IFLA_NET_NS_FD, _U32.pack(peer_netns_fd))
-    )
-    body = _LINK.pack(0, 0, 0, IFF_UP, IFF_UP) + _name(name) + _mtu(mtu)
-    if master:
-        body += attribute(IFLA_MASTER, _U32.pack(master))
+def add_veth(name: str, peer: str, *, peer_netns_fd: int, mtu: int = 0, peer_mac: str = "") -> Request:
+    """A veth pair, down: *name* here, *peer* made directly in another namespace."""
+    inner = _LINK.pack(0, 0, 0, 0, 0) + _name(peer) + _mac(peer_mac) + _mtu(mtu)
+    inner += attribute(IFLA_NET_NS_FD, _U32.pack(peer_netns_fd))
     kind = attribute(IFLA_INFO_KIND, b"veth") + nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, inner))
-    far = f"peer {peer}{_words(mac=peer_mac)} netns fd:{peer_netns_fd}"
-    words = f"link add {name}{_words(master=master, mtu=mtu)} up type veth {far}"
-    return Request(RTM_NEWLINK, F_CREATE | F_EXCL, body + nested(IFLA_LINKINFO, kind), words)
+    body = _LINK.pack(0, 0, 0, 0, 0) + _name(name) + _mtu(mtu) + nested(IFLA_LINKINFO, kind)
+    words = f"link add {name}{_words(mtu=mtu)} type veth peer {peer}{_words(mac=peer_mac)} netns fd:{peer_netns_fd}"
+    return Request(RTM_NEWLINK, F_CREATE | F_EXCL, body, words)
 
 
 def delete_link(name: str) -> Request:
@@ -281,6 +274,14 @@ def set_link(
     state = "" if up is None else " up" if up else " down"
     words = f"link set {link}{_words(name=name, mac=mac, mtu=mtu)}{'' if master is None else f' master {master}'}{state}"
     return Request(RTM_NEWLINK, 0, body, words)
+
+
+def set_no_link_local(link: str) -> Request:
+    """Let the link have no IPv6 link-local address: a bridge port is not spoken to. The kernel reads this of no new link."""
+    mode = attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
+    body = _LINK.pack(0, 0, 0, 0, 0) + _name(link) + nested(IFLA_AF_SPEC, nested(AF_INET6, mode))
+    # EAFNOSUPPORT: a kernel without IPv6, or with it disabled, needs none of this.
+    return Request(RTM_SETLINK, 0, body, f"link set {link} addrgenmode none", allow=(97,))
 
 
 def set_bridge_port(index: int, *, isolated: bool = False, hairpin: bool = False) -> Request:

@@ -21,7 +21,8 @@ class EndpointPlan(Record):
 
     *gateway* is given for the one network that the default route leads through, and only for that. *routes* are
     (`10.0.0.0/8`, gateway) pairs. An empty *mac* is derived from the address; *mtu* 0 is the bridge's. *isolated* keeps the
-    container from its siblings on the bridge (a network without inter-container communication).
+    container from its siblings on the bridge (a network without inter-container communication). *hairpin* is for a container
+    that publishes ports: where br_netfilter is on (dockerd loads it), it reaches its own ones through the host only so.
     """
 
     bridge: str
@@ -33,6 +34,7 @@ class EndpointPlan(Record):
     mac: str = ""
     mtu: int = 0
     isolated: bool = False
+    hairpin: bool = False
     routes: list[tuple[str, str]] = []
 
 
@@ -43,8 +45,13 @@ def attach(netns_fd: int, plan: EndpointPlan) -> None:
     """
     try:
         with Netlink() as outside:
-            _make_pair(outside, netns_fd, plan)
+            bridge = outside.index(plan.bridge)
+            outside.run(plan_pair(plan, netns_fd))
             try:
+                outside.run(*plan_outside(plan, bridge))
+                if plan.isolated or plan.hairpin:
+                    port = outside.index(plan.host_ifname)
+                    outside.run(netlink.set_bridge_port(port, isolated=plan.isolated, hairpin=plan.hairpin))
                 _configure_inside(netns_fd, plan)
             except BaseException:
                 outside.run(netlink.delete_link(plan.host_ifname))
@@ -84,18 +91,18 @@ def plan_inside(plan: EndpointPlan, index: int) -> list[netlink.Request]:
     return requests
 
 
-def _make_pair(outside: Netlink, netns_fd: int, plan: EndpointPlan) -> None:
-    pair = netlink.add_veth(
-        plan.host_ifname,
-        plan.container_ifname,
-        peer_netns_fd=netns_fd,
-        peer_mac=plan.mac or derive_mac(plan.address),
-        master=outside.index(plan.bridge),
-        mtu=plan.mtu,
-    )
-    outside.run(pair)
-    if plan.isolated:
-        outside.run(netlink.set_bridge_port(outside.index(plan.host_ifname), isolated=True))
+def plan_pair(plan: EndpointPlan, netns_fd: int) -> netlink.Request:
+    """The pair itself. Alone, since what follows must not be done to a link of this name that someone else made."""
+    mac = plan.mac or derive_mac(plan.address)
+    return netlink.add_veth(plan.host_ifname, plan.container_ifname, peer_netns_fd=netns_fd, peer_mac=mac, mtu=plan.mtu)
+
+
+def plan_outside(plan: EndpointPlan, bridge_index: int) -> list[netlink.Request]:
+    """What is done to the host's end, in order."""
+    return [
+        netlink.set_no_link_local(plan.host_ifname),
+        netlink.set_link(plan.host_ifname, up=True, master=bridge_index),
+    ]
 
 
 def _configure_inside(netns_fd: int, plan: EndpointPlan) -> None:

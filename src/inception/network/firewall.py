@@ -49,6 +49,7 @@ add set ip {table} bridges {{ type ifname; }}
 add set ip {table} internal {{ type ifname; }}
 add set ip {table} masquerading {{ type ifname; }}
 add set ip {table} within {{ type ifname . ifname; }}
+add set ip {table} subnets {{ type ipv4_addr . ifname; flags interval; }}
 add map ip {table} ports {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
 add map ip {table} ports_at {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}
 add chain ip {table} raw {{ type filter hook prerouting priority -300; policy accept; }}
@@ -71,19 +72,20 @@ add rule ip {table} forward oifname @bridges ct status dnat accept
 add rule ip {table} forward oifname @bridges drop
 add rule ip {table} postrouting iifname @masquerading iifname . oifname != @within masquerade
 add rule ip {table} postrouting ip saddr 127.0.0.0/8 oifname @bridges masquerade
-add rule ip {table} postrouting iifname . oifname @within ct status dnat masquerade
+add rule ip {table} postrouting ip saddr . oifname @subnets ct status dnat masquerade
 """
 # The raw rules are there because bridges have route_localnet set, without which the host's 127.0.0.1 can't be redirected: it
 # also lets containers reach services on the host's loopback, or speak from 127.0.0.1 (CVE-2020-8558), and dnat in prerouting
 # lets the LAN reach ports published on 127.0.0.1 (CVE-2025-54388). 127/8 has no business on a wire (RFC 1122, 3.2.1.3).
 # The last rule: a container that connects to a published port of its own network would get its answers from a stranger, the
-# sibling itself, without it.
+# sibling itself, without it. It asks for the source's subnet since br_netfilter shows this hook no input interface.
 
 
 class Network(Record):
     """A network as the firewall knows it: its bridge and what may pass it."""
 
     bridge: str
+    subnet: str
     internal: bool = False
     masquerade: bool = True
 
@@ -115,6 +117,7 @@ def plan_network(tag: str, network: Network, verb: str = "add") -> str:
     lines = [
         f"{verb} element ip {table} bridges {{ {bridge} }}",
         f"{verb} element ip {table} within {{ {bridge} . {bridge} }}",
+        f"{verb} element ip {table} subnets {{ {network.subnet} . {bridge} }}",
     ]
     if network.internal:
         lines.append(f"{verb} element ip {table} internal {{ {bridge} }}")

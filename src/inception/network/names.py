@@ -31,7 +31,7 @@ def publish(table: str, names: Iterable[str], address: str) -> None:
                 os.close(os.open(f"{folder}/{address}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
                 break
             except FileNotFoundError:  # a first name, or a withdrawal removed the folder just now
-                os.makedirs(folder, mode=0o755, exist_ok=True)
+                _make(table, folder)
 
 
 def withdraw(table: str, names: Iterable[str], address: str) -> None:
@@ -79,6 +79,16 @@ def lookup(table: str, name: str) -> list[str]:
     except InvalidArgument:
         return []
     return sorted(_entries(f"{table}/{key}"))
+
+
+def _make(table: str, folder: str) -> None:
+    # Not makedirs(exist_ok=True): it fails when a folder that it found in its way is withdrawn before its second look.
+    try:
+        os.mkdir(folder, 0o755)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(table, mode=0o755, exist_ok=True)
 
 
 def _entries(folder: str) -> list[str]:
