@@ -15,6 +15,7 @@ import os
 import stat
 
 from inception.errors import Conflict, InvalidArgument, NotFound, Unavailable
+from inception.linux.path import RootDir
 from inception.oci.runtime import Mount
 from inception.record import Record
 from inception.store.layers import EMPTY
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from inception.linux.path import RootDir
     from inception.store.database import Database
     from inception.store.layers import Layers
 
@@ -100,25 +100,20 @@ class Snapshots:
     def open(self, snapshot_id: str, *, read_only: bool = True) -> RootDir:
         """The root as a mount that is attached nowhere and gone when it is closed. Not while a container runs on it, unless
         *read_only*: a running one is reached through /proc/PID/root instead."""
-        from inception.linux import abi
-        from inception.linux import mount as kernel
-        from inception.linux.path import RootDir
-
-        fs_fd = kernel.fsopen("overlay")
         try:
-            for option in self.mount(snapshot_id, read_only=read_only).options:
-                key, _, value = option.partition("=")
-                if key == "lowerdir" and len(value) > 255:  # fsconfig(2) takes 255 bytes at a time; lowerdir+ is Linux 6.5
-                    for lower in value.split(":"):
-                        kernel.fsconfig_string(fs_fd, "lowerdir+", lower)
-                else:
-                    kernel.fsconfig_string(fs_fd, key, value)
-            kernel.fsconfig_create(fs_fd)
-            return RootDir(kernel.fsmount(fs_fd, abi.MOUNT_ATTR_RDONLY if read_only else 0))
+            return _open_overlay(self.mount(snapshot_id, read_only=read_only).options, read_only)
         except OSError as error:
             raise Unavailable(f"mount snapshot {snapshot_id}: {error}") from error
-        finally:
-            os.close(fs_fd)
+
+    def open_layers(self, layer_ids: Sequence[int]) -> RootDir:
+        """A stack of layers, bottom first, to look at: a detached read-only mount. The caller holds a lease."""
+        lowers = [*reversed(layer_ids), EMPTY]  # at least two are wanted where there is no upper folder
+        try:
+            if not layer_ids:
+                return RootDir.open_host(self._layers.path(EMPTY))
+            return _open_overlay([f"lowerdir={':'.join(map(self._layers.path, lowers))}"], read_only=True)
+        except OSError as error:
+            raise Unavailable(f"mount layers {list(layer_ids)}: {error}") from error
 
     def view(self, snapshot_id: str) -> RootDir:
         """`open`, read-only."""
@@ -224,3 +219,22 @@ class Snapshots:
 
     def list(self) -> list[str]:
         return [row[0] for row in self._db.rows("SELECT id FROM snapshots ORDER BY id")]
+
+
+def _open_overlay(options: Sequence[str], read_only: bool) -> RootDir:
+    from inception.linux import abi
+    from inception.linux import mount as kernel
+
+    fs_fd = kernel.fsopen("overlay")
+    try:
+        for option in options:
+            key, _, value = option.partition("=")
+            if key == "lowerdir" and len(value) > 255:  # fsconfig(2) takes 255 bytes at a time; lowerdir+ is Linux 6.5
+                for lower in value.split(":"):
+                    kernel.fsconfig_string(fs_fd, "lowerdir+", lower)
+            else:
+                kernel.fsconfig_string(fs_fd, key, value)
+        kernel.fsconfig_create(fs_fd)
+        return RootDir(kernel.fsmount(fs_fd, abi.MOUNT_ATTR_RDONLY if read_only else 0))
+    finally:
+        os.close(fs_fd)
