@@ -6,6 +6,8 @@ demands; whoever must keep a document's digest keeps its bytes.
 
 from __future__ import annotations
 
+import os
+
 from inception.record import Record
 
 MEDIA_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -30,6 +32,23 @@ class Platform(
     os_version: str = ""
     os_features: list[str] = []
     variant: str = ""
+
+
+def host_platform() -> Platform:
+    """This machine in the words of images (Go's GOARCH). Source: image-spec image-index.md, "Platform Variants"."""
+    machine = os.uname().machine
+    architecture, variant = _MACHINES.get(machine, (machine, ""))
+    return Platform(architecture=architecture, os="linux", variant=variant)
+
+
+_MACHINES = {
+    "x86_64": ("amd64", ""),
+    "aarch64": ("arm64", "v8"),
+    "armv7l": ("arm", "v7"),
+    "armv6l": ("arm", "v6"),
+    "i686": ("386", ""),
+    "loongarch64": ("loong64", ""),
+}
 
 
 class Descriptor(Record, style="camel"):
