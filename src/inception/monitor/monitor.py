@@ -219,7 +219,7 @@ class Monitor:
         self._write_status()
 
     def _announce_exit(self) -> None:
-        self._server.announce_exit(status_text(self.status))
+        self._server.announce(protocol.EXIT, status_text(self.status))
 
     def _restart(self) -> None:
         if self._output_open:  # a lossless client is still reading what the last run said
@@ -371,6 +371,7 @@ class Monitor:
     def _health_changed(self, health: HealthStatus) -> None:
         self.status.health = health
         self._write_status()
+        self._server.announce(protocol.HEALTH, status_text(self.status))
 
     def _join_accounting(self) -> None:
         """Puts init and its descendants into hierarchies that only count; each join waits some ms for the kernel (RCU)."""

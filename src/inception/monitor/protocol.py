@@ -5,7 +5,8 @@ to parse and nothing to resynchronise.
 
     client ──▶ monitor                                     monitor ──▶ client
     ATTACH  {"streams": [..], "lossless": bool}            STDOUT, STDERR  bytes
-    WATCH   (exits only)                                   EXIT   status as in status.json: at every exit of init
+    WATCH   (exits, health)                                EXIT   status as in status.json: at every exit of init
+                                                           HEALTH status as in status.json: after every health probe
     STDIN   bytes        CLOSE_STDIN                       OK     {} or {"pid": n}
     RESIZE  rows, columns (two little-endian u16)          FAILED {"message": .., "step": n, "errno": n}
     STOP_REQUESTED       PAUSED   RESUMED                  EXEC_EXIT {"pid": n, "exit_code": n}
@@ -31,6 +32,7 @@ EXEC = b"E"
 STDOUT = b"o"
 STDERR = b"e"
 EXIT = b"x"
+HEALTH = b"h"
 OK = b"k"
 FAILED = b"f"
 EXEC_EXIT = b"y"

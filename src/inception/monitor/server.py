@@ -93,8 +93,9 @@ class Server:
             for client in listeners:
                 self.send(client, frame)
 
-    def announce_exit(self, status: str) -> None:
-        frame = protocol.EXIT + status.encode()
+    def announce(self, kind: bytes, status: str) -> None:
+        """Tells everyone who watches of an EXIT, or of HEALTH."""
+        frame = kind + status.encode()
         for client in list(self._clients.values()):
             if client.watches:
                 self.send(client, frame)
