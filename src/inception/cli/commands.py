@@ -84,12 +84,32 @@ GROUPS: dict[str, str] = {
 SHORTCUTS: dict[str, str] = {
     **{
         verb: f"container {verb}"
-        for verb in (
-            "attach commit cp create diff exec export kill logs pause port rename restart rm run start stats stop top unpause "
-            "update wait"
-        ).split()
+        for verb in [
+            "attach",
+            "commit",
+            "cp",
+            "create",
+            "diff",
+            "exec",
+            "export",
+            "kill",
+            "logs",
+            "pause",
+            "port",
+            "rename",
+            "restart",
+            "rm",
+            "run",
+            "start",
+            "stats",
+            "stop",
+            "top",
+            "unpause",
+            "update",
+            "wait",
+        ]
     },
-    **{verb: f"image {verb}" for verb in "build history import load pull push save tag".split()},
+    **{verb: f"image {verb}" for verb in ["build", "history", "import", "load", "pull", "push", "save", "tag"]},
     "events": "system events",
     "images": "image ls",
     "info": "system info",

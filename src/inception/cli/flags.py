@@ -5,7 +5,8 @@ A verb writes the `Options:` part of its help page, in the layout that Docker pr
       -m, --memory bytes      Memory limit
           --pull string       Pull the image first ("always", "missing", "never") (default "missing")
 
-The word after the name is the kind of the value (none is a switch), a closing `(default ...)` is the default. So the page
+The word after the name is the kind of the value (none is a switch), `--name[=word]` takes a value only after `=`, a closing
+`(default ...)` is the default. So the page
 and the parser can't disagree, and a table of a hundred flags is read in a tenth of a millisecond: importing click alone
 takes longer than a container needs to start (docs/decisions/0001-flag-parser.md).
 
@@ -17,6 +18,7 @@ flags at the first argument, so that `run IMAGE ls -l` leaves `-l` to the contai
 from __future__ import annotations
 
 from inception.cli import values
+from inception.duration import parse_duration_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,11 +33,12 @@ USAGE_EXIT_CODE = 125
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "": values.parse_bool,
     "string": str,
+    "optional": str,
     "int": values.parse_int,
     "uint": values.parse_uint,
     "bytes": values.parse_bytes,
     "decimal": values.parse_nano,
-    "duration": values.parse_duration_ns,
+    "duration": parse_duration_ns,
     "ip": values.parse_ip,
 }
 _LISTS: dict[str, Callable[[str], list[str]]] = {
@@ -46,7 +49,19 @@ _LISTS: dict[str, Callable[[str], list[str]]] = {
     "ulimit": lambda text: [text],
 }
 _PAIRS: dict[str, Callable[[str], tuple[str, str]]] = {"map": values.parse_pair, "filter": values.parse_filter}
-_ZERO: dict[str, Any] = {"": False, "string": "", "int": 0, "uint": 0, "bytes": 0, "decimal": 0, "duration": 0, "ip": ""}
+_ZERO: dict[str, Any] = {
+    "": False,
+    "string": "",
+    "optional": "",
+    "int": 0,
+    "uint": 0,
+    "bytes": 0,
+    "decimal": 0,
+    "duration": 0,
+    "ip": "",
+}
+# What a flag without a value stands for, where it may stand without one.
+_ALONE = {"": "true", "optional": ""}
 
 
 class UsageError(Exception):
@@ -83,6 +98,14 @@ class Flags:
         """Whether the flag stood on the command line, whatever its value."""
         return name in self._values
 
+    @property
+    def any_given(self) -> bool:
+        return bool(self._values)
+
+    def shown(self, name: str) -> str:
+        """The flag as messages name it: `-m, --memory`."""
+        return self._table[name].shown
+
     def _get(self, name: str) -> Any:
         flag = self._table[name]
         if name in self._values:
@@ -100,9 +123,6 @@ class Flags:
     def number(self, name: str) -> int:
         return int(self._get(name))
 
-    def list(self, name: str) -> list[str]:
-        return list(self._get(name))
-
     def map(self, name: str) -> dict[str, str]:
         """The pairs of a `map`; a key given twice keeps its last value."""
         return {key: found[-1] for key, found in self._get(name).items()}
@@ -119,6 +139,9 @@ class Flags:
         else:
             key, value = _PAIRS[flag.kind](text)
             self._values.setdefault(flag.name, {}).setdefault(key, []).append(value)
+
+    def list(self, name: str) -> list[str]:  # last, since it hides the built-in type from the annotations below it
+        return [*self._get(name)]
 
 
 class Command:
@@ -185,7 +208,8 @@ def read_table(page: str) -> dict[str, Flag]:
             names, _, text = text.partition("  ")
             words = names.split()
             short = words.pop(0)[1:-1] if words[0][-1] == "," else ""
-            flag = Flag(words[0][2:], short, words[1] if len(words) > 1 else "")
+            name, optional, _ = words[0][2:].partition("[=")
+            flag = Flag(name, short, "optional" if optional else words[1] if len(words) > 1 else "")
             table[flag.name] = flag
         if flag is not None and text.endswith(")") and "(default " in text:
             flag.default = text.rpartition("(default ")[2][:-1].strip('"')
@@ -242,8 +266,8 @@ def _read_long(command: Command, table: dict[str, Flag], flags: Flags, word: str
     if flag is None:
         raise UsageError(f"unknown flag: --{name}", page)
     if not equals:
-        if flag.kind == "":
-            value = "true"
+        if flag.kind in _ALONE:
+            value = _ALONE[flag.kind]
         elif rest:
             value = rest.pop()
         else:
@@ -261,8 +285,8 @@ def _read_bundle(table: dict[str, Flag], flags: Flags, word: str, rest: list[str
         letter, letters = letters[0], letters[1:]
         if letters.startswith("="):
             value, letters = letters[1:], ""
-        elif flag.kind == "":
-            value = "true"
+        elif flag.kind in _ALONE:
+            value = _ALONE[flag.kind]
         elif letters:
             value, letters = letters, ""
         elif rest:

@@ -76,9 +76,9 @@ def _same(value: Any, *_rest: Any) -> Any:
 
 
 # In the heading line, functions leave the column's name as it is.
-_HEADING_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    name: _same for name in ("json", "upper", "lower", "title", "truncate", "join", "split")
-}
+_HEADING_FUNCTIONS: dict[str, Callable[..., Any]] = dict.fromkeys(
+    ("json", "upper", "lower", "title", "truncate", "join", "split"), _same
+)
 
 
 def labels_text(labels: dict[str, str]) -> str:
@@ -100,7 +100,17 @@ def ellipsis(text: str, width: int) -> str:
 
 def quoted(text: str) -> str:
     """*text* in double quotes as Go's strconv.Quote writes it."""
-    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v"}
+    escapes = {
+        '"': '\\"',
+        "\\": "\\\\",
+        "\n": "\\n",
+        "\t": "\\t",
+        "\r": "\\r",
+        "\a": "\\a",
+        "\b": "\\b",
+        "\f": "\\f",
+        "\v": "\\v",
+    }
     return '"' + "".join(escapes.get(c) or (c if c.isprintable() else f"\\x{ord(c):02x}") for c in text) + '"'
 
 
@@ -127,46 +137,21 @@ def _scaled(size: float, base: float, units: tuple[str, ...], digits: int) -> st
     return f"{size:.{digits}g}{units[index]}"
 
 
-def human_duration(seconds: float) -> str:
-    """A length of time as `docker ps` says it: `About a minute`, `3 hours`."""
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole == 1:
-        return "1 second"
-    if whole < 60:
-        return f"{whole} seconds"
-    minutes = whole // 60
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    hours = int(seconds / 3600 + 0.5)
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    for limit, length, unit in ((24 * 14, 24, "days"), (24 * 60, 24 * 7, "weeks"), (24 * 365 * 2, 24 * 30, "months")):
-        if hours < limit:
-            return f"{hours // length} {unit}"
-    return f"{int(seconds / 3600) // 24 // 365} years"
-
-
 def epoch(rfc3339: str) -> float:
-    """Seconds since 1970 of an RFC 3339 time in UTC (`2026-11-23T18:00:00.123456789Z`); 0 for Go's zero time."""
+    """Seconds since 1970 of an RFC 3339 time; 0 for Go's zero time and for none."""
     if not rfc3339 or rfc3339.startswith("0001-"):
         return 0.0
-    import calendar
+    from inception.engine.times import parse
 
-    head, _, fraction = rfc3339.rstrip("Z").partition(".")
-    whole = calendar.timegm(time.strptime(head[:19], "%Y-%m-%dT%H:%M:%S"))
-    return whole + float(f"0.{fraction}" if fraction.isdecimal() else 0)
+    return parse(rfc3339) / 1e9
 
 
-def since(rfc3339: str, now: float | None = None) -> str:
-    """How long ago: `5 minutes`."""
+def ago(rfc3339: str) -> str:
+    """How long ago: `5 minutes ago`; `N/A` for a time that nobody knows."""
+    from inception.engine.times import human_duration
+
     moment = epoch(rfc3339)
-    return human_duration((time.time() if now is None else now) - moment)
+    return f"{human_duration(time.time() - moment)} ago" if moment else "N/A"
 
 
 def local_time(rfc3339: str) -> str:

@@ -121,6 +121,7 @@ def run_command(command: Command, path: str, name: str, settings: Settings, argv
 
     try:
         flags, arguments = parse(command, path, argv)
+        return _run(command, Call(path, settings, flags, arguments))
     except HelpAsked:
         from inception.cli import pages
 
@@ -130,7 +131,6 @@ def run_command(command: Command, path: str, name: str, settings: Settings, argv
         print(error, file=sys.stderr)
         print(error.page, file=sys.stderr)
         return error.exit_code
-    return _run(command, Call(path, settings, flags, arguments))
 
 
 def _run(command: Command, call: Call) -> int:

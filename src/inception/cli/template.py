@@ -604,7 +604,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "pad": lambda text, before, after: text and " " * before + text + " " * after,
     "truncate": _truncate,
     "html": lambda value: (
-        render(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&#34;").replace("'", "&#39;")
+        render(value)
+        .replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+        .replace('"', "&#34;")
+        .replace("'", "&#39;")
     ),
     "quote": lambda value: _quote(render(value)),
 }

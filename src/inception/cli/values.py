@@ -1,4 +1,4 @@
-"""Text from the command line becomes a value: Go's and Docker's number, size, duration and pair formats.
+"""Text from the command line becomes a value: Go's and Docker's number, size and pair formats.
 
 Every `parse_` raises ValueError with the words that Go's library uses, because they end up in what the user reads:
 `invalid argument "x" for "-m, --memory" flag: invalid size: 'x'`.
@@ -9,17 +9,7 @@ from __future__ import annotations
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
 _SIZE_SUFFIXES = "bkmgtp"
-_SECOND_NS = 1_000_000_000
-_UNITS_NS = {
-    "ns": 1,
-    "us": 1000,
-    "µs": 1000,
-    "μs": 1000,
-    "ms": 1_000_000,
-    "s": _SECOND_NS,
-    "m": 60 * _SECOND_NS,
-    "h": 3600 * _SECOND_NS,
-}
+_NANO = 1_000_000_000
 
 
 def parse_bool(text: str) -> bool:
@@ -73,7 +63,7 @@ def parse_bytes(text: str) -> int:
     whole, dot, part = number.partition(".")
     if not whole.isdecimal() or not whole.isascii() or (dot and not (part.isdecimal() and part.isascii())):
         raise ValueError(f"invalid size: '{text}'")
-    return (int(whole + part) << shift) // 10 ** len(part)
+    return (int(whole + part) << shift) // int(10 ** len(part))
 
 
 def parse_nano(text: str) -> int:
@@ -84,44 +74,7 @@ def parse_nano(text: str) -> int:
         raise ValueError("failed to parse value as a rational number")
     if len(part) > 9 and part[9:].strip("0"):
         raise ValueError("value is too precise")
-    return int(whole or "0") * _SECOND_NS + int(part[:9].ljust(9, "0"))
-
-
-def parse_duration_ns(text: str) -> int:
-    """A Go duration (`1h30m`, `1.5s`, `300ms`, `0`) in nanoseconds.
-
-    >>> parse_duration_ns("1m30s") == 90 * 10**9
-    True
-    """
-    shown = f'"{text}"'
-    sign = -1 if text.startswith("-") else 1
-    rest = text[1:] if text[:1] in ("-", "+") else text
-    if rest == "0":
-        return 0
-    if not rest:
-        raise ValueError(f"time: invalid duration {shown}")
-    total = 0
-    while rest:
-        number = _take(rest, "0123456789.")
-        rest = rest[len(number) :]
-        if not number.replace(".", "", 1).isdecimal():
-            raise ValueError(f"time: invalid duration {shown}")
-        unit = rest[: next((i for i, c in enumerate(rest) if c in "0123456789."), len(rest))]
-        rest = rest[len(unit) :]
-        if not unit:
-            raise ValueError(f"time: missing unit in duration {shown}")
-        if unit not in _UNITS_NS:
-            raise ValueError(f'time: unknown unit "{unit}" in duration {shown}')
-        whole, _, part = number.partition(".")
-        total += int((whole or "0") + part) * _UNITS_NS[unit] // 10 ** len(part)
-    if total > (1 << 63) - 1:
-        raise ValueError(f"time: invalid duration {shown}")
-    return sign * total
-
-
-def _take(text: str, allowed: str) -> str:
-    end = next((i for i, c in enumerate(text) if c not in allowed), len(text))
-    return text[:end]
+    return int(whole or "0") * _NANO + int(part[:9].ljust(9, "0"))
 
 
 def parse_ip(text: str) -> str:
@@ -145,34 +98,6 @@ def parse_filter(text: str) -> tuple[str, str]:
     if not equals:
         raise ValueError("bad format of filter (expected name=value)")
     return key.strip().lower(), value.strip()
-
-
-def parse_time_ns(text: str, now_ns: int) -> int:
-    """A moment as `--since` and `--until` take it, in nanoseconds since 1970.
-
-    A duration counts back from *now_ns*; otherwise seconds since 1970 (`1700000000.25`), or RFC 3339, whole or cut short
-    (`2026-11-23`, `2026-11-23T18:00:00`), which is local time when it has no zone.
-    """
-    try:
-        return now_ns - parse_duration_ns(text)
-    except ValueError:
-        pass
-    whole, _, part = text.partition(".")
-    if whole.isdecimal() and (not part or part.isdecimal()):
-        return int(whole) * _SECOND_NS + int(part[:9].ljust(9, "0") or "0")
-    from datetime import datetime
-
-    fraction_ns = 0
-    head, dot, tail = text.partition(".")
-    if dot:  # datetime keeps microseconds, log lines have nanoseconds
-        digits = _take(tail, "0123456789")
-        fraction_ns = int(digits[:9].ljust(9, "0") or "0")
-        text = head + tail[len(digits) :]
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f'failed to parse value as time or duration: "{text}"') from None
-    return int(moment.astimezone().timestamp()) * _SECOND_NS + fraction_ns
 
 
 def parse_key_value_file(path: str, what: str, *, inherit: dict[str, str] | None) -> list[str]:

@@ -1,0 +1,229 @@
+"""`run` and `create`.
+
+In the foreground the streams are attached before the first instruction of the container, so no output is lost, and signals
+are caught before that, so none kills us with a container on the way.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from inception.cli import run_flags
+from inception.cli.call import Call
+from inception.cli.flags import Command, UsageError
+from inception.cli.run_config import config_of
+from inception.errors import InvalidArgument, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.cli.flags import Flags
+    from inception.cli.streams import Session
+    from inception.engine.config import ContainerConfig
+    from inception.engine.container import Container
+
+_FAILED = 125
+
+
+def run(call: Call) -> int:
+    flags = call.flags
+    _check_together(call)
+    config = config_of(flags, call.arguments[0], call.arguments[1:], _page(call))
+    if flags.on("explain"):
+        return _explain(call, config)
+    if not flags.on("detach"):
+        check_terminal(call, config.tty, "stdin" in _attached(flags))
+    container = _create(call, config)
+    if flags.on("detach"):
+        print(container.id, flush=True)
+        container.start()
+        return 0
+    return _foreground(call, container)
+
+
+def create(call: Call) -> int:
+    config = config_of(call.flags, call.arguments[0], call.arguments[1:], _page(call))
+    print(_create(call, config).id)
+    return 0
+
+
+def _page(call: Call) -> str:
+    return f"See '{call.path} --help'."
+
+
+def _check_together(call: Call) -> None:
+    flags = call.flags
+    if flags.on("detach") and flags.given("attach"):
+        raise UsageError("conflicting options: cannot specify both --attach and --detach", _page(call))
+    if flags.on("rm") and flags.text("restart") not in ("", "no"):
+        raise UsageError("conflicting options: cannot specify both --restart and --rm", _page(call))
+
+
+def check_terminal(call: Call, tty: bool, interactive: bool) -> None:
+    """Docker's refusal to give a terminal's keys to a container when there are none."""
+    if tty and interactive and not os.isatty(0):
+        raise UsageError("the input device is not a TTY", _page(call), exit_code=1)
+
+
+def _explain(call: Call, config: ContainerConfig) -> int:
+    from inception.cli.format import write
+
+    plan = call.engine.containers.plan(config, pull=_pull(call.flags))
+    write(plan.explain() + "\n")
+    return 0
+
+
+def _pull(flags: Flags) -> str:
+    policy = flags.text("pull")
+    if policy not in ("always", "missing", "never"):
+        raise InvalidArgument(f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"')
+    return policy
+
+
+def _create(call: Call, config: ContainerConfig) -> Container:
+    flags = call.flags
+    with _IdFile(flags.text("cidfile")) as id_file:
+        container = call.engine.containers.create(config, pull=_pull(flags), progress=_Notice(config.image, flags.on("quiet")))
+        id_file.write(container.id)
+    return container
+
+
+class _Notice:
+    """Says that an image is fetched, at its first sign, and imports what shows progress only then."""
+
+    def __init__(self, image: str, quiet: bool) -> None:
+        self.image = image
+        self.quiet = quiet
+        self._show: object = None
+
+    def __call__(self, progress: object) -> None:
+        if self._show is None:
+            from inception.cli.progress import PullProgress, full_name
+
+            print(f"Unable to find image '{full_name(self.image)}' locally", file=sys.stderr)
+            self._show = PullProgress(sys.stderr, quiet=self.quiet)
+        self._show(progress)  # type: ignore[operator]
+
+
+class _IdFile:
+    """`--cidfile`: claimed before the container is made, and removed again when that fails."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fd = -1
+
+    def __enter__(self) -> _IdFile:
+        if self.path:
+            try:
+                self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            except FileExistsError:
+                raise InvalidArgument(
+                    f"container ID file found, make sure the other container isn't running or delete {self.path}"
+                ) from None
+            except OSError as error:
+                raise InvalidArgument(f"failed to create the container ID file: {error.strerror}: {self.path}") from None
+        return self
+
+    def write(self, container_id: str) -> None:
+        if self._fd >= 0:
+            os.write(self._fd, container_id.encode())
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            if error is not None:
+                os.unlink(self.path)
+
+
+# -- the foreground
+
+
+def _attached(flags: Flags) -> set[str]:
+    """The streams that are joined: what `-a` says, else the outputs, and stdin with `-i`."""
+    if not flags.given("attach"):
+        return {"stdout", "stderr", *(["stdin"] if flags.on("interactive") else [])}
+    found = set()
+    for name in flags.list("attach"):
+        if name.lower() not in ("stdin", "stdout", "stderr"):
+            raise UsageError(
+                f'invalid argument "{name}" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR',
+                exit_code=_FAILED,
+            )
+        found.add(name.lower())
+    return found
+
+
+def _foreground(call: Call, container: Container) -> int:
+    flags = call.flags
+    attached = _attached(flags)
+    session = new_session(call, container, interactive="stdin" in attached, outputs=tuple(attached - {"stdin"}))
+    if not attached - {"stdin"}:
+        print(container.id, flush=True)
+    try:
+        return follow(session, container)
+    finally:
+        session.close()
+
+
+def new_session(call: Call, container: Container, *, interactive: bool, outputs: tuple[str, ...]) -> Session:
+    """A session with *container* by the flags that `run`, `start` and `attach` share."""
+    from inception.cli.streams import Session
+    from inception.cli.terminal import parse_detach_keys
+
+    tty = container.config.tty
+    keys = parse_detach_keys(call.flags.text("detach-keys"))
+    # In raw mode Ctrl-C travels as a byte, so a terminal's signals are none of ours.
+    proxy = call.flags.on("sig-proxy") and not tty
+    forward = (lambda number: container.kill(str(number))) if proxy else None
+    return Session(tty=tty, interactive=interactive, outputs=outputs, detach_keys=keys, forward=forward)
+
+
+def follow(session: Session, container: Container) -> int:
+    """Start *container* and stay with it; answers its exit code, or 0 when the user detached."""
+    with container.start_attached() as stream:
+        return finish(session, container, stream)
+
+
+def finish(session: Session, container: Container, stream: object) -> int:
+    """Pass the stream's data until its end; answers the container's exit code."""
+    from inception.monitor.client import AttachStream, MonitorGone
+
+    assert isinstance(stream, AttachStream)
+    try:
+        session.run(stream)
+    except MonitorGone:
+        pass  # killed together with its monitor: what the engine makes of that is the answer
+    if session.detached:
+        return 0
+    if stream.exit_status is not None:
+        return stream.exit_status.exit_code
+    try:
+        return container.wait()
+    except NotFound:
+        return _FAILED
+
+
+_USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"
+
+RUN = Command(
+    run,
+    _USAGE,
+    "Create and run a new container from an image",
+    run_flags.merged(run_flags.OPTIONS, run_flags.RUN_ONLY),
+    minimum=1,
+    interspersed=False,
+    renamed=run_flags.RENAMED,
+    refused=run_flags.REFUSED,
+    error_exit_code=_FAILED,
+    start_exit_codes=True,
+)
+CREATE = Command(
+    create,
+    _USAGE,
+    "Create a new container",
+    run_flags.OPTIONS,
+    minimum=1,
+    interspersed=False,
+    renamed=run_flags.RENAMED,
+    refused=run_flags.REFUSED,
+)

@@ -1,0 +1,439 @@
+"""The flags of `run` and `create` as a ContainerConfig: pure translation, with Docker's words for what can't be read.
+
+What is checked here needs only the text of the flag; whether the whole makes sense is the engine's to judge, for every
+caller alike. A bad value is a UsageError that names the flag.
+"""
+
+from __future__ import annotations
+
+import os
+
+from inception.cli.flags import UsageError
+from inception.cli.values import parse_int, parse_key_value_file
+from inception.engine.config import (
+    ContainerConfig,
+    DeviceConfig,
+    EndpointConfig,
+    LogConfig,
+    MountConfig,
+    PortBinding,
+    ResourceConfig,
+    RestartPolicy,
+    Ulimit,
+)
+from inception.errors import InvalidArgument
+from inception.oci.image import Healthcheck
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from inception.cli.flags import Flags
+
+    T = TypeVar("T")
+
+_ULIMITS = (
+    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"  # setrlimit(2)
+).split()
+
+
+def config_of(flags: Flags, image: str, command: list[str], page: str) -> ContainerConfig:
+    """The container that the command line asks for; *page* is shown below a complaint."""
+    try:
+        return _config(flags, image, command)
+    except (ValueError, OSError) as error:
+        raise UsageError(_words(error), page) from None
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"open {error.filename}: {error.strerror.lower()}"
+    return str(error)
+
+
+def _config(flags: Flags, image: str, command: list[str]) -> ContainerConfig:
+    network_mode, networks = _networks(flags)
+    security, unmasked = _security(flags)
+    interactive = flags.on("interactive")
+    return ContainerConfig(
+        image=image,
+        name=flags.text("name"),
+        command=command or None,
+        entrypoint=_entrypoint(flags),
+        env=environment(flags),
+        user=flags.text("user"),
+        working_dir=flags.text("workdir"),
+        hostname=flags.text("hostname"),
+        domainname=flags.text("domainname"),
+        labels=_labels(flags),
+        tty=flags.on("tty"),
+        open_stdin=interactive,
+        stdin_once=interactive,
+        stop_signal=flags.text("stop-signal"),
+        stop_timeout_s=flags.number("stop-timeout") if flags.given("stop-timeout") else None,
+        healthcheck=_healthcheck(flags),
+        mounts=_mounts(flags),
+        volumes_from=flags.list("volumes-from"),
+        network_mode=network_mode,
+        networks=networks,
+        ports=_ports(flags),
+        exposed_ports=_exposed(flags),
+        publish_all=flags.on("publish-all"),
+        restart=parse_restart(flags.text("restart")),
+        resources=_resources(flags),
+        cap_add=flags.list("cap-add"),
+        cap_drop=flags.list("cap-drop"),
+        security_opt=security,
+        privileged=flags.on("privileged"),
+        read_only=flags.on("read-only"),
+        init=flags.on("init"),
+        pid_mode=flags.text("pid"),
+        ipc_mode=flags.text("ipc"),
+        uts_mode=flags.text("uts"),
+        cgroupns_mode=flags.text("cgroupns"),
+        userns_mode=flags.text("userns"),
+        cgroup_parent=flags.text("cgroup-parent"),
+        extra_hosts=each(flags, "add-host", parse_host),
+        dns=each(flags, "dns", parse_dns),
+        dns_search=flags.list("dns-search"),
+        dns_options=flags.list("dns-option"),
+        sysctls=flags.map("sysctl"),
+        group_add=flags.list("group-add"),
+        masked_paths=[] if unmasked else None,
+        readonly_paths=[] if unmasked else None,
+        auto_remove=flags.on("rm"),
+        log=_log(flags),
+        platform=flags.text("platform"),
+        runtime=flags.text("runtime"),
+    )
+
+
+def each(flags: Flags, name: str, parse: Callable[[str], T]) -> list[T]:
+    """Every value of a repeated flag through *parse*; a ValueError comes back with the flag and the value in front."""
+    found = []
+    for text in flags.list(name):
+        try:
+            found.append(parse(text))
+        except (ValueError, InvalidArgument) as error:
+            raise ValueError(f'invalid argument "{text}" for "{flags.shown(name)}" flag: {error}') from None
+    return found
+
+
+def _entrypoint(flags: Flags) -> list[str] | None:
+    if not flags.given("entrypoint"):
+        return None
+    text = flags.text("entrypoint")
+    return [text] if text else []  # an empty one resets the image's
+
+
+def environment(flags: Flags) -> list[str]:
+    """`--env-file`, then `--env`: a later value wins, so what stands on the command line does."""
+    inherit = dict(os.environ)
+    found: list[str] = []
+    for path in flags.list("env-file"):
+        found += parse_key_value_file(path, "env", inherit=inherit)
+    for item in flags.list("env"):
+        key, equals, _value = item.partition("=")
+        if not key:
+            raise ValueError(f'invalid argument "{item}" for "-e, --env" flag: invalid environment variable: {item}')
+        if equals:
+            found.append(item)
+        elif key in inherit:
+            found.append(f"{key}={inherit[key]}")
+    return found
+
+
+def _labels(flags: Flags) -> dict[str, str]:
+    lines: list[str] = []
+    for path in flags.list("label-file"):
+        lines += parse_key_value_file(path, "label", inherit=None)
+    return labels_of([*lines, *flags.list("label")])
+
+
+def labels_of(items: list[str]) -> dict[str, str]:
+    """`KEY=VALUE` or `KEY` items as labels. Raises ValueError for one without a key."""
+    labels: dict[str, str] = {}
+    for item in items:
+        key, _, value = item.partition("=")
+        if not key:
+            raise ValueError(f"invalid label '{item}': empty name")
+        labels[key] = value
+    return labels
+
+
+def _healthcheck(flags: Flags) -> Healthcheck | None:
+    names = ("cmd", "interval", "retries", "start-interval", "start-period", "timeout")
+    given = [name for name in names if flags.given(f"health-{name}")]
+    if flags.on("no-healthcheck"):
+        if given:
+            raise ValueError("--no-healthcheck conflicts with --health-* options")
+        return Healthcheck(test=["NONE"])
+    if not given:
+        return None
+    for name in given:
+        if name != "cmd" and flags.number(f"health-{name}") < 0:
+            raise ValueError(f"--health-{name} cannot be negative")
+    command = flags.text("health-cmd")
+    return Healthcheck(
+        test=["CMD-SHELL", command] if command else [],
+        interval=flags.number("health-interval"),
+        timeout=flags.number("health-timeout"),
+        start_period=flags.number("health-start-period"),
+        start_interval=flags.number("health-start-interval"),
+        retries=flags.number("health-retries"),
+    )
+
+
+def _mounts(flags: Flags) -> list[MountConfig]:
+    if not any(flags.given(name) for name in ("volume", "mount", "tmpfs")):
+        return []
+    from inception.cli.mounts import parse_mount, parse_tmpfs, parse_volume
+
+    driver = flags.text("volume-driver")
+    return [
+        *each(flags, "volume", lambda text: parse_volume(text, driver)),
+        *each(flags, "mount", parse_mount),
+        *each(flags, "tmpfs", parse_tmpfs),
+    ]
+
+
+# -- networks and ports
+
+
+def _networks(flags: Flags) -> tuple[str, dict[str, EndpointConfig]]:
+    aliases, address, mac = flags.list("network-alias"), flags.text("ip"), flags.text("mac-address")
+    named = each(flags, "network", parse_network) or [("bridge", EndpointConfig())]
+    mode, first = named[0]
+    if aliases and first.aliases:
+        raise ValueError("conflicting options: cannot specify both --network-alias and per-network alias")
+    if address and first.ipv4_address:
+        raise ValueError("conflicting options: cannot specify both --ip and per-network IPv4 address")
+    if mac and first.mac_address:
+        raise ValueError("conflicting options: cannot specify both --mac-address and per-network MAC address")
+    named[0] = (
+        mode,
+        EndpointConfig(
+            aliases=[*first.aliases, *aliases],
+            ipv4_address=address or first.ipv4_address,
+            mac_address=mac or first.mac_address,
+        ),
+    )
+    networks: dict[str, EndpointConfig] = {}
+    for name, endpoint in named:
+        if len(named) > 1 and (name in ("host", "none") or name.startswith("container:")):
+            raise ValueError("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
+        if name in networks:
+            raise ValueError(f"network {name} is specified multiple times")
+        networks[name] = endpoint
+    if len(networks) == 1 and networks[mode] == EndpointConfig():
+        return mode, {}
+    return mode, networks
+
+
+def parse_network(text: str) -> tuple[str, EndpointConfig]:
+    """`NAME`, or `name=NAME,alias=…,ip=…,mac-address=…`."""
+    if "=" not in text:
+        return _network_name(text), EndpointConfig()
+    name, aliases, address, mac = "", [], "", ""
+    for field in text.split(","):
+        key, equals, value = field.partition("=")
+        key = key.strip().lower()
+        if not equals:
+            raise ValueError(f"invalid key/value pair format in network options: {field}")
+        if key == "name":
+            name = value
+        elif key == "alias":
+            aliases.append(value)
+        elif key == "ip":
+            from inception.cli.values import parse_ip
+
+            address = parse_ip(value)
+        elif key == "mac-address":
+            mac = value
+        elif key in ("ip6", "link-local-ip", "driver-opt", "gw-priority"):
+            raise ValueError(f"the network option {key} is not supported")
+        else:
+            raise ValueError(f"invalid field key {key}")
+    if not name:
+        raise ValueError("network name/id is not specified")
+    return _network_name(name), EndpointConfig(aliases=aliases, ipv4_address=address, mac_address=mac)
+
+
+def _network_name(name: str) -> str:
+    return "bridge" if name in ("", "default") else name
+
+
+def _ports(flags: Flags) -> list[PortBinding]:
+    if not flags.given("publish"):
+        return []
+    from inception.network.ports import parse_publish
+
+    return [port for ports in each(flags, "publish", parse_publish) for port in ports]
+
+
+def _exposed(flags: Flags) -> list[str]:
+    if not flags.given("expose"):
+        return []
+    from inception.network.ports import parse_expose
+
+    return [port for ports in each(flags, "expose", parse_expose) for port in ports]
+
+
+def parse_host(text: str) -> str:
+    """`NAME:IP` (or `NAME=IP`); the address may be `host-gateway`. Answers it with a colon."""
+    name, separator, address = text.partition("=") if "=" in text else text.partition(":")
+    if not name or not separator or not address:
+        raise ValueError(f'bad format for add-host: "{text}"')
+    address = address[1:-1] if address.startswith("[") and address.endswith("]") else address
+    if address != "host-gateway":
+        from inception.cli.values import parse_ip
+
+        try:
+            parse_ip(address)
+        except ValueError:
+            raise ValueError(f'invalid IP address in add-host: "{address}"') from None
+    return f"{name}:{address}"
+
+
+def parse_dns(text: str) -> str:
+    from inception.cli.values import parse_ip
+
+    try:
+        return parse_ip(text.strip())
+    except ValueError:
+        raise ValueError(f"IP address is not correctly formatted: {text.strip()}") from None
+
+
+# -- limits, policies, security
+
+
+def parse_restart(text: str) -> RestartPolicy:
+    """`no`, `always`, `unless-stopped`, `on-failure[:N]`; which names exist is the engine's to say."""
+    name, colon, count = text.partition(":")
+    if not name:
+        if colon:
+            raise ValueError("invalid restart policy format: no policy provided before colon")
+        return RestartPolicy()
+    if not colon:
+        return RestartPolicy(name=name)
+    try:
+        return RestartPolicy(name=name, maximum_retries=int(count))
+    except ValueError:
+        raise ValueError("invalid restart policy format: maximum retry count must be an integer") from None
+
+
+def _resources(flags: Flags) -> ResourceConfig:
+    if not flags.any_given:
+        return ResourceConfig()
+    for name in ("memory", "memory-reservation", "shm-size"):
+        if flags.number(name) < 0:
+            raise ValueError(f'invalid argument "-1" for "{flags.shown(name)}" flag: invalid size: \'-1\'')
+    swappiness = flags.number("memory-swappiness")
+    if not -1 <= swappiness <= 100:
+        raise ValueError(f"invalid value: {swappiness}. Valid memory swappiness range is 0-100")
+    return ResourceConfig(
+        memory_bytes=flags.number("memory"),
+        memory_swap_bytes=flags.number("memory-swap"),
+        memory_reservation_bytes=flags.number("memory-reservation"),
+        memory_swappiness=None if swappiness == -1 else swappiness,
+        nano_cpus=flags.number("cpus"),
+        cpu_shares=flags.number("cpu-shares"),
+        cpu_quota_us=flags.number("cpu-quota"),
+        cpu_period_us=flags.number("cpu-period"),
+        cpuset_cpus=flags.text("cpuset-cpus"),
+        cpuset_mems=flags.text("cpuset-mems"),
+        pids_limit=flags.number("pids-limit"),
+        blkio_weight=flags.number("blkio-weight"),
+        oom_kill_disable=flags.on("oom-kill-disable"),
+        oom_score_adj=flags.number("oom-score-adj"),
+        shm_size_bytes=flags.number("shm-size") or 64 << 20,
+        ulimits=each(flags, "ulimit", parse_ulimit),
+        devices=each(flags, "device", parse_device),
+        device_cgroup_rules=each(flags, "device-cgroup-rule", parse_device_rule),
+    )
+
+
+def parse_ulimit(text: str) -> Ulimit:
+    """`NAME=SOFT[:HARD]`; -1 is unlimited."""
+    name, equals, limits = text.partition("=")
+    if not equals:
+        raise ValueError(f"invalid ulimit argument: {text}")
+    if name not in _ULIMITS:
+        raise ValueError(f"invalid ulimit type: {name}")
+    parts = limits.split(":")
+    if len(parts) > 2:
+        raise ValueError(f"too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`")
+    soft = parse_int(parts[0])
+    hard = parse_int(parts[1]) if len(parts) == 2 else soft
+    if hard != -1 and (soft > hard or soft == -1):
+        raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
+    return Ulimit(name=name, soft=soft, hard=hard)
+
+
+def parse_device(text: str) -> DeviceConfig:
+    """`HOST[:CONTAINER[:PERMISSIONS]]`, or `HOST:PERMISSIONS`."""
+    parts = text.split(":")
+    host, container, permissions = parts[0], parts[0], "rwm"
+    if len(parts) > 3:
+        raise ValueError(f"invalid device specification: {text}")
+    if len(parts) == 3:
+        permissions = parts[2]
+        if not _are_permissions(permissions):
+            raise ValueError(f"bad mode specified: {permissions}")
+    if len(parts) > 1:
+        if len(parts) == 2 and _are_permissions(parts[1]):
+            permissions = parts[1]
+        else:
+            container = parts[1]
+    if not os.path.isabs(container):
+        raise ValueError(f"{container} is not an absolute path")
+    return DeviceConfig(host_path=host, container_path=container, permissions=permissions)
+
+
+def _are_permissions(text: str) -> bool:
+    return bool(text) and set(text) <= set("rwm") and len(set(text)) == len(text)
+
+
+def parse_device_rule(text: str) -> str:
+    """`TYPE MAJOR:MINOR PERMISSIONS`, e.g. `c 10:* rwm`."""
+    words = text.split(" ")
+    numbers = words[1].split(":") if len(words) == 3 else []
+    good = (
+        len(numbers) == 2
+        and words[0] in ("a", "b", "c")
+        and all(number == "*" or number.isdecimal() for number in numbers)
+        and _are_permissions(words[2])
+    )
+    if not good:
+        raise ValueError(f"invalid device cgroup format '{text}'")
+    return text
+
+
+def _log(flags: Flags) -> LogConfig:
+    driver = flags.text("log-driver") or "json-file"
+    options = dict(item.partition("=")[::2] for item in flags.list("log-opt"))
+    if driver == "none" and options:
+        raise ValueError("invalid logging opts for driver none")
+    return LogConfig(driver=driver, options=options)
+
+
+def _security(flags: Flags) -> tuple[list[str], bool]:
+    """The security options with a seccomp profile's file read in, and whether the system paths are left unmasked."""
+    found: list[str] = []
+    unmasked = False
+    for option in flags.list("security-opt"):
+        key, separator, value = option.partition("=" if "=" in option else ":")
+        if not separator and key != "no-new-privileges":
+            raise ValueError(f'invalid --security-opt: "{option}"')
+        if key == "seccomp" and value not in ("unconfined", "builtin"):
+            try:
+                with open(value) as file:
+                    option = f"seccomp={file.read()}"
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"opening seccomp profile ({value}) failed: {_words(error)}") from None
+        if (key, value) == ("systempaths", "unconfined"):
+            unmasked = True
+        else:
+            found.append(option)
+    return found, unmasked

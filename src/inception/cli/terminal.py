@@ -1,0 +1,98 @@
+"""The user's terminal: raw mode, its size, the keys that detach."""
+
+from __future__ import annotations
+
+import os
+
+from inception.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
+DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
+
+
+class RawMode:
+    """A terminal in raw mode for the length of a `with` block: every key goes through as it is, Ctrl-C too."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __enter__(self) -> None:
+        import termios
+
+        self._saved = termios.tcgetattr(self.fd)
+        mode: list[Any] = [part.copy() if isinstance(part, list) else part for part in self._saved]
+        # cfmakeraw(3), except that output keeps its processing (OPOST): our own messages need their carriage returns,
+        # and the container's terminal has made its own already.
+        mode[0] &= ~(
+            termios.IGNBRK
+            | termios.BRKINT
+            | termios.PARMRK
+            | termios.ISTRIP
+            | termios.INLCR
+            | termios.IGNCR
+            | termios.ICRNL
+            | termios.IXON
+        )
+        mode[2] = mode[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+        mode[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+        mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+        termios.tcsetattr(self.fd, termios.TCSANOW, mode)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        import termios
+
+        try:
+            termios.tcsetattr(self.fd, termios.TCSANOW, self._saved)
+        except termios.error:
+            pass  # the terminal itself has gone
+
+
+def size() -> tuple[int, int] | None:
+    """(rows, columns) of the terminal on standard output; None when that is no terminal or has no size."""
+    try:
+        columns, rows = os.get_terminal_size(1)
+    except OSError:
+        return None
+    return (rows, columns) if rows and columns else None
+
+
+def parse_detach_keys(text: str) -> bytes:
+    """`ctrl-p,ctrl-q` or `a,b` as the bytes that a terminal sends for them."""
+    keys = bytearray()
+    for word in (text or DEFAULT_DETACH_KEYS).split(","):
+        head, _, letter = word.lower().partition("ctrl-")
+        if len(word.encode()) == 1:
+            keys += word.encode()
+        elif head == "" and len(letter) == 1 and ("a" <= letter <= "z" or letter in "@[\\]^_"):
+            keys.append(ord(letter.upper()) - ord("@"))
+        else:
+            raise InvalidArgument(f"invalid detach keys ({text}): Unknown character: '{word}'")
+    return bytes(keys)
+
+
+class DetachKeys:
+    """Watches what is typed for a sequence of keys; the start of one is held back until it is known to be none."""
+
+    def __init__(self, keys: bytes) -> None:
+        self.keys = keys
+        self._held = 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bool]:
+        """What to pass on of *data*, and whether the sequence was completed."""
+        passed = bytearray()
+        for byte in data:
+            if byte != self.keys[self._held]:
+                passed += self.keys[: self._held]
+                self._held = 0
+                if byte != self.keys[0]:
+                    passed.append(byte)
+                    continue
+            self._held += 1
+            if self._held == len(self.keys):
+                self._held = 0
+                return bytes(passed), True
+        return bytes(passed), False
