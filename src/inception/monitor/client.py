@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import select
 
 from inception import jsontext
 from inception.errors import Unavailable
@@ -62,21 +63,17 @@ class Connection:
                 answer: dict[str, Any] = jsontext.loads(frame[1:])
                 return answer
             if frame[:1] == protocol.FAILED:
-                failure = jsontext.loads(frame[1:])
-                raise RequestFailed(failure["message"], failure["step"], failure["errno"])
+                raise _failure(frame)
             self._early.append(frame)
 
-    def send(self, frame: bytes, fds: Iterable[int] = (), timeout_s: float | None = None) -> None:
-        """Sends one frame; waits while the monitor's queue is full. Raises MonitorGone."""
+    def send(self, frame: bytes, fds: Iterable[int] = ()) -> None:
+        """Sends one frame; waits while the monitor does not take it. Raises MonitorGone."""
         rights = b"".join(fd.to_bytes(4, "little") for fd in fds)
         try:
-            self._socket.settimeout(timeout_s)
             if rights:
                 self._socket.sendmsg([frame], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
             else:
                 self._socket.send(frame)
-        except TimeoutError:
-            raise Unavailable("the container's monitor does not answer") from None
         except OSError as error:
             raise MonitorGone(f"the container's monitor is gone: {error.strerror}") from None
 
@@ -96,6 +93,13 @@ class Connection:
                 return parse_status(frame[1:])
         return None
 
+    def wait_change(self, timeout_s: float | None = None) -> MonitorStatus | None:
+        """The status after the next exit or health probe; None when *timeout_s* ran out. Raises MonitorGone."""
+        while (frame := self.frame(timeout_s)) is not None:
+            if frame[:1] in (protocol.EXIT, protocol.HEALTH):
+                return parse_status(frame[1:])
+        return None
+
     def close(self) -> None:
         self._socket.close()
 
@@ -106,14 +110,16 @@ class Connection:
         self.close()
 
     def _receive(self, timeout_s: float | None) -> bytes:
+        # The socket itself stays blocking: a timeout of its own would be that of a writer in another thread, too.
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLIN)
+        if not poll.poll(None if timeout_s is None else timeout_s * 1000):
+            raise TimeoutError("the container's monitor does not answer")
         try:
-            self._socket.settimeout(timeout_s)
             try:
                 frame = self._socket.recv(protocol.FRAME_BYTES)
             except ConnectionResetError:  # the monitor left with a frame of ours unread; its last ones come after this error
                 frame = self._socket.recv(protocol.FRAME_BYTES)
-        except (TimeoutError, BlockingIOError):
-            raise TimeoutError("the container's monitor does not answer") from None
         except OSError as error:
             raise MonitorGone(f"the container's monitor is gone: {error.strerror}") from None
         if not frame:
@@ -143,6 +149,8 @@ class AttachStream(Connection):
             stream = _STREAMS.get(frame[:1])
             if stream is not None:
                 return stream, frame[1:]
+            if frame[:1] == protocol.FAILED:
+                raise _failure(frame)
             if frame[:1] == protocol.EXIT:
                 status = parse_status(frame[1:])
                 if status.phase == "exited":
@@ -250,16 +258,24 @@ def _request(run_dir: str, kind: bytes) -> None:
         connection.request(kind)
 
 
+def _failure(frame: bytes) -> RequestFailed:
+    failure = jsontext.loads(frame[1:])
+    return RequestFailed(failure["message"], failure["step"], failure["errno"])
+
+
 def _connect(run_dir: str, timeout_s: float) -> _socket.socket:
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     try:
-        connection.settimeout(timeout_s)
+        # A socket with a Python timeout is non-blocking to the kernel, and connect(2) then fails while the backlog is full.
+        timeval = int(timeout_s).to_bytes(8, "little") + bytes(8)
+        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, timeval)
         dir_fd = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # AF_UNIX addresses are 108 bytes; through the folder's fd any run folder fits.
             connection.connect(f"/proc/self/fd/{dir_fd}/attach.sock")
         finally:
             os.close(dir_fd)
+        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, bytes(16))
     except OSError as error:
         connection.close()
         raise MonitorGone(f"no monitor listens in {run_dir}: {error.strerror}") from None

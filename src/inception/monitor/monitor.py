@@ -11,6 +11,7 @@ same way as any restart: the compiled plan, run again.
 from __future__ import annotations
 
 import os
+import time
 
 from inception import jsontext
 from inception.linux import pty
@@ -210,6 +211,9 @@ class Monitor:
         status.pid = status.pid_start_time = 0
         status.exit_code, status.finished_at, status.paused = exit_code, timestamp(), False
         status.oom_killed = oom_kills(self.config.oom_paths) > self._ooms_before
+        if status.oom_killed:
+            self._emit("oom")
+        self._emit("die", exitCode=str(exit_code))
         delay_s = self._policy.next_delay_s(exit_code, self.loop.clock() - self._started_s)
         if delay_s is None:
             status.phase = "exited"
@@ -229,6 +233,7 @@ class Monitor:
         try:
             with open(f"{self.config.run_dir}/plan", "rb") as file:
                 self._start_init(file.read())
+            self._emit("start")
         except Exception as error:  # SpawnError, OSError: whatever it is, the policy decides whether there is a next time
             self.status.error = f"restart {self.config.name}: {error}"
             self._ended(128)
@@ -369,6 +374,8 @@ class Monitor:
         self._health.start()
 
     def _health_changed(self, health: HealthStatus) -> None:
+        if health.status != self.status.health.status and health.status != "starting":
+            self._emit(f"health_status: {health.status}")
         self.status.health = health
         self._write_status()
         self._server.announce(protocol.HEALTH, status_text(self.status))
@@ -380,6 +387,26 @@ class Monitor:
         except OSError as error:
             self.status.error = f"accounting of {self.config.name}: {error}"
             self._write_status()
+
+    def _emit(self, action: str, **attributes: str) -> None:
+        """Adds one line to the engine's event file: what only a monitor sees. One write, so that lines of many don't mix."""
+        if not self.config.events_path:
+            return
+        event = {
+            "type": "container",
+            "action": action,
+            "id": self.config.id,
+            "attributes": {**self.config.event_attributes, **attributes},
+            "time_ns": time.time_ns(),
+        }
+        try:
+            fd = os.open(self.config.events_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, jsontext.dumps(event).encode() + b"\n")
+            finally:
+                os.close(fd)
+        except OSError:  # a full disk costs the event; the status still tells
+            pass
 
     def _write_status(self) -> None:
         try:
