@@ -1,0 +1,135 @@
+"""What there is: a project's containers, networks, volumes and images as the engine has them, in plain values."""
+
+from __future__ import annotations
+
+from inception.compose import labels
+from inception.errors import NotFound
+from inception.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.compose.model import Project
+    from inception.engine import Engine
+    from inception.engine.container import Container
+
+RUNNING = ("running", "paused", "restarting")
+
+
+class ObservedContainer(Record):
+    """`volumes` are its anonymous volumes by target; `files` the sources of what is mounted from the run root."""
+
+    id: str
+    name: str
+    service: str
+    number: int = 0
+    oneoff: bool = False
+    config_hash: str = ""
+    image_id: str = ""
+    status: str = "created"
+    health: str = "none"
+    exit_code: int = 0
+    networks: list[str] = []
+    volumes: dict[str, str] = {}
+    depends_on: list[str] = []
+
+    @property
+    def running(self) -> bool:
+        return self.status in RUNNING
+
+
+class Observed(Record):
+    """`networks` and `volumes` hold the configuration hash of what exists by name (empty when another tool made it).
+
+    `images` has the id of each service's image; a service whose image is not in the store is missing.
+    """
+
+    containers: list[ObservedContainer] = []
+    networks: dict[str, str] = {}
+    volumes: dict[str, str] = {}
+    images: dict[str, str] = {}
+
+    def of(self, service: str) -> list[ObservedContainer]:
+        """The containers of *service* without those of `run`, in the order of their numbers."""
+        found = [each for each in self.containers if each.service == service and not each.oneoff]
+        return sorted(found, key=lambda each: each.number)
+
+
+def observe(engine: Engine, project: Project) -> Observed:
+    """The state of everything that *project* names."""
+    return Observed(
+        containers=observe_containers(engine, project.name),
+        networks=_hashes(engine, project, "networks"),
+        volumes=_hashes(engine, project, "volumes"),
+        images=observe_images(engine, project),
+    )
+
+
+def observe_containers(engine: Engine, project: str) -> list[ObservedContainer]:
+    """All containers of the project called *project*, running or not."""
+    return [_observed(engine, container) for container in containers_of(engine, project)]
+
+
+def containers_of(engine: Engine, project: str) -> list[Container]:
+    return engine.containers.list(all=True, filters={"label": [f"{labels.PROJECT}={project}"]})
+
+
+def _observed(engine: Engine, container: Container) -> ObservedContainer:
+    own = container.labels
+    state = container.record.state
+    number = own.get(labels.NUMBER, "")
+    return ObservedContainer(
+        id=container.id,
+        name=container.name,
+        service=own.get(labels.SERVICE, ""),
+        number=int(number) if number.isdecimal() else 0,
+        oneoff=own.get(labels.ONEOFF) == "True",
+        config_hash=own.get(labels.CONFIG_HASH, ""),
+        image_id=container.image_id,
+        status=state.status,
+        health=state.health.status,
+        exit_code=state.exit_code,
+        networks=list(container.config.networks),
+        volumes=_anonymous_volumes(engine, container),
+        depends_on=[each.partition(":")[0] for each in own.get(labels.DEPENDS_ON, "").split(",") if each],
+    )
+
+
+def _anonymous_volumes(engine: Engine, container: Container) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for mount in container.mounts:
+        if mount.get("Type") == "volume":
+            try:
+                if engine.volumes.get(mount["Name"]).anonymous:
+                    found[mount["Destination"]] = mount["Name"]
+            except NotFound:
+                continue
+    return found
+
+
+def _hashes(engine: Engine, project: Project, section: str) -> dict[str, str]:
+    manager = engine.networks if section == "networks" else engine.volumes
+    found: dict[str, str] = {}
+    for each in (project.networks if section == "networks" else project.volumes).values():
+        try:
+            found[each.name] = manager.get(each.name).labels.get(labels.CONFIG_HASH, "")
+        except NotFound:
+            continue
+    return found
+
+
+def observe_images(engine: Engine, project: Project) -> dict[str, str]:
+    """The id of every service's image, as far as it is in the store."""
+    from inception.compose.container import image_name
+
+    found: dict[str, str] = {}
+    known: dict[str, str] = {}
+    for name, service in project.services.items():
+        reference = image_name(project, service)
+        if reference not in known:
+            try:
+                known[reference] = engine.images.get(reference).id
+            except NotFound:
+                known[reference] = ""
+        if known[reference]:
+            found[name] = known[reference]
+    return found
