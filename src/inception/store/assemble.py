@@ -1,0 +1,123 @@
+"""From a manifest and its blobs to an image: what pull and load have in common.
+
+The configuration first (it says how many layers there are and what they unpack to), then the layers, several at once: each is
+fetched where it is missing, and unpacked as soon as its own bytes are complete and verified. Nothing is visible until all of
+it is there: one transaction names it.
+"""
+
+from __future__ import annotations
+
+from inception.errors import InvalidArgument
+from inception.oci.digest import Digest
+from inception.oci.image import (
+    DOCKER_CONFIG,
+    DOCKER_LAYER,
+    DOCKER_LAYER_GZIP,
+    MEDIA_CONFIG,
+    MEDIA_LAYER,
+    MEDIA_LAYER_GZIP,
+    MEDIA_LAYER_ZSTD,
+    Descriptor,
+)
+from inception.store.extract import Limits
+from inception.store.images import decode_manifest, parse_document
+from inception.store.progress import Progress, silent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from inception.store import Store
+    from inception.store.images import Image
+    from inception.store.layers import Staged
+    from inception.store.progress import OnProgress
+    from inception.store.scratch import Scratch
+
+LAYER_TYPES = (
+    MEDIA_LAYER,
+    MEDIA_LAYER_GZIP,
+    MEDIA_LAYER_ZSTD,
+    DOCKER_LAYER,
+    DOCKER_LAYER_GZIP,
+    "application/vnd.docker.image.rootfs.diff.tar.zstd",
+)
+_PARALLEL = 3
+
+
+def assemble(
+    store: Store,
+    scratch: Scratch,
+    manifest: bytes,
+    fetch: Callable[[Descriptor], None],
+    *,
+    names: Sequence[str] = (),
+    repo_digest: str = "",
+    progress: OnProgress = silent,
+    limits: Limits = Limits(),
+) -> Image:
+    """The image of *manifest*. *fetch* brings a blob into the content store, verified. The caller holds a lease.
+
+    Raises InvalidArgument when manifest, configuration and layers don't fit each other, and what *fetch* raises.
+    """
+    parsed = decode_manifest(manifest)
+    if parsed.config.media_type not in (MEDIA_CONFIG, DOCKER_CONFIG):
+        raise InvalidArgument(f"manifest: config.mediaType {parsed.config.media_type!r}: not a container image")
+    for position, layer in enumerate(parsed.layers):
+        # Other formats are parsed by the kernel itself, or live elsewhere: not without being asked for.
+        if layer.media_type not in LAYER_TYPES:
+            raise InvalidArgument(f"manifest: layers[{position}].mediaType {layer.media_type!r}: unsupported layer format")
+    if not store.content.exists(parsed.config.digest):
+        fetch(parsed.config)
+    document = store.content.read(parsed.config.digest)
+    diff_ids = parse_document(document).rootfs.diff_ids
+    if len(diff_ids) != len(parsed.layers):
+        raise InvalidArgument(f"image configuration: {len(diff_ids)} diff_ids for {len(parsed.layers)} layers")
+    stack = _stage_all(store, scratch, parsed.layers, diff_ids, fetch, progress, limits)
+    return store.images.put(document, stack, manifest=manifest, names=names, repo_digest=repo_digest)
+
+
+def _stage_all(
+    store: Store,
+    scratch: Scratch,
+    layers: list[Descriptor],
+    diff_ids: list[str],
+    fetch: Callable[[Descriptor], None],
+    progress: OnProgress,
+    limits: Limits,
+) -> list[Staged | int]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    known = store.layers.find(diff_ids)
+    first: dict[str, int] = {}  # the same layer may come twice in a stack; it is unpacked once
+
+    def stage(position: int) -> Staged | int:
+        layer, number = layers[position], known[position]
+        short = Digest(layer.digest).hex[:12]
+        if number is not None and _has_blob(store, layer, number):
+            progress(Progress(id=short, status="Already exists"))
+            return number
+        if not store.content.exists(layer.digest):
+            fetch(layer)
+        if number is not None:
+            return number
+        progress(Progress(id=short, status="Extracting", total=layer.size))
+        with store.content.open(layer.digest) as blob:
+            staged = store.layers.stage(blob, scratch, diff_ids[position], limits)
+        progress(Progress(id=short, status="Pull complete"))
+        return staged
+
+    order = [first.setdefault(diff_id, position) for position, diff_id in enumerate(diff_ids)]
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        futures = {position: pool.submit(stage, position) for position in first.values()}
+        try:
+            done = {position: future.result() for position, future in futures.items()}
+        except BaseException:
+            for future in futures.values():
+                future.cancel()
+            raise
+    return [done[position] for position in order]
+
+
+def _has_blob(store: Store, layer: Descriptor, number: int) -> bool:
+    own = store.layers.get(number)
+    return store.content.exists(layer.digest) or (own.packed and own.diff_id == layer.digest)
