@@ -20,7 +20,7 @@ from inception.network import bridge, endpoint, firewall
 from inception.network.address import engine_tag, link_name
 
 _WAIT_S = 2.0
-_PATIENCE_S = 0.3
+_SILENCE_S = 0.3
 
 
 class Host:
@@ -44,13 +44,11 @@ class Host:
             server.listen(16)
         return server
 
-    def reach(self, address: str, port: int, server: socket.socket, source: str = "") -> str | None:
+    def reach(self, address: str, port: int, server: socket.socket, wait_s: float = _WAIT_S) -> str | None:
         """The address that *server* sees when this host connects to *address*, or None when nothing arrives."""
         client = self.open_socket(kind=server.type)
-        if source:
-            client.bind((source, 0))
-        client.settimeout(_PATIENCE_S)
-        server.settimeout(_PATIENCE_S)
+        client.settimeout(wait_s)
+        server.settimeout(wait_s)
         try:
             if server.type == socket.SOCK_DGRAM:
                 return _exchange(client, server, (address, port))
@@ -58,6 +56,9 @@ class Host:
             return str(server.accept()[1][0])
         except OSError:
             return None
+
+    def is_kept_from(self, address: str, port: int, server: socket.socket) -> bool:
+        return self.reach(address, port, server, _SILENCE_S) is None
 
     def sysctl(self, path: str, value: str) -> None:
         namespaces.write_in_netns(self.netns_fd, f"/proc/sys/net/{path}", value.encode())
@@ -102,6 +103,7 @@ class Lab:
             index = there.index("eth0")
             there.run(netlink.add_address(index, "10.99.0.2", 24), netlink.set_link(index, up=True))
             there.run(netlink.add_route(index, gateway="10.99.0.1"))
+            here.settle("lan0")
         return Host(self, "10.99.0.2", fd, "eth0")
 
     def network(self, number: int, *, internal: bool = False) -> firewall.Network:
@@ -112,7 +114,7 @@ class Lab:
         firewall.add_network(self.tag, network)
         return network
 
-    def container(self, network: int, last: int, *, isolated: bool = False, hairpin: bool = False) -> Host:
+    def container(self, network: int, last: int, *, isolated: bool = False, hairpin: bool = False, mac: str = "") -> Host:
         """A container at 172.30.NETWORK.LAST."""
         self.count += 1
         fd = self.new_netns()
@@ -125,6 +127,7 @@ class Lab:
             gateway=f"172.30.{network}.1",
             isolated=isolated,
             hairpin=hairpin,
+            mac=mac,
         )
         endpoint.attach(fd, plan)
         return Host(self, plan.address, fd, name)

@@ -44,6 +44,23 @@ def test_an_endpoint_is_ready_when_attach_returns(lab):
     assert routes == {"/0 172.30.1.1", "172.30.1.0/24 ", "10.5.0.0/16 172.30.1.9"}
 
 
+def test_the_first_container_of_each_of_many_networks_is_reached_at_once(lab):
+    for number in range(8):
+        lab.network(number)
+        box = lab.container(number, 2)
+        assert lab.host.reach(box.address, 80, box.serve(80)) == f"172.30.{number}.1"
+
+
+def test_an_address_that_gets_a_new_owner_is_found_at_once(lab):
+    lab.network(1)
+    first, sibling = lab.container(1, 2, mac="02:00:00:00:00:0a"), lab.container(1, 3)
+    assert sibling.reach(first.address, 80, first.serve(80)) == sibling.address
+    endpoint.detach(first.link)
+    second = lab.container(1, 2, mac="02:00:00:00:00:0b")
+    server = second.serve(80)
+    assert not sibling.is_kept_from(second.address, 80, server)
+
+
 def test_a_second_network_brings_no_second_default_route(lab):
     lab.network(1)
     lab.network(2)

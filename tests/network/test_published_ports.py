@@ -59,11 +59,11 @@ def test_a_port_on_loopback_is_for_the_host_alone(lab):
     with Netlink(lan.netns_fd) as sock:
         sock.run(netlink.add_route(sock.index("eth0"), destination="127.0.0.1", prefix=32, gateway="10.99.0.1"))
     assert lab.host.reach("127.0.0.1", 8080, server) == "172.30.1.1"
-    assert lan.reach("127.0.0.1", 8080, server) is None
-    assert lan.reach("10.99.0.1", 8080, server) is None
-    assert lan.reach(web.address, 80, server) is None
-    assert lan.reach(web.address, 8080, server) is None
-    assert sibling.reach("172.30.1.1", 8080, server) is None
+    assert lan.is_kept_from("127.0.0.1", 8080, server)
+    assert lan.is_kept_from("10.99.0.1", 8080, server)
+    assert lan.is_kept_from(web.address, 80, server)
+    assert lan.is_kept_from(web.address, 8080, server)
+    assert sibling.is_kept_from("172.30.1.1", 8080, server)
 
 
 def test_a_neighbour_that_routes_to_the_containers_address_gets_only_what_is_published(lab):
@@ -72,7 +72,7 @@ def test_a_neighbour_that_routes_to_the_containers_address_gets_only_what_is_pub
     web = lab.container(1, 2)
     server = web.serve(80)
     firewall.add_ports(lab.tag, [published(web.address, 8080)])
-    assert lan.reach(web.address, 80, server) is None
+    assert lan.is_kept_from(web.address, 80, server)
     assert lan.reach("10.99.0.1", 8080, server) == "10.99.0.2"
 
 
@@ -85,24 +85,38 @@ def test_a_port_on_one_address_of_the_host_is_on_no_other(lab):
     server = web.serve(80)
     firewall.add_ports(lab.tag, [published(web.address, 8080, host_ip="10.99.0.9")])
     assert lan.reach("10.99.0.9", 8080, server) == "10.99.0.2"
-    assert lan.reach("10.99.0.1", 8080, server) is None
-    assert lab.host.reach("127.0.0.1", 8080, server) is None
+    assert lan.is_kept_from("10.99.0.1", 8080, server)
+    assert lab.host.is_kept_from("127.0.0.1", 8080, server)
 
 
 def test_the_hosts_own_loopback_services_are_out_of_reach_for_containers(lab):
     lab.network(1)
     box = lab.container(1, 2)
     service = lab.host.serve(5432, address="127.0.0.1")
-    everywhere = lab.host.serve(5433)
+    everywhere = lab.host.serve(5433, UDP)
     box.sysctl("ipv4/conf/eth0/route_localnet", "1")
     with Netlink(box.netns_fd) as sock:
         # Only a container with CAP_NET_ADMIN can do this: 127.0.0.1 is the host's, and its own source address.
         sock.run(netlink.set_link("lo", up=False))
         sock.run(netlink.add_route(sock.index("eth0"), destination="127.0.0.1", prefix=32, gateway="172.30.1.1"))
         sock.run(netlink.add_address(sock.index("eth0"), "127.0.0.9", 32))
-    assert box.reach("127.0.0.1", 5432, service) is None
-    assert box.reach("172.30.1.1", 5433, everywhere, source="127.0.0.9") is None
-    assert box.reach("172.30.1.1", 5433, everywhere) == box.address
+    assert box.is_kept_from("127.0.0.1", 5432, service)
+    liar = box.open_socket(kind=UDP)
+    liar.bind(("127.0.0.9", 0))
+    liar.sendto(b"I am local", ("172.30.1.1", 5433))
+    honest = box.open_socket(kind=UDP)
+    honest.sendto(b"I am not", ("172.30.1.1", 5433))
+    assert everywhere.recv(64) == b"I am not"
+
+
+def test_an_internal_network_publishes_nothing_to_the_lan(lab):
+    lan = lab.lan()
+    lab.network(1, internal=True)
+    web = lab.container(1, 2)
+    server = web.serve(80)
+    firewall.add_ports(lab.tag, [published(web.address, 8080)])
+    assert lan.is_kept_from("10.99.0.1", 8080, server)
+    assert lab.host.reach("10.99.0.1", 8080, server) == "10.99.0.1"
 
 
 def test_removed_ports_are_closed_and_the_rest_stay_open(lab):
@@ -114,7 +128,7 @@ def test_removed_ports_are_closed_and_the_rest_stay_open(lab):
     firewall.add_ports(lab.tag, [published(other.address, 9000)])
     assert lan.reach("10.99.0.1", 8099, one) == "10.99.0.2"
     firewall.remove_ports(lab.tag, [published(web.address, port) for port in range(8000, 8100)])
-    assert lan.reach("10.99.0.1", 8099, one) is None
+    assert lan.is_kept_from("10.99.0.1", 8099, one)
     assert lan.reach("10.99.0.1", 9000, two) == "10.99.0.2"
     assert firewall.observe(lab.tag).ports == ["tcp 0.0.0.0:9000 -> 172.30.1.3:80"]
 

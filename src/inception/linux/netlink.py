@@ -18,6 +18,7 @@ import _socket
 import fcntl
 import os
 import struct
+from array import array
 
 from inception.linux import namespaces
 
@@ -54,7 +55,7 @@ IFF_UP = 0x1
 RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST = 254, 4, 1
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254
 NUD_PERMANENT = 0x80
-SIOCGIFINDEX = 0x8933
+_SIOCGIFINDEX, _SIOCETHTOOL, _ETHTOOL_GLINK = 0x8933, 0x8946, 0x0A
 IFNAMSIZ = 16
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
@@ -181,10 +182,24 @@ class Netlink:
     def index(self, name: str) -> int:
         """The index of link *name*. An ioctl: unlike RTM_GETLINK it doesn't wait for the rtnl lock. OSError: ENODEV."""
         try:
-            found = fcntl.ioctl(self._socket.fileno(), SIOCGIFINDEX, struct.pack("16si20x", os.fsencode(name), 0))
+            found = fcntl.ioctl(self._socket.fileno(), _SIOCGIFINDEX, struct.pack("16si20x", os.fsencode(name), 0))
         except OSError as error:
             raise OSError(error.errno, f"ioctl(SIOCGIFINDEX, {name!r}): {os.strerror(error.errno or 0)}") from None
         return int(struct.unpack_from("16si", found)[1])
+
+    def settle(self, name: str) -> None:
+        """Let the link's carrier count now. OSError: ENODEV.
+
+        The kernel lets a link send only when its link watch has run after the other end came up, which it does up to a second
+        later (net/core/link_watch.c, linkwatch_schedule_work); asking ethtool for the state does the work at once.
+        """
+        answer = array("I", [_ETHTOOL_GLINK, 0])
+        request = struct.pack("@16sP16x", os.fsencode(name), answer.buffer_info()[0])
+        try:
+            fcntl.ioctl(self._socket.fileno(), _SIOCETHTOOL, request)
+        except OSError as error:
+            words = f"ioctl(SIOCETHTOOL, {name!r}, ETHTOOL_GLINK): {os.strerror(error.errno or 0)}"
+            raise OSError(error.errno, words) from None
 
     def addresses(self) -> list[Address]:
         """All addresses of the namespace, v4 and v6."""

@@ -52,7 +52,7 @@ def attach(netns_fd: int, plan: EndpointPlan) -> None:
                 if plan.isolated or plan.hairpin:
                     port = outside.index(plan.host_ifname)
                     outside.run(netlink.set_bridge_port(port, isolated=plan.isolated, hairpin=plan.hairpin))
-                _configure_inside(netns_fd, plan)
+                _configure_inside(netns_fd, plan, outside)
             except BaseException:
                 outside.run(netlink.delete_link(plan.host_ifname))
                 raise
@@ -93,8 +93,8 @@ def plan_inside(plan: EndpointPlan, index: int) -> list[netlink.Request]:
 
 def plan_pair(plan: EndpointPlan, netns_fd: int) -> netlink.Request:
     """The pair itself. Alone, since what follows must not be done to a link of this name that someone else made."""
-    mac = plan.mac or derive_mac(plan.address)
-    return netlink.add_veth(plan.host_ifname, plan.container_ifname, peer_netns_fd=netns_fd, peer_mac=mac, mtu=plan.mtu)
+    name, peer = plan.host_ifname, plan.container_ifname
+    return netlink.add_veth(name, peer, peer_netns_fd=netns_fd, peer_mac=_mac(plan), mtu=plan.mtu)
 
 
 def plan_outside(plan: EndpointPlan, bridge_index: int) -> list[netlink.Request]:
@@ -105,9 +105,28 @@ def plan_outside(plan: EndpointPlan, bridge_index: int) -> list[netlink.Request]
     ]
 
 
-def _configure_inside(netns_fd: int, plan: EndpointPlan) -> None:
+def _configure_inside(netns_fd: int, plan: EndpointPlan, outside: Netlink) -> None:
     # IPv6 is off on our networks, and off means no link-local address and no ear for router advertisements either. Before
     # the link is up, so that there is never a moment with one.
-    namespaces.write_in_netns(netns_fd, f"/proc/sys/net/ipv6/conf/{plan.container_ifname}/disable_ipv6", b"1")
+    _sysctl(netns_fd, f"ipv6/conf/{plan.container_ifname}/disable_ipv6")
+    _sysctl(netns_fd, f"ipv4/conf/{plan.container_ifname}/arp_notify")
     with Netlink(netns_fd) as inside:
-        inside.run(*plan_inside(plan, inside.index(plan.container_ifname)))
+        index = inside.index(plan.container_ifname)
+        inside.run(*plan_inside(plan, index))
+        outside.settle(plan.host_ifname)
+        outside.settle(plan.bridge)  # its first port gives the bridge its carrier
+        # Whoever spoke to the last owner of the address would go on sending to its MAC, for half a minute and more. With
+        # arp_notify, setting a MAC announces it. (A packet socket could too; closing it takes 10 ms of RCU wait.)
+        inside.run(netlink.set_link(index, mac=_mac(plan)))
+
+
+def _sysctl(netns_fd: int, path: str) -> None:
+    try:
+        namespaces.write_in_netns(netns_fd, f"/proc/sys/net/{path}", b"1")
+    except FileNotFoundError:  # a kernel without IPv6
+        if not path.startswith("ipv6/"):
+            raise
+
+
+def _mac(plan: EndpointPlan) -> str:
+    return plan.mac or derive_mac(plan.address)
