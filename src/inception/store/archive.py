@@ -153,7 +153,8 @@ def load(
     store: Store, stream: BinaryIO | Iterable[bytes], progress: OnProgress = silent, limits: Limits = Limits()
 ) -> list[Image]:
     """The images of an archive in any of the forms, compressed or not, with the names that it gives them."""
-    chunks: Any = chunks_of(stream) if hasattr(stream, "read") else stream
+    file: Any = stream
+    chunks = chunks_of(file) if hasattr(stream, "read") else stream
     with store.lease(), store.scratch() as scratch:
         members = _Members(chunks, scratch, limits)
         source = _Source(store, members)

@@ -111,7 +111,7 @@ class Snapshots:
         try:
             if not layer_ids:
                 return RootDir.open_host(self._layers.path(EMPTY))
-            return _open_overlay([f"lowerdir={':'.join(map(self._layers.path, lowers))}"], read_only=True)
+            return _open_overlay([f"lowerdir={':'.join(self._layers.path(each) for each in lowers)}"], read_only=True)
         except OSError as error:
             raise Unavailable(f"mount layers {list(layer_ids)}: {error}") from error
 
