@@ -186,7 +186,9 @@ def _ensure_rules(engine: Engine) -> None:
 
 def _rules_of(network: Network) -> firewall.Network:
     config = network.config
-    return firewall.Network(bridge=network.bridge, internal=config.internal, masquerade=config.masquerade)
+    return firewall.Network(
+        bridge=network.bridge, subnet=network.subnet, internal=config.internal, masquerade=config.masquerade
+    )
 
 
 class Redirect(Record):
