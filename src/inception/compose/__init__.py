@@ -1,1 +1,31 @@
+"""A project file made real: load, observe, reconcile, execute.
 
+    files ──▶ Project ──┐
+    engine ─▶ Observed ─┴─▶ Plan ──▶ engine
+              load, observe  reconcile  execute
+
+`load` reads files and asks nothing of the engine; `reconcile` is a pure function of values; only `observe` and `execute`
+touch the engine, and only `execute` changes anything. The plan between them is what `--dry-run` prints.
+"""
+
+from __future__ import annotations
+
+from inception.compose.load import load
+from inception.compose.model import Project
+from inception.compose.observe import Observed, observe
+from inception.compose.plan import Operation, Plan
+from inception.compose.reconcile import DownOptions, UpOptions, plan_down, plan_images, plan_up
+
+__all__ = [
+    "DownOptions",
+    "Observed",
+    "Operation",
+    "Plan",
+    "Project",
+    "UpOptions",
+    "load",
+    "observe",
+    "plan_down",
+    "plan_images",
+    "plan_up",
+]

@@ -156,7 +156,11 @@ def _mounts(project: Project, service: Service, inherited: dict[str, str]) -> li
 def _mount(project: Project, mount: Mount, inherited: dict[str, str]) -> MountConfig:
     if mount.type == "tmpfs":
         return MountConfig(
-            type="tmpfs", target=mount.target, read_only=mount.read_only, tmpfs_size_bytes=mount.tmpfs.size, tmpfs_mode=mount.tmpfs.mode
+            type="tmpfs",
+            target=mount.target,
+            read_only=mount.read_only,
+            tmpfs_size_bytes=mount.tmpfs.size,
+            tmpfs_mode=mount.tmpfs.mode,
         )
     if mount.type == "bind":
         return MountConfig(

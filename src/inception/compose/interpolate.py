@@ -158,6 +158,8 @@ def _walk(value: Any, path: str, place: Place | None, expand: Callable[[str], st
         copy = Map(value.place)
         copy.reset, copy.override = set(value.reset), set(value.override)
         for key, item in value.items():
+            if key in value.reset:
+                continue  # the value is there to be valid YAML; it says that what it overrides goes
             where = value.place_of(key)
             copy.put(key, _walk(item, f"{path}.{key}" if path else key, where, expand), where)
         return copy

@@ -51,7 +51,6 @@ def normalise(
     for service_name, service in active.items():
         _complete_service(service, service_name, directory, environment, warn)
     for service_name, service in active.items():
-        _drop_optional_dependencies(service, active)
         _check_service(service, service_name, tree)
     _check_container_names(active)
     _check_cycles(active)
@@ -69,7 +68,7 @@ def normalise(
         files=files,
         environment=environment,
         profiles=profiles,
-        services={key: _decode_service(key, value) for key, value in sorted(active.items())},
+        services={key: _decode_service(key, value, active) for key, value in sorted(active.items())},
         disabled=disabled,
         tree=tree,
         **decoded,
@@ -83,9 +82,10 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, Seq) else value
 
 
-def _decode_service(name: str, tree: Map) -> Service:
+def _decode_service(name: str, tree: Map, services: Map) -> Service:
     plain = _plain(tree)
     plain["name"] = name
+    plain["depends_on"] = {key: item for key, item in plain.get("depends_on", {}).items() if key in services}
     plain["networks"] = {key: _plain(item) or {} for key, item in tree.get("networks", {}).items()}
     plain["ulimits"] = {
         key: {"soft": item, "hard": item} if isinstance(item, int) else item for key, item in plain.get("ulimits", {}).items()
@@ -110,12 +110,6 @@ def _select_profiles(services: Map, profiles: list[str], named: list[str]) -> tu
         else:
             disabled.append(name)
     return active, disabled
-
-
-def _drop_optional_dependencies(service: Map, services: Map) -> None:
-    dependencies = service.get("depends_on", {})
-    for other in [name for name, each in dependencies.items() if name not in services and not each.get("required", True)]:
-        del dependencies[other]
 
 
 # ---- one service --------------------------------------------------------------------------------------------------------
@@ -219,7 +213,7 @@ def _imply_dependencies(service: Map) -> None:
 def _check_service(service: Map, name: str, tree: Map) -> None:
     if not service.get("image") and service.get("build") is None:
         raise ComposeFileError(f'service "{name}" has neither an image nor a build context specified{_INVALID}', service.place)
-    build = service.get("build") or {}
+    build = service.get("build") or Map()
     if build.get("dockerfile") and build.get("dockerfile_inline"):
         raise ComposeFileError(
             f"service {name} declares mutually exclusive dockerfile and dockerfile_inline{_INVALID}", build.place
@@ -230,7 +224,7 @@ def _check_service(service: Map, name: str, tree: Map) -> None:
             service.place_of("network_mode"),
         )
     for other, entry in (service.get("depends_on") or {}).items():
-        if other not in tree["services"]:
+        if other not in tree["services"] and entry.get("required", True):
             raise ComposeFileError(f'service "{name}" depends on undefined service "{other}"{_INVALID}', entry.place)
     _check_references(service, name, tree)
     _check_distinct(service, name)
@@ -317,6 +311,8 @@ def _check_cycles(services: Map) -> None:
         if name in done:
             return
         for other in services[name].get("depends_on") or ():
+            if other not in services:
+                continue
             visit(other, [*chain, name])
         done.add(name)
 

@@ -359,7 +359,12 @@ class _Up:
 
     def awaited(self, name: str, condition: str, required: bool) -> str:
         operation = Operation(
-            kind=AWAIT_SERVICE, target=name, key=name, condition=condition, required=required, after=list(self.starts.get(name, []))
+            kind=AWAIT_SERVICE,
+            target=name,
+            key=name,
+            condition=condition,
+            required=required,
+            after=list(self.starts.get(name, [])),
         )
         if operation.id not in (each.id for each in self.operations):
             self.add(operation)

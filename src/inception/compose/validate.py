@@ -19,7 +19,7 @@ _TYPES = {"object": "mapping", "array": "array", "string": "string", "number": "
 def check_document(tree: Any, file: str) -> None:
     """Raises ComposeFileError as Compose words it, with the line: `validating FILE:4: services.web additional ...`."""
     try:
-        check_schema(tree)
+        check_schema(tree)  # type: ignore[no-untyped-call]
     except Violation as violation:
         path = violation.name.removeprefix("data").removeprefix(".")
         key = next(iter(_in_order(violation, tree, path)), None) if violation.rule == "additionalProperties" else None

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 
 import yaml
-from yaml import _yaml  # type: ignore[attr-defined]
+from yaml import _yaml
 
 from inception.compose.errors import ComposeFileError
 
@@ -233,7 +233,7 @@ class _Composer:
 class _NonString(str):
     """A key that is not a string, kept until its path is known; `check_keys` refuses it."""
 
-    __slots__ = ("place",)
+    place: Place
 
     def __new__(cls, key: Any, place: Place) -> _NonString:
         self = super().__new__(cls, go_string(key) if not isinstance(key, (Map, Seq)) else "[...]")

@@ -1,0 +1,64 @@
+"""`build:` of a service, handed to the builder."""
+
+from __future__ import annotations
+
+import os
+
+from inception.compose import labels
+from inception.compose.container import image_name
+from inception.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.build.config import BuildConfig
+    from inception.compose.model import Project, Service
+    from inception.engine import Engine
+
+
+def build_config(
+    project: Project, service: Service, *, arguments: dict[str, str] | None = None, no_cache: bool = False, pull: bool = False
+) -> BuildConfig:
+    """What the builder is told. Raises InvalidArgument for a context that is no folder here."""
+    from inception.build.config import BuildConfig
+    from inception.engine.config import ResourceConfig
+
+    build = service.build
+    if build is None:
+        raise InvalidArgument(f"service {service.name} has no build section")
+    if "://" in build.context or build.context.startswith("git@"):
+        raise InvalidArgument(f"services.{service.name}.build.context: {build.context}: remote contexts are not supported")
+    if not os.path.isdir(build.context):
+        raise InvalidArgument(f"unable to prepare context: path {build.context!r} not found")
+    return BuildConfig(
+        context=build.context,
+        # Relative to the context, whatever the working directory is.
+        dockerfile=os.path.join(build.context, build.dockerfile) if build.dockerfile else "",
+        dockerfile_inline=build.dockerfile_inline,
+        tags=list(dict.fromkeys([image_name(project, service), *build.tags])),
+        target=build.target,
+        build_args={**build.args, **(arguments or {})},
+        labels={**build.labels, labels.PROJECT: project.name, labels.SERVICE: service.name},
+        no_cache=no_cache or build.no_cache,
+        pull=pull or build.pull,
+        network=build.network or "default",
+        extra_hosts=build.extra_hosts,
+        platform=service.platform,
+        resources=ResourceConfig(shm_size_bytes=build.shm_size) if build.shm_size else ResourceConfig(),
+    )
+
+
+def build_image(
+    engine: Engine,
+    project: Project,
+    service: Service,
+    *,
+    arguments: dict[str, str] | None = None,
+    no_cache: bool = False,
+    pull: bool = False,
+    quiet: bool = False,
+) -> str:
+    """Builds the image of *service*; its id."""
+    from inception.build import build
+
+    config = build_config(project, service, arguments=arguments, no_cache=no_cache, pull=pull)
+    return build(engine, config).image_id

@@ -1,0 +1,242 @@
+"""A project printed as `docker compose config` prints it: YAML as go-yaml writes it, or JSON as Go does.
+
+Fields come in the order of Compose's own structs, names of services, variables and labels in that of the alphabet; durations
+and sizes in the specification's units; a dollar sign doubled, so that the output can be read again.
+"""
+
+from __future__ import annotations
+
+from inception.compose.yaml import Map, Seq, go_string, resolve
+from inception.duration import format_duration
+from inception.jsontext import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from inception.compose.model import Project
+
+_ORDER: dict[str, Sequence[str]] = {
+    "bind": ("selinux", "propagation", "create_host_path", "recursive"),
+    "build": (
+        "context dockerfile dockerfile_inline entitlements args provenance sbom ssh labels cache_from cache_to no_cache "
+        "additional_contexts pull extra_hosts isolation network target secrets shm_size tags ulimits platforms privileged"
+    ).split(),
+    "configs": ("source", "target", "uid", "gid", "mode"),
+    "depends_on": ("condition", "restart", "required"),
+    "deploy": ("mode", "replicas", "labels", "resources", "restart_policy"),
+    "devices": ("source", "target", "permissions"),
+    "endpoint": ("priority", "gw_priority", "aliases", "ipv4_address", "ipv6_address", "link_local_ips", "mac_address"),
+    "healthcheck": ("test", "timeout", "interval", "retries", "start_period", "start_interval", "disable"),
+    "limits": ("cpus", "memory", "pids"),
+    "logging": ("driver", "options"),
+    "network": ("name", "driver", "driver_opts", "ipam", "external", "internal", "attachable", "labels", "enable_ipv4"),
+    "ports": ("name", "mode", "host_ip", "target", "published", "protocol", "app_protocol"),
+    "resource": ("name", "file", "environment", "content", "driver", "driver_opts", "external", "labels"),
+    "restart_policy": ("condition", "delay", "max_attempts", "window"),
+    "secrets": ("source", "target", "uid", "gid", "mode"),
+    "ulimits": ("single", "soft", "hard"),
+    "volume": ("labels", "nocopy", "subpath"),
+    "volumes": ("type", "source", "target", "read_only", "consistency", "bind", "volume", "tmpfs"),
+    "post_start": ("command", "user", "privileged", "working_dir", "environment"),
+    "pre_stop": ("command", "user", "privileged", "working_dir", "environment"),
+}
+_SERVICE = (
+    "profiles annotations attach build blkio_config cap_add cap_drop cgroup_parent cgroup cpu_period cpu_quota cpus cpuset cpu_shares "
+    "command configs container_name depends_on deploy device_cgroup_rules devices dns dns_opt dns_search domainname entrypoint "
+    "environment expose extra_hosts group_add hostname healthcheck image init ipc labels links logging mem_limit "
+    "mem_reservation memswap_limit mem_swappiness mac_address network_mode networks oom_kill_disable oom_score_adj pid "
+    "pids_limit platform ports post_start pre_stop privileged pull_policy read_only restart runtime scale secrets security_opt "
+    "shm_size stdin_open stop_grace_period stop_signal sysctls tmpfs tty ulimits user userns_mode uts volumes volumes_from "
+    "working_dir"
+).split()
+_DURATIONS = ("interval", "timeout", "start_period", "start_interval", "stop_grace_period")
+_SIZES = ("mem_limit", "mem_reservation", "memswap_limit", "shm_size", "memory", "size")
+# Mappings whose keys are the user's: nothing in them is a field.
+_FREE = ("environment", "labels", "args", "driver_opts", "options", "sysctls", "annotations", "aux_addresses")
+_SHOWN_WHEN_FALSE = ("init", "required", "attach", "enable_ipv4", "enable_ipv6")
+
+
+def config_tree(project: Project, *, escape: bool = True) -> dict[str, Any]:
+    """The project as plain values in the order in which `config` shows them."""
+    tree: Any = project.tree
+    shown: dict[str, Any] = {"name": project.name}
+    shown["services"] = {name: _service(tree["services"][name]) for name in sorted(tree["services"])}
+    for section in ("networks", "volumes", "secrets", "configs"):
+        kind = "network" if section == "networks" else "resource"
+        if tree[section]:
+            shown[section] = {name: _fields(tree[section][name], kind) for name in sorted(tree[section])}
+    shown.update({key: _free(tree[key]) for key in tree if key.startswith("x-")})
+    return _escaped(shown) if escape else shown  # type: ignore[no-any-return]
+
+
+def _service(service: Map) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for key in sorted(service, key=lambda key: (_SERVICE.index(key) if key in _SERVICE else len(_SERVICE), key)):
+        value = service[key]
+        if key == "networks":
+            shown[key] = {name: _fields(value[name], "endpoint") if value[name] else None for name in sorted(value)}
+        elif key in ("depends_on", "ulimits") and value:
+            shown[key] = {
+                name: _fields(value[name], key) if isinstance(value[name], Map) else value[name] for name in sorted(value)
+            }
+        elif _present(key, value):
+            shown[key] = _value(key, value)
+    return shown
+
+
+def _present(key: str, value: Any) -> bool:
+    if value is None or (value is False and key not in _SHOWN_WHEN_FALSE):
+        return False
+    return not (isinstance(value, (Map, Seq)) and not value and key not in ("volume", "bind", "entrypoint", "command"))
+
+
+def _value(key: str, value: Any) -> Any:
+    if key == "args":
+        return _free({name: each for name, each in value.items() if each is not None})
+    if key in _FREE or key.startswith("x-"):
+        return _free(value)
+    if isinstance(value, Map):
+        return _fields(value, key)
+    if isinstance(value, Seq):
+        return [_fields(item, key) if isinstance(item, Map) else item for item in value]
+    if key in _DURATIONS and isinstance(value, int):
+        return format_duration(value)
+    if key in _SIZES and isinstance(value, int):
+        return str(value)
+    return f"0{value:o}" if key == "mode" and isinstance(value, int) else value
+
+
+def _fields(value: Map, kind: str) -> dict[str, Any]:
+    order = [*_ORDER.get(kind, ())]
+    keys = sorted(value, key=lambda key: (order.index(key) if key in order else len(order), key))
+    return {key: _value(key, value[key]) for key in keys if _present(key, value[key])}
+
+
+def _free(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _free(value[key]) for key in sorted(value)}
+    return [_free(item) for item in value] if isinstance(value, list) else value
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, list) else value
+
+
+# ---- YAML and JSON ------------------------------------------------------------------------------------------------------
+
+
+def to_yaml(value: Any) -> str:
+    """*value* in block style, as go-yaml writes it with an indent of two."""
+    lines: list[str] = []
+    _emit(value, 0, lines, "")
+    return "\n".join(lines) + "\n"
+
+
+def _emit(value: Any, indent: int, lines: list[str], lead: str) -> None:
+    """Adds *value*; *lead* is what its first line begins with, other lines begin with *indent* blanks."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            start = lead or " " * indent
+            lead = ""
+            _emit_after(f"{start}{_scalar(key, indent)}:", item, indent + 2, lines)
+    elif isinstance(value, list) and value:
+        for item in value:
+            start = lead or " " * indent
+            lead = ""
+            if isinstance(item, (dict, list)) and item:
+                _emit(item, indent + 2, lines, start + "- ")
+            else:
+                lines.append(f"{start}- {_scalar(item, indent + 2)}")
+    else:
+        lines.append(lead + _scalar(value, indent))
+
+
+def _emit_after(start: str, value: Any, indent: int, lines: list[str]) -> None:
+    if isinstance(value, (dict, list)) and value:
+        lines.append(start)
+        _emit(value, indent, lines, "")
+    else:
+        lines.append(f"{start} {_scalar(value, indent)}")
+
+
+_OLD_BOOLEANS = {"y", "yes", "on", "n", "no", "off"}
+
+
+def _scalar(value: Any, indent: int) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, dict):
+        return "{}"
+    if isinstance(value, list):
+        return "[]"
+    if not isinstance(value, str):
+        return _number(value)
+    if "\n" in value and value.strip(" \n") and _printable(value.replace("\n", "")) and not value.startswith((" ", "\n")):
+        return _literal(value, indent)
+    if not isinstance(resolve(value), str) or value.lower() in _OLD_BOOLEANS or _base60(value) or not _printable(value):
+        return _double_quoted(value)
+    return value if _plain(value) else "'" + value.replace("'", "''") + "'"
+
+
+def _number(value: Any) -> str:
+    return go_string(value)
+
+
+def _printable(text: str) -> bool:
+    return all(char.isprintable() for char in text)
+
+
+def _base60(text: str) -> bool:
+    parts = text.lstrip("+-").split(":")
+    return len(parts) > 1 and all(part.replace("_", "").replace(".", "", 1).isdecimal() for part in parts)
+
+
+def _plain(text: str) -> bool:
+    if text[0] in "#&*!|>'\"%@`{}[]," or text != text.strip(" "):
+        return False
+    if text[0] in "-?:" and (len(text) == 1 or text[1] == " "):
+        return False
+    return not (text.startswith(("---", "...")) or ": " in text or " #" in text or text.endswith(":"))
+
+
+def _literal(text: str, indent: int) -> str:
+    chomp = "-" if not text.endswith("\n") else "+" if text.endswith("\n\n") else ""
+    body = text[:-1] if text.endswith("\n") else text
+    return f"|{chomp}\n" + "\n".join(" " * indent + line if line else "" for line in body.split("\n"))
+
+
+def _double_quoted(text: str) -> str:
+    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0", "\x1b": "\\e"}
+    found = (
+        escapes.get(char)
+        or (char if char.isprintable() else f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}")
+        for char in text
+    )
+    return '"' + "".join(found) + '"'
+
+
+def to_json(value: Any, indent: int = 0) -> str:
+    """*value* as Go's encoder prints it, indented by two, keys sorted."""
+    inner = " " * (indent + 2)
+    if isinstance(value, dict) and value:
+        rows = (f"{inner}{quote(key)}: {to_json(value[key], indent + 2)}" for key in sorted(value))
+        return "{\n" + ",\n".join(rows) + "\n" + " " * indent + "}"
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(inner + to_json(item, indent + 2) for item in value) + "\n" + " " * indent + "]"
+    if isinstance(value, str):
+        return quote(value)
+    return (
+        "{}"
+        if value == {} and isinstance(value, dict)
+        else "[]"
+        if isinstance(value, list)
+        else "null"
+        if value is None
+        else _number(value)
+    )
