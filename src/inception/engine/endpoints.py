@@ -44,6 +44,7 @@ class Endpoint(Record):
     config: EndpointConfig
     state: EndpointState
     host_interface: str
+    publishes: bool = False
 
 
 def wanted_networks(config: ContainerConfig) -> dict[str, EndpointConfig]:
@@ -139,6 +140,7 @@ def _claim_one(
         config=config,
         state=state,
         host_interface=interface,
+        publishes=record.config.publish_all or bool(record.config.ports),
     )
 
 
@@ -158,6 +160,7 @@ def attach_endpoint(engine: Engine, endpoint: Endpoint, netns_fd: int) -> None:
             mac=endpoint.state.mac_address,
             mtu=network.config.mtu,
             isolated=not network.config.inter_container,
+            hairpin=endpoint.publishes,
         ),
     )
 
@@ -210,6 +213,12 @@ def _redirect(row: tuple[str, str, int, str, int]) -> Redirect:
 
 def _all_ports(engine: Engine) -> list[Redirect]:
     return [_redirect(row) for row in engine.database.rows(f"SELECT {_REDIRECT} FROM ports")]  # type: ignore[arg-type]
+
+
+def ports_of(engine: Engine, record: ContainerRecord) -> list[PortBinding]:
+    """What the container publishes now."""
+    rows = engine.database.rows(f"SELECT {_REDIRECT} FROM ports WHERE container_id = ?", (record.id,))
+    return [PortBinding(container_port=row[4], protocol=row[0], host_ip=row[1], host_port=row[2]) for row in rows]
 
 
 def hold_ports(engine: Engine, record: ContainerRecord, endpoints: list[Endpoint]) -> list[Listener]:
@@ -423,25 +432,28 @@ def _write_config(engine: Engine, record: ContainerRecord) -> None:
 def remove_network(engine: Engine, network: Network) -> None:
     """Bridge, rules, names and row of a network that nobody is in. Raises Conflict when somebody is."""
     with engine.database.transaction() as tx:
-        users = tx.rows("SELECT name, id FROM containers, endpoints WHERE id = container_id AND network_id = ?", (network.id,))
+        users = tx.rows(
+            "SELECT name, id FROM containers, endpoints WHERE id = container_id AND network_id = ?", (network.id,)
+        )
         if users:
             raise Conflict(
                 f"error while removing network: network {network.name} has active endpoints "
                 f"(name:{users[0][0]!r} id:{users[0][1][:12]!r})"
             )
+        # Before the row, and nobody else can claim an address meanwhile: a kill leaves a row whose bridge comes back when asked.
+        take_down(engine, network)
         tx.execute("DELETE FROM networks WHERE id = ?", (network.id,))
-    take_down(engine, network)
 
 
 def take_down(engine: Engine, network: Network) -> None:
-    """What a network has outside the database; it comes back with its next container."""
+    """Remove what a network has outside the database; it comes back with its next container."""
     if not network.bridge:
         return
     if firewall.present(engine.tag):
         firewall.remove_network(engine.tag, _rules_of(network))
     bridge.remove(network.bridge)
     dns_names.remove_table(names_table(engine, network.id))
-    if not any(link.startswith("inc") and bridge.exists(link) for link in host_links(engine.tag)):
+    if not host_links(engine.tag):
         firewall.remove_table(engine.tag)
 
 

@@ -187,6 +187,15 @@ class Netlink:
             raise OSError(error.errno, f"ioctl(SIOCGIFINDEX, {name!r}): {os.strerror(error.errno or 0)}") from None
         return int(struct.unpack_from("16si", found)[1])
 
+    def has(self, name: str) -> bool:
+        """Whether there is a link *name*; as `index`, without the rtnl lock."""
+        try:
+            return self.index(name) > 0
+        except OSError as error:
+            if error.errno == 19:  # ENODEV
+                return False
+            raise
+
     def settle(self, name: str) -> None:
         """Let the link's carrier count now. OSError: ENODEV.
 
