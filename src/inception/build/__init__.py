@@ -1,1 +1,17 @@
+"""Dockerfile to image.
 
+source.py    lines, errors that point into them     parse.py      text to instructions (shapes.py: their arguments)
+expand.py    variables                              plan.py       instructions to a graph of stages (stage.py: inside one)
+context.py   what is copied from, .dockerignore     operations.py what a step does, decided
+selection.py sources of a COPY, and their digest    execute.py    the graph carried out (steps.py, copy.py, remote.py)
+cache.py     what a step made, by what it rests on  image.py      the document and its history
+progress.py  what is told meanwhile
+"""
+
+from __future__ import annotations
+
+from inception.build.config import BuildConfig, BuildResult
+from inception.build.execute import build
+from inception.build.source import BuildFailed, DockerfileError
+
+__all__ = ["BuildConfig", "BuildFailed", "BuildResult", "DockerfileError", "build"]

@@ -7,7 +7,20 @@ it, and what doesn't (line numbers, labels, proxies) must not.
 
 from __future__ import annotations
 
+import re
+
 from inception.record import Record
+
+_USERINFO = re.compile(r"(?<=://)[^/@\s\"',]+@")
+
+
+def hide_password(text: str) -> str:
+    """*text* without what stands before the `@` of its URLs: it is shown, logged, and kept in histories.
+
+    >>> hide_password("ADD https://me:secret@host/x /y")
+    'ADD https://xxxxx@host/x /y'
+    """
+    return _USERINFO.sub("xxxxx@", text)
 
 
 class Operation(Record):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from inception.build import expand as expansion
 from inception.build.ignore import clean
-from inception.build.operations import Configure, Copy, MakeFolder, Operation, Run
+from inception.build.operations import Configure, Copy, MakeFolder, Operation, Run, hide_password
 from inception.build.parse import heredoc_word, parse_trigger
 from inception.duration import format_duration, parse_duration_ns
 from inception.oci.image import Healthcheck, ImageConfig
@@ -95,7 +95,7 @@ class _Stage:
     def _operation(self, kind: type[Operation], created_by: str, **fields: object) -> Operation:
         return kind(
             instruction=self.at.name,
-            title=self.at.original,
+            title=hide_password(self.at.original) if self.at.name == "ADD" else self.at.original,
             created_by=created_by,
             first_line=self.at.first_line,
             last_line=self.at.last_line,
@@ -338,7 +338,7 @@ class _Stage:
         self.plan.operations.append(
             self._operation(
                 Copy,
-                " ".join([instruction.name, *shown, *names, destination]) + " # buildkit",
+                hide_password(" ".join([instruction.name, *shown, *names, destination])) + " # buildkit",
                 sources=sources,
                 destination=destination,
                 origin=origin,

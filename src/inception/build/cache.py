@@ -1,0 +1,124 @@
+"""The build cache: what a step made, by what it depended on.
+
+A key is the digest of the step's definition, of the stack of layers it stood on (by content: their chain id) and of the files
+it copied. It holds all that the outcome can depend on and nothing else, so equal keys mean equal layers, whatever Dockerfile
+they come from; the image's configuration is never cached, always computed (CVE-2024-24557: a cached image whose HEALTHCHECK
+or ONBUILD nobody had compared).
+
+Cached layers are held (`layer_holds`), so they outlive the images that had them, until they haven't been used for a while.
+"""
+
+from __future__ import annotations
+
+import time
+
+from inception import jsontext
+from inception.oci.digest import chain_id
+from inception.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inception.store import Store
+
+HOLDER = "build-cache"
+_KEEP_S = 30 * 86400
+# A hit is written down at most this often: reading is free, every write takes the database's lock.
+_NOTE_S = 3600
+
+_TABLES = (
+    """CREATE TABLE build_cache (
+        key TEXT PRIMARY KEY,
+        layer_id INTEGER REFERENCES layers (id),
+        created TEXT NOT NULL,
+        used_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX build_cache_by_use ON build_cache (used_at)",
+    "CREATE INDEX build_cache_by_layer ON build_cache (layer_id)",
+    """CREATE TABLE build_downloads (
+        url TEXT PRIMARY KEY,
+        etag TEXT NOT NULL,
+        last_modified TEXT NOT NULL,
+        digest TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+)
+
+
+class Cached(Record):
+    """`layer_id` None: the step changed nothing. `created` is when it ran, RFC 3339."""
+
+    layer_id: int | None
+    created: str
+
+
+class Download(Record):
+    """What a URL gave last time, and the server's words to ask whether it still does."""
+
+    etag: str = ""
+    last_modified: str = ""
+    digest: str
+
+
+class Cache:
+    """The cache of one store; opened per build."""
+
+    def __init__(self, store: Store) -> None:
+        self._db = store.db
+        self._db.migrate("build", _TABLES)
+
+    def find(self, key: str) -> Cached | None:
+        row = self._db.row("SELECT layer_id, created, used_at FROM build_cache WHERE key = ?", (key,))
+        if row is None:
+            return None
+        now = int(time.time())
+        if now - row[2] > _NOTE_S:
+            self._db.execute("UPDATE build_cache SET used_at = ? WHERE key = ?", (now, key))
+        return Cached(layer_id=row[0], created=row[1])
+
+    def add(self, keys: Sequence[str], layer_id: int | None, created: str) -> None:
+        """The outcome under all of its *keys*. The caller holds a lease."""
+        with self._db.transaction() as tx:
+            for key in keys:
+                tx.execute("REPLACE INTO build_cache VALUES (?, ?, ?, ?)", (key, layer_id, created, int(time.time())))
+            if layer_id is not None:
+                tx.execute("INSERT OR IGNORE INTO layer_holds VALUES (?, ?)", (HOLDER, layer_id))
+
+    def download(self, url: str) -> Download | None:
+        row = self._db.row("SELECT etag, last_modified, digest FROM build_downloads WHERE url = ?", (url,))
+        return None if row is None else Download(etag=row[0], last_modified=row[1], digest=row[2])
+
+    def note_download(self, url: str, download: Download) -> None:
+        self._db.execute(
+            "REPLACE INTO build_downloads VALUES (?, ?, ?, ?)", (url, download.etag, download.last_modified, download.digest)
+        )
+
+    def expire(self) -> bool:
+        """Forgets what hasn't been used for a month; whether there was anything, so that the store can be cleaned up."""
+        before = int(time.time()) - _KEEP_S
+        if self._db.row("SELECT 1 FROM build_cache WHERE used_at < ?", (before,)) is None:
+            return False
+        return self._forget("used_at < ?", before) > 0
+
+    def prune(self) -> int:
+        """Forgets everything; the number of entries. The layers go with the store's next clean-up."""
+        return self._forget("used_at >= ?", 0)
+
+    def _forget(self, condition: str, value: int) -> int:
+        with self._db.transaction(durable=True) as tx:
+            count = tx.execute(f"DELETE FROM build_cache WHERE {condition}", (value,)).rowcount
+            tx.execute(
+                """DELETE FROM layer_holds WHERE holder = ?
+                   AND layer_id NOT IN (SELECT layer_id FROM build_cache WHERE layer_id IS NOT NULL)""",
+                (HOLDER,),
+            )
+            return count
+
+
+def key_of(definition: Sequence[object], diff_ids: Sequence[str], content: Sequence[str] = ()) -> str:
+    """The key of a step on a stack of layers (bottom first) that copies files with these digests."""
+    import hashlib
+
+    below = str(chain_id(list(diff_ids))) if diff_ids else ""
+    text = jsontext.dumps([1, below, list(definition), list(content)])
+    return hashlib.sha256(text.encode()).hexdigest()

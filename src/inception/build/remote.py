@@ -1,0 +1,110 @@
+"""ADD of a URL: http and https, bounded, with the server asked only whether anything changed when we have it already."""
+
+from __future__ import annotations
+
+import email.utils
+import hashlib
+import os
+
+from inception.build.cache import Download
+from inception.build.operations import hide_password
+from inception.errors import InvalidArgument, Unavailable
+from inception.oci.digest import Digest
+from inception.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.build.cache import Cache
+
+MAX_BYTES = 8 << 30
+_TIMEOUT_S = 60.0
+_CHUNK = 1 << 20
+
+
+class Remote(Record):
+    """A URL as it is now. `path` is where its bytes lie, empty while they haven't been needed."""
+
+    url: str
+    name: str
+    digest: str
+    mtime_ns: int = 0
+    path: str = ""
+
+
+def file_name(url: str) -> str:
+    """The last part of the URL's path. Raises InvalidArgument when there is none, as for `http://example.com/`."""
+    from urllib.parse import unquote, urlsplit
+
+    name = unquote(urlsplit(url).path.rpartition("/")[2])
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise InvalidArgument(f"cannot determine filename from url: {url}")
+    return name
+
+
+def check(url: str, checksum: str, cache: Cache, scratch: str) -> Remote:
+    """What *url* holds: known by its *checksum*, or by asking the server; downloaded only when it changed."""
+    if checksum:
+        return Remote(url=url, name=_name(url), digest=checksum)
+    return _fetch(url, cache, scratch, cache.download(url))
+
+
+def fetch(remote: Remote, checksum: str, cache: Cache, scratch: str) -> Remote:
+    """*remote* with its bytes. Raises InvalidArgument when they are not what *checksum* says."""
+    if remote.path:
+        return remote
+    found = _fetch(remote.url, cache, scratch, None)
+    if checksum and found.digest != checksum:
+        raise InvalidArgument(f"digest mismatch {found.digest}: {checksum}")
+    return found
+
+
+def _name(url: str) -> str:
+    try:
+        return file_name(url)
+    except InvalidArgument:
+        return ""
+
+
+def _fetch(url: str, cache: Cache, scratch: str, known: Download | None) -> Remote:
+    import urllib3  # only an ADD of a URL pays for it
+
+    headers = {"User-Agent": "inception", "Accept-Encoding": "identity"}
+    if known is not None:
+        headers |= {"If-None-Match": known.etag} if known.etag else {}
+        headers |= {"If-Modified-Since": known.last_modified} if known.last_modified else {}
+    try:
+        with urllib3.PoolManager(timeout=_TIMEOUT_S, retries=urllib3.Retry(total=3, redirect=10)) as pool:
+            answer = pool.request("GET", url, headers=headers, preload_content=False)
+            modified = answer.headers.get("Last-Modified", "")
+            if answer.status == 304 and known is not None:
+                return Remote(url=url, name=_name(url), digest=known.digest, mtime_ns=_time_ns(known.last_modified))
+            if answer.status != 200:
+                raise InvalidArgument(f"invalid response status {answer.status} of {hide_password(url)}")
+            path, digest = _save(answer, scratch, url)
+    except urllib3.exceptions.HTTPError as error:
+        raise Unavailable(f"download {hide_password(url)}: {error}") from error
+    etag = answer.headers.get("ETag", "")
+    cache.note_download(url, Download(etag=etag, last_modified=modified, digest=digest))
+    return Remote(url=url, name=_name(url), digest=digest, mtime_ns=_time_ns(modified), path=path)
+
+
+def _save(answer: object, scratch: str, url: str) -> tuple[str, str]:
+    path = f"{scratch}/{os.urandom(8).hex()}"
+    hasher = hashlib.sha256()
+    length = 0
+    with open(path, "xb", buffering=0) as file:
+        for chunk in answer.stream(_CHUNK):  # type: ignore[attr-defined]
+            length += len(chunk)
+            if length > MAX_BYTES:
+                raise InvalidArgument(f"download {hide_password(url)}: larger than {MAX_BYTES} bytes")
+            hasher.update(chunk)
+            file.write(chunk)
+    return path, Digest(f"sha256:{hasher.hexdigest()}")
+
+
+def _time_ns(text: str) -> int:
+    """Last-Modified as nanoseconds; 0 when there is none, so that the layer doesn't depend on the day of the download."""
+    try:
+        return int(email.utils.parsedate_to_datetime(text).timestamp()) * 1_000_000_000
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return 0

@@ -1,0 +1,167 @@
+"""How each operation changes the files of its snapshot: commands in a sandbox, copies, archives, downloads, folders."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from inception.build.copy import Writer
+from inception.build.operations import Copy, MakeFolder, Run
+from inception.build.remote import Remote, fetch, file_name
+from inception.build.selection import Selection, Source
+from inception.build.stage import SCRIPT_FOLDER
+from inception.engine.config import ContainerConfig, MountConfig
+from inception.errors import InceptionError, InvalidArgument, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inception.build.cache import Cache
+    from inception.build.config import BuildConfig
+    from inception.build.tree import Tree
+    from inception.engine import Engine
+    from inception.linux.path import RootDir
+
+# Of a failing command's output this much is kept for the report.
+_TAIL_BYTES = 32 << 10
+DOWNLOAD_MODE = 0o600
+
+
+class CommandFailed(InceptionError):
+    """A RUN step's command ended with something else than 0."""
+
+    def __init__(self, args: list[str], exit_code: int, output: bytes) -> None:
+        super().__init__(f"The command '{' '.join(args)}' returned a non-zero code: {exit_code}")
+        self.exit_code = exit_code
+        self.output = output
+
+
+def run(
+    engine: Engine, config: BuildConfig, step: Run, snapshot_id: str, scratch: str, on_output: Callable[[bytes], None]
+) -> None:
+    """Raises CommandFailed, StartFailed."""
+    from inception.engine.sandbox import run_step
+
+    tail = bytearray()
+
+    def keep(data: bytes) -> None:
+        tail.extend(data)
+        del tail[:-_TAIL_BYTES]
+        on_output(data)
+
+    exit_code = run_step(engine, snapshot_id=snapshot_id, config=_container(config, step, scratch, snapshot_id), on_output=keep)
+    if exit_code != 0:
+        raise CommandFailed(step.args, exit_code, bytes(tail))
+
+
+def _container(config: BuildConfig, step: Run, scratch: str, snapshot_id: str) -> ContainerConfig:
+    mounts = []
+    if step.script is not None:
+        name, text = step.script
+        path = f"{scratch}/{snapshot_id}.script"
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(path, 0o755)
+        mounts.append(MountConfig(type="bind", source=path, target=f"{SCRIPT_FOLDER}/{name}", read_only=True))
+    return ContainerConfig(
+        image="",
+        command=step.args,
+        entrypoint=[],
+        env=[*step.env, *step.uncached_env],
+        user=step.user,
+        working_dir=step.working_dir,
+        network_mode="bridge" if step.network == "default" else step.network,
+        extra_hosts=config.extra_hosts,
+        resources=config.resources,
+        mounts=mounts,
+    )
+
+
+def make_folder(root: RootDir, step: MakeFolder) -> None:
+    """Raises InvalidArgument when something else is in the way."""
+    try:
+        os.close(root.mkdirs(step.path))
+    except NotADirectoryError:
+        raise InvalidArgument(f"{step.path}: a part of it is not a directory") from None
+    except OSError as error:
+        raise Unavailable(f"mkdir {step.path}: {error.strerror}") from error
+
+
+def copy(root: RootDir, step: Copy, selection: Selection | None, remotes: list[Remote], cache: Cache, scratch: str) -> None:
+    """COPY or ADD into *root*. Raises InvalidArgument, NotFound, Unavailable with Docker's words."""
+    writer = Writer(root, step, _owner(root, step.chown) if step.chown else None)
+    try:
+        if selection is not None:
+            rest = [source for source in selection.sources if not _unpacked(writer, step, selection.tree, source)]
+            writer.copy(Selection(selection.tree, rest, selection.kept_owners))
+        for name, text in step.files:
+            writer.put(name, text.encode())
+        for remote in remotes:
+            _add_download(writer, step, fetch(remote, step.checksum, cache, scratch))
+    finally:
+        writer.close()
+
+
+def _owner(root: RootDir, chown: str) -> tuple[int, int]:
+    """`user[:group]`: numbers need no lookup, a lone number is user and group; names are those of the step's own files."""
+    user, _, group = chown.partition(":")
+    if all(part.isascii() and part.isdecimal() and int(part) < 1 << 31 for part in (user, group or user)):
+        return int(user), int(group or user)
+    from inception.runtime.users import resolve_user
+
+    found = resolve_user(root, chown)
+    return found.uid, found.uid if user.isdecimal() and not group else found.gid
+
+
+# --- ADD ---
+
+
+def _unpacked(writer: Writer, step: Copy, tree: Tree, source: Source) -> bool:
+    """Unpacks *source* when it is a local archive that ADD should unpack."""
+    if step.unpack is False or source.is_dir or not stat.S_ISREG(source.node.stat.st_mode):
+        return False
+    with open(tree.open(source.node), "rb", buffering=0) as file:
+        if not is_archive(file.fileno()):
+            return False
+        unpack(writer, step, file.fileno())
+        return True
+
+
+def is_archive(fd: int) -> bool:
+    """Whether a tar entry can be read from the file *fd*, compressed or not; its name means nothing. Leaves it at its start."""
+    from inception.store.compression import decompress
+    from inception.store.tar import TarReader
+
+    def chunks() -> object:
+        while chunk := os.read(fd, 1 << 16):
+            yield chunk
+
+    try:
+        return next(iter(TarReader(decompress(chunks()))), None) is not None  # type: ignore[arg-type]
+    except InceptionError:
+        return False
+    finally:
+        os.lseek(fd, 0, os.SEEK_SET)
+
+
+def unpack(writer: Writer, step: Copy, fd: int) -> None:
+    """The archive *fd* into the destination, by the store's extractor in its confined process."""
+    from inception.store.extract import ExtractOptions
+    from inception.store.worker import unpack as extract
+
+    os.close(writer.make_folder(step.destination))
+    options = ExtractOptions(destination=step.destination)
+    if writer.owner is not None:
+        options.uid, options.gid = writer.owner
+    with open(os.dup(fd), "rb", buffering=0) as file:
+        extract(file, writer.root.fd, options)
+
+
+def _add_download(writer: Writer, step: Copy, remote: Remote) -> None:
+    with open(remote.path, "rb", buffering=0) as file:
+        if step.unpack and is_archive(file.fileno()):
+            unpack(writer, step, file.fileno())
+            return
+        name = file_name(remote.url) if step.destination.endswith("/") else remote.name
+        writer.put_file(name, file.fileno(), DOWNLOAD_MODE, remote.mtime_ns)
