@@ -34,6 +34,14 @@ class LogLine:
         self.time = time
         self.data = data
 
+    @property
+    def time_ns(self) -> int:
+        """Nanoseconds since the epoch; 0 when a damaged file does not tell."""
+        try:
+            return parse(self.time)
+        except ValueError:
+            return 0
+
     def __repr__(self) -> str:
         return f"LogLine({self.stream!r}, {self.time!r}, {self.data!r})"
 
@@ -55,7 +63,7 @@ def read_logs(
     """
     for line in _lines(path, tail, follow):
         if line.stream in streams:
-            when_ns = parse(line.time) if since_ns is not None or until_ns is not None else 0
+            when_ns = line.time_ns if since_ns is not None or until_ns is not None else 0
             if until_ns is not None and when_ns > until_ns:
                 return
             if since_ns is None or when_ns >= since_ns:

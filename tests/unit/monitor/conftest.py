@@ -20,3 +20,8 @@ def fake(tmp_path):
     yield make
     for one in made:
         one.kill()
+
+
+@pytest.fixture(name="containers")
+def containers_module():
+    return containers
