@@ -20,7 +20,7 @@ _HELPER_DIRS = ("/usr/bin", "/bin", "/usr/local/bin")
 
 
 def parse_range(text: str, what: str) -> Range:
-    """`OUTSIDE,INSIDE,COUNT` as util-linux 2.38 wrote it, or `INSIDE:OUTSIDE:COUNT` as 2.39 does. Answers (inside, outside, count)."""
+    """(inside, outside, count) of `OUTSIDE,INSIDE,COUNT`, as in util-linux 2.38, or `INSIDE:OUTSIDE:COUNT`, as in 2.39."""
     parts = text.split(",") if "," in text else text.split(":")
     if len(parts) != 3 or not all(part.isdecimal() for part in parts):
         raise InvalidArgument(f"invalid mapping '{text}' for --map-{what}")

@@ -23,7 +23,8 @@ _MIN_WIDTH = 250.0
 _LEVELS = 6
 
 _STYLE = """\
-  .page { fill: #fbfbfd } .box { stroke-width: 1.5 } text { font: 13px ui-monospace, "DejaVu Sans Mono", monospace; fill: #1d1d1f }
+  .page { fill: #fbfbfd } .box { stroke-width: 1.5 }
+  text { font: 13px ui-monospace, "DejaVu Sans Mono", monospace; fill: #1d1d1f }
   .title { font: 600 15px ui-sans-serif, system-ui, "DejaVu Sans", sans-serif } .id { font-size: 11px; fill: #6e6e73 }
   .chip { rx: 6 } .pid { text-anchor: middle; fill: #fff; font-weight: 600 } .arrow { text-anchor: middle; fill: #86868b }
   .l0 { fill: #f2f2f7; stroke: #c7c7cc } .c0 { fill: #8e8e93 }

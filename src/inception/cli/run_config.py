@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_ULIMITS = (
-    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"  # setrlimit(2)
-).split()
+# Source: setrlimit(2).
+_ULIMIT_WORDS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
+_ULIMITS = frozenset(_ULIMIT_WORDS.split())
 
 
 def config_of(flags: Flags, image: str, command: list[str], page: str) -> ContainerConfig:

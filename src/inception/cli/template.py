@@ -138,7 +138,7 @@ class _Parser:
             piece = self.pieces[self.next]
             self.next += 1
             if isinstance(piece, str):
-                nodes.append(lambda _scope, piece=piece: [piece])  # type: ignore[misc]
+                nodes.append(_constant([piece]))
                 continue
             at, tokens = piece
             if not tokens:

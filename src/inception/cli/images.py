@@ -1,0 +1,219 @@
+"""`images`, `rmi`, `tag`, `history`."""
+
+from __future__ import annotations
+
+import sys
+
+from inception.cli.call import Call, complain
+from inception.cli.flags import Command
+from inception.cli.format import (
+    Listing,
+    ago,
+    ellipsis,
+    human_size,
+    label_of,
+    labels_text,
+    local_time,
+    printable,
+    short_id,
+    write,
+)
+from inception.errors import InceptionError, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inception.cli.format import Row
+    from inception.engine.results import HistoryEntry
+    from inception.store.images import Image
+
+IMAGES = Listing(
+    {
+        "Repository": "REPOSITORY",
+        "Tag": "TAG",
+        "Digest": "DIGEST",
+        "ID": "IMAGE ID",
+        "CreatedSince": "CREATED",
+        "CreatedAt": "CREATED AT",
+        "Size": "SIZE",
+        "Containers": "CONTAINERS",
+        "SharedSize": "SHARED SIZE",
+        "UniqueSize": "UNIQUE SIZE",
+        "VirtualSize": "VIRTUAL SIZE",
+    },
+    ("Repository", "Tag", "ID", "CreatedSince", "Size"),
+)
+_WITH_DIGESTS = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size")
+HISTORY_LISTING = Listing(
+    {
+        "ID": "IMAGE",
+        "CreatedSince": "CREATED",
+        "CreatedAt": "CREATED AT",
+        "CreatedBy": "CREATED BY",
+        "Size": "SIZE",
+        "Comment": "COMMENT",
+    },
+    ("ID", "CreatedSince", "CreatedBy", "Size", "Comment"),
+)
+_CREATED_BY_WIDTH = 45
+NONE = "<none>"
+
+
+def ls(call: Call) -> int:
+    flags = call.flags
+    filters = flags.filters()
+    if call.arguments:
+        filters.setdefault("reference", []).append(call.arguments[0])
+    images = call.engine.images.list(filters=filters, all=flags.on("all"))
+    full = flags.on("no-trunc")
+    if flags.on("quiet"):
+        shown = dict.fromkeys(image.id for image in images for _ in _names(image, filters))
+        write("".join((each if full else short_id(each)) + "\n" for each in shown))
+        return 0
+    digests = flags.on("digests") or ".Digest" in flags.text("format")
+    rows = [
+        row_of(image, repository, tag, digest, full=full)
+        for image in images
+        for repository, tag, digest in _names(image, filters, digests=digests)
+    ]
+    write(IMAGES.render(rows, flags.text("format"), _WITH_DIGESTS if flags.on("digests") else None))
+    return 0
+
+
+def _names(image: Image, filters: dict[str, list[str]], *, digests: bool = False) -> Iterator[tuple[str, str, str]]:
+    """(repository, tag, digest) for each line that an image gets; names that a reference filter does not mean are left out."""
+    from inception.engine.images import reference_matches
+
+    of_repository = {name.partition("@")[0]: name.partition("@")[2] for name in image.repo_digests}
+    wanted = filters.get("reference", [])
+    tagged = set()
+    for name in image.names:
+        repository, _, tag = name.rpartition(":")
+        tagged.add(repository)
+        if not wanted or any(reference_matches(name, pattern) for pattern in wanted):
+            yield repository, tag, of_repository.get(repository, NONE)
+    for repository, digest in of_repository.items():
+        if repository not in tagged and (digests or not image.names):
+            yield repository, NONE, digest
+    if not image.names and not of_repository:
+        yield NONE, NONE, NONE
+
+
+def row_of(image: Image, repository: str, tag: str, digest: str, *, full: bool = False) -> Row:
+    labels = image.document.config.labels if image.document.config else {}
+    size = human_size(image.size_bytes)
+    return {
+        "Repository": repository,
+        "Tag": tag,
+        "Digest": digest,
+        "ID": image.id if full else short_id(image.id),
+        "CreatedSince": ago(image.created),
+        "CreatedAt": local_time(image.created),
+        "Size": size,
+        "Containers": "N/A",
+        "SharedSize": "N/A",
+        "UniqueSize": "N/A",
+        "VirtualSize": size,
+        "Labels": labels_text(labels or {}),
+        "Label": label_of(labels or {}),
+    }
+
+
+def rm(call: Call) -> int:
+    force, prune = call.flags.on("force"), not call.flags.on("no-prune")
+    failed = False
+    for name in call.arguments:
+        try:
+            removals = call.engine.images.remove(name, force=force, prune=prune)
+        except NotFound as error:
+            complain(error)
+            failed = failed or not force
+        except InceptionError as error:
+            complain(error)
+            failed = True
+        else:
+            for removal in removals:
+                print(f"Untagged: {removal.untagged}" if removal.untagged else f"Deleted: {removal.deleted}")
+            sys.stdout.flush()
+    return int(failed)
+
+
+def tag(call: Call) -> int:
+    call.engine.images.tag(*call.arguments)
+    return 0
+
+
+def history(call: Call) -> int:
+    flags = call.flags
+    entries = call.engine.images.history(call.arguments[0])
+    full, human = flags.on("no-trunc"), flags.on("human")
+    if flags.on("quiet"):
+        write("".join((entry.id if full else short_id(entry.id)) + "\n" for entry in entries))
+        return 0
+    rows = [_history_row(entry, full=full, human=human) for entry in entries]
+    write(HISTORY_LISTING.render(rows, flags.text("format")))
+    return 0
+
+
+def _history_row(entry: HistoryEntry, *, full: bool, human: bool) -> Row:
+    created_by = printable(entry.created_by.replace("\t", " "))
+    return {
+        "ID": entry.id if full else short_id(entry.id) if entry.id.startswith("sha256:") else entry.id,
+        "CreatedSince": ago(entry.created) if human else entry.created,
+        "CreatedAt": entry.created,
+        "CreatedBy": created_by if full else ellipsis(created_by, _CREATED_BY_WIDTH),
+        "Size": human_size(entry.size_bytes) if human else str(entry.size_bytes),
+        "Comment": printable(entry.comment),
+    }
+
+
+_PLATFORM = "images are kept for this machine's platform only"
+
+LS = Command(
+    ls,
+    "[OPTIONS] [REPOSITORY[:TAG]]",
+    "List images",
+    """\
+  -a, --all             Show all images (default hides intermediate images)
+      --digests         Show digests
+  -f, --filter filter   Filter output based on conditions provided
+      --format string   Format output: "table", "table TEMPLATE", "json", or a Go template
+      --no-trunc        Don't truncate output
+  -q, --quiet           Only show image IDs
+""",
+    maximum=1,
+    refused={"tree": _PLATFORM},
+)
+RM = Command(
+    rm,
+    "[OPTIONS] IMAGE [IMAGE...]",
+    "Remove one or more images",
+    """\
+  -f, --force      Force removal of the image
+      --no-prune   Do not delete untagged parents
+""",
+    minimum=1,
+    refused={"platform": _PLATFORM},
+)
+TAG = Command(
+    tag,
+    "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+    "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+    minimum=2,
+    maximum=2,
+)
+HISTORY = Command(
+    history,
+    "[OPTIONS] IMAGE",
+    "Show the history of an image",
+    """\
+      --format string   Format output: "table", "table TEMPLATE", "json", or a Go template
+  -H, --human           Print sizes and dates in human readable format (default true)
+      --no-trunc        Don't truncate output
+  -q, --quiet           Only show image IDs
+""",
+    minimum=1,
+    maximum=1,
+    refused={"platform": _PLATFORM},
+)

@@ -1,0 +1,221 @@
+"""`network`: create, ls, rm, connect, disconnect."""
+
+from __future__ import annotations
+
+from inception.cli.call import Call, for_each
+from inception.cli.flags import Command, UsageError
+from inception.cli.format import Listing, label_of, labels_text, local_time, short_id, write
+from inception.cli.run_config import labels_of
+from inception.cli.values import parse_bool
+from inception.engine.config import EndpointConfig, NetworkConfig
+from inception.errors import InvalidArgument, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from inception.cli.flags import Flags
+    from inception.cli.format import Row
+    from inception.engine.networks import Network
+
+LISTING = Listing(
+    {
+        "ID": "NETWORK ID",
+        "Name": "NAME",
+        "Driver": "DRIVER",
+        "Scope": "SCOPE",
+        "IPv4": "IPV4",
+        "IPv6": "IPV6",
+        "Internal": "INTERNAL",
+        "Labels": "LABELS",
+        "CreatedAt": "CREATED AT",
+    },
+    ("ID", "Name", "Driver", "Scope"),
+)
+# Options of Docker's bridge driver and the field that each one is.
+_BRIDGE_OPTIONS = {
+    "com.docker.network.bridge.name": "bridge_name",
+    "com.docker.network.bridge.enable_icc": "inter_container",
+    "com.docker.network.bridge.enable_ip_masquerade": "masquerade",
+    "com.docker.network.bridge.host_binding_ipv4": "default_host_ip",
+    "com.docker.network.driver.mtu": "mtu",
+}
+
+
+def create(call: Call) -> int:
+    flags = call.flags
+    subnets, gateways, ranges = flags.list("subnet"), flags.list("gateway"), flags.list("ip-range")
+    for name, found in (("subnet", subnets), ("gateway", gateways), ("ip-range", ranges)):
+        if len(found) > 1:
+            raise InvalidArgument(f"a network has one {name}; {len(found)} were given")
+    if (gateways or ranges) and not subnets:
+        raise UsageError("every ip-range or gateway must have a corresponding subnet", exit_code=1)
+    try:
+        labels = labels_of(flags.list("label"))
+    except ValueError as error:
+        raise UsageError(str(error), f"See '{call.path} --help'.") from None
+    network = call.engine.networks.create(
+        NetworkConfig(
+            name=call.arguments[0],
+            driver=flags.text("driver"),
+            subnet=subnets[0] if subnets else "",
+            gateway=gateways[0] if gateways else "",
+            ip_range=ranges[0] if ranges else "",
+            internal=flags.on("internal"),
+            attachable=flags.on("attachable"),
+            labels=labels,
+            **_driver_options(flags),
+        )
+    )
+    print(network.id)
+    return 0
+
+
+def _driver_options(flags: Flags) -> dict[str, Any]:
+    """`-o` as fields; what the bridge driver does not know is refused by name."""
+    fields: dict[str, Any] = {"options": flags.map("opt")}
+    for key, value in flags.map("opt").items():
+        field = _BRIDGE_OPTIONS.get(key)
+        if field is None:
+            raise InvalidArgument(f"the bridge driver has no option {key}", f"it has {', '.join(sorted(_BRIDGE_OPTIONS))}")
+        if field == "mtu":
+            if not value.isdecimal():
+                raise InvalidArgument(f"invalid value for {key}: {value}")
+            fields[field] = int(value)
+        elif field in ("inter_container", "masquerade"):
+            try:
+                fields[field] = parse_bool(value)
+            except ValueError as error:
+                raise InvalidArgument(f"invalid value for {key}: {error}") from None
+        else:
+            fields[field] = value
+    return fields
+
+
+def ls(call: Call) -> int:
+    flags = call.flags
+    networks = call.engine.networks.list(flags.filters())
+    full = flags.on("no-trunc")
+    if flags.on("quiet"):
+        write("".join((each.id if full else short_id(each.id)) + "\n" for each in networks))
+        return 0
+    write(LISTING.render([_row(each, full=full) for each in networks], flags.text("format")))
+    return 0
+
+
+def _row(network: Network, *, full: bool) -> Row:
+    return {
+        "ID": network.id if full else short_id(network.id),
+        "Name": network.name,
+        "Driver": network.config.driver,
+        "Scope": "local",
+        "IPv4": "true",
+        "IPv6": "false",
+        "Internal": str(network.config.internal).lower(),
+        "Labels": labels_text(network.labels),
+        "CreatedAt": local_time(network.created_at),
+        "Label": label_of(network.labels),
+    }
+
+
+def rm(call: Call) -> int:
+    def remove(name: str) -> None:
+        try:
+            call.engine.networks.get(name).remove()
+        except NotFound:
+            if not call.flags.on("force"):
+                raise
+
+    return for_each(call.arguments, remove)
+
+
+def connect(call: Call) -> int:
+    flags = call.flags
+    network, container = call.arguments
+    endpoint = EndpointConfig(aliases=flags.list("alias"), ipv4_address=flags.text("ip"))
+    call.engine.networks.get(network).connect(container, endpoint)
+    return 0
+
+
+def disconnect(call: Call) -> int:
+    network, container = call.arguments
+    call.engine.networks.get(network).disconnect(container, force=call.flags.on("force"))
+    return 0
+
+
+_IPV6 = "networks have IPv4 only"
+_SWARM = "Swarm is not supported"
+
+CREATE = Command(
+    create,
+    "[OPTIONS] NETWORK",
+    "Create a network",
+    """\
+      --attachable        Enable manual container attachment
+  -d, --driver string     Driver of the network (default "bridge")
+      --gateway strings   Gateway of the subnet
+      --internal          Restrict external access to the network
+      --ip-range strings  Give out addresses of this part of the subnet only
+      --label list        Set metadata on a network
+  -o, --opt map           Options of the driver
+      --subnet strings    Subnet in CIDR format
+""",
+    minimum=1,
+    maximum=1,
+    refused={
+        "aux-address": "reserving addresses is not implemented; use --ip-range",
+        "config-from": _SWARM,
+        "config-only": _SWARM,
+        "ingress": _SWARM,
+        "ipam-driver": "there is one address manager, the default",
+        "ipam-opt": "the default address manager has no options",
+        "ipv4": "networks always have IPv4",
+        "ipv6": _IPV6,
+        "scope": _SWARM,
+    },
+)
+LS = Command(
+    ls,
+    "[OPTIONS]",
+    "List networks",
+    """\
+  -f, --filter filter   Provide filter values (e.g. "driver=bridge")
+      --format string   Format output: "table", "table TEMPLATE", "json", or a Go template
+      --no-trunc        Do not truncate the output
+  -q, --quiet           Only display network IDs
+""",
+    maximum=0,
+)
+RM = Command(
+    rm,
+    "[OPTIONS] NETWORK [NETWORK...]",
+    "Remove one or more networks",
+    "  -f, --force   Do not error if the network does not exist\n",
+    minimum=1,
+)
+CONNECT = Command(
+    connect,
+    "[OPTIONS] NETWORK CONTAINER",
+    "Connect a container to a network",
+    """\
+      --alias strings   Add network-scoped alias for the container
+      --ip ip           IPv4 address (e.g., 172.30.100.104)
+""",
+    minimum=2,
+    maximum=2,
+    refused={
+        "driver-opt": "endpoints have no options of a driver",
+        "gw-priority": "the first network in which a container is has its default route",
+        "ip6": _IPV6,
+        "link": "links are Docker's old way; containers in one network find each other by name",
+        "link-local-ip": "link-local addresses are not implemented",
+    },
+)
+DISCONNECT = Command(
+    disconnect,
+    "[OPTIONS] NETWORK CONTAINER",
+    "Disconnect a container from a network",
+    "  -f, --force   Force the container to disconnect from a network\n",
+    minimum=2,
+    maximum=2,
+)
