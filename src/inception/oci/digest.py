@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from inception.errors import InvalidArgument
 
-_SHAPE = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_HEX = frozenset("0123456789abcdef")
+_LENGTHS = {"sha256": 64, "sha512": 128}
 
 
 class Digest(str):
@@ -16,7 +15,8 @@ class Digest(str):
 
     def __new__(cls, text: str) -> Digest:
         """Raises InvalidArgument when *text* is not a digest of an algorithm we know."""
-        if not _SHAPE.fullmatch(text):
+        algorithm, _, digits = text.partition(":")
+        if len(digits) != _LENGTHS.get(algorithm) or not _HEX.issuperset(digits):
             raise InvalidArgument(f"digest {text!r}: expected sha256: and 64 hex digits")
         return super().__new__(cls, text)
 

@@ -5,8 +5,6 @@ Source: distribution/reference grammar; docker-cli image_tag.md. `nginx` means `
 
 from __future__ import annotations
 
-import re
-
 from inception.errors import InvalidArgument
 from inception.oci.digest import Digest
 from inception.record import Record
@@ -14,11 +12,13 @@ from inception.record import Record
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
 
-_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+# Sets instead of regular expressions: `re` would be 4 ms of the start of every container.
+_LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+_ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_TAG = _ALPHANUMERIC | frozenset("_.-")
+_HEX = frozenset("0123456789abcdef")
+_DIGITS = frozenset("0123456789")
+_ADDRESS = frozenset("0123456789abcdefABCDEF:")
 
 
 class Reference(Record):
@@ -32,7 +32,7 @@ class Reference(Record):
     @staticmethod
     def parse(text: str) -> Reference:
         """Raises InvalidArgument in Docker's words: `invalid reference format`."""
-        if re.fullmatch(r"[0-9a-f]{64}", text):
+        if len(text) == 64 and _HEX.issuperset(text):
             raise InvalidArgument(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
         rest, at, digest = text.partition("@")
         domain, slash, path = rest.partition("/")
@@ -47,12 +47,8 @@ class Reference(Record):
                 name = f"library/{name}"
         if name != name.lower():
             raise InvalidArgument(f"invalid reference format: repository name ({name}) must be lowercase")
-        if (
-            not _DOMAIN.fullmatch(domain)
-            or not _PATH.fullmatch(name)
-            or len(name) > 255
-            or (colon and not _TAG.fullmatch(tag))
-        ):
+        sound = _is_domain(domain) and len(name) <= 255 and all(_is_component(part) for part in name.split("/"))
+        if not sound or (colon and not _is_tag(tag)):
             raise InvalidArgument(f"invalid reference format: {text!r}")
         if at:
             Digest(digest)
@@ -79,8 +75,40 @@ class Reference(Record):
     @property
     def familiar(self) -> str:
         """The short name: `nginx:latest`."""
-        return (
-            self.familiar_repository
-            + (f":{self.tag}" if self.tag else "")
-            + (f"@{self.digest}" if self.digest else "")
-        )
+        return self.familiar_repository + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+
+
+def _is_component(text: str) -> bool:
+    """Lower-case letters and digits, joined by one dot, one or two underscores, or any number of dashes."""
+    if not text or text[0] not in _LOWER or text[-1] not in _LOWER:
+        return False
+    separator = ""
+    for character in text:
+        if character in _LOWER:
+            if separator not in ("", ".", "_", "__") and separator.strip("-"):
+                return False
+            separator = ""
+        else:
+            separator += character
+    return True
+
+
+def _is_domain(text: str) -> bool:
+    """A host name or a bracketed IPv6 address, with or without a port."""
+    if text.startswith("["):
+        address, bracket, port = text[1:].partition("]")
+        if not bracket or not address or not _ADDRESS.issuperset(address):
+            return False
+        colon, port = port[:1], port[1:]
+        if colon not in ("", ":"):
+            return False
+    else:
+        host, colon, port = text.partition(":")
+        for label in host.split("."):
+            if not label or label[0] == "-" or label[-1] == "-" or not _ALPHANUMERIC.issuperset(label.replace("-", "")):
+                return False
+    return not colon or (port != "" and _DIGITS.issuperset(port))
+
+
+def _is_tag(text: str) -> bool:
+    return 0 < len(text) <= 128 and text[0] not in ".-" and _TAG.issuperset(text)

@@ -107,7 +107,7 @@ class Snapshots:
 
     def open_layers(self, layer_ids: Sequence[int]) -> RootDir:
         """A stack of layers, bottom first, to look at: a detached read-only mount. The caller holds a lease."""
-        lowers = [*reversed(layer_ids), EMPTY]  # at least two are wanted where there is no upper folder
+        lowers: list[int | str] = [*reversed(layer_ids), EMPTY]  # at least two are wanted where there is no upper folder
         try:
             if not layer_ids:
                 return RootDir.open_host(self._layers.path(EMPTY))
