@@ -78,11 +78,11 @@ def leftovers() -> dict[str, set[str]]:
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
+                command = file.read().replace(b"\0", b" ")
         except OSError:
             continue
-        if b"inception.monitor" in words or b"inception.engine.release" in words:
-            found["processes"].add(f"{pid} {b' '.join(words).decode(errors='replace')}")
+        if b"/inception/monitor/__main__.py" in command or b"inception.engine.release" in command:
+            found["processes"].add(f"{pid} {command.decode(errors='replace')}")
     return found
 
 
