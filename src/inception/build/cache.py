@@ -60,10 +60,11 @@ class Download(Record):
     digest: str
 
 
-class Cache:
+class BuildCache:
     """The cache of one store; opened per build."""
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self._db = store.db
         self._db.migrate("build", _TABLES)
 
@@ -101,8 +102,9 @@ class Cache:
         return self._forget("used_at < ?", before) > 0
 
     def prune(self) -> int:
-        """Forgets everything; the number of entries. The layers go with the store's next clean-up."""
-        return self._forget("used_at >= ?", 0)
+        """Forgets everything; the bytes of the layers that nothing else has."""
+        self._forget("used_at >= ?", 0)
+        return self._store.collect()
 
     def _forget(self, condition: str, value: int) -> int:
         with self._db.transaction(durable=True) as tx:

@@ -15,7 +15,7 @@ import threading
 import time
 
 from inception.build import steps
-from inception.build.cache import Cache, key_of
+from inception.build.cache import BuildCache, key_of
 from inception.build.config import BuildConfig, BuildResult
 from inception.build.context import Context, open_context
 from inception.build.image import Outcome, make_document
@@ -89,7 +89,7 @@ class _Build:
         self.context = context
         self.reporter = reporter
         self.scratch = scratch
-        self.cache = Cache(self.store)
+        self.cache = BuildCache(self.store)
         self.platform = host_platform()
         self.epoch = _epoch(config)
         self.images: dict[str, Image] = {}

@@ -103,6 +103,12 @@ def _clean(text: str) -> str:
     return text.translate(_PRINTABLE)
 
 
+def printable_lines(output: bytes) -> list[str]:
+    """*output* as lines for a terminal, without control characters."""
+    lines = _Lines()
+    return [_clean(line) for line in lines.feed(output) + lines.end()]
+
+
 class _Lines:
     """Puts pieces of output together to lines."""
 

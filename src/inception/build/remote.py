@@ -14,7 +14,7 @@ from inception.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from inception.build.cache import Cache
+    from inception.build.cache import BuildCache
 
 MAX_BYTES = 8 << 30
 _TIMEOUT_S = 60.0
@@ -41,14 +41,14 @@ def file_name(url: str) -> str:
     return name
 
 
-def check(url: str, checksum: str, cache: Cache, scratch: str) -> Remote:
+def check(url: str, checksum: str, cache: BuildCache, scratch: str) -> Remote:
     """What *url* holds: known by its *checksum*, or by asking the server; downloaded only when it changed."""
     if checksum:
         return Remote(url=url, name=_name(url), digest=checksum)
     return _fetch(url, cache, scratch, cache.download(url))
 
 
-def fetch(remote: Remote, checksum: str, cache: Cache, scratch: str) -> Remote:
+def fetch(remote: Remote, checksum: str, cache: BuildCache, scratch: str) -> Remote:
     """*remote* with its bytes. Raises InvalidArgument when they are not what *checksum* says."""
     if remote.path:
         return remote
@@ -65,7 +65,7 @@ def _name(url: str) -> str:
         return ""
 
 
-def _fetch(url: str, cache: Cache, scratch: str, known: Download | None) -> Remote:
+def _fetch(url: str, cache: BuildCache, scratch: str, known: Download | None) -> Remote:
     import urllib3  # only an ADD of a URL pays for it
 
     headers = {"User-Agent": "inception", "Accept-Encoding": "identity"}

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inception.build.cache import Cache
+    from inception.build.cache import BuildCache
     from inception.build.config import BuildConfig
     from inception.build.tree import Tree
     from inception.engine import Engine
@@ -88,7 +88,9 @@ def make_folder(root: RootDir, step: MakeFolder) -> None:
         raise Unavailable(f"mkdir {step.path}: {error.strerror}") from error
 
 
-def copy(root: RootDir, step: Copy, selection: Selection | None, remotes: list[Remote], cache: Cache, scratch: str) -> None:
+def copy(
+    root: RootDir, step: Copy, selection: Selection | None, remotes: list[Remote], cache: BuildCache, scratch: str
+) -> None:
     """COPY or ADD into *root*. Raises InvalidArgument, NotFound, Unavailable with Docker's words."""
     writer = Writer(root, step, _owner(root, step.chown) if step.chown else None)
     try:

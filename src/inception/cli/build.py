@@ -1,0 +1,172 @@
+"""`build`: an image from a Dockerfile."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from inception.cli.call import Call
+from inception.cli.flags import Command
+from inception.errors import InceptionError, InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.build import BuildConfig, BuildResult
+    from inception.cli.flags import Flags
+
+_PROGRESS = ("auto", "plain", "tty", "quiet")
+
+
+def build(call: Call) -> int:
+    flags = call.flags
+    progress = "quiet" if flags.on("quiet") else flags.text("progress")
+    if progress not in _PROGRESS:
+        raise InvalidArgument(f"invalid progress type {progress!r}: expected one of {', '.join(_PROGRESS)}")
+    config = _config(flags, call.arguments[0])
+    result = _build(call, config, progress)
+    if flags.text("iidfile"):
+        with open(flags.text("iidfile"), "w", encoding="ascii") as file:
+            file.write(result.image_id)
+    if flags.on("quiet"):
+        print(result.image_id)
+    return 0
+
+
+def _build(call: Call, config: BuildConfig, progress: str) -> BuildResult:
+    from inception.build import BuildFailed, DockerfileError, build
+    from inception.build.progress import open_progress
+
+    try:
+        if progress == "quiet":
+            return build(call.engine, config)
+        with open_progress(progress, sys.stderr) as shown:
+            return build(call.engine, config, shown)
+    except BuildFailed as error:
+        _show_output(error)
+        print(error.excerpt(), file=sys.stderr)
+        raise
+    except DockerfileError as error:
+        print(error.excerpt(), file=sys.stderr)
+        raise
+
+
+def _show_output(error: InceptionError) -> None:
+    from inception.build import BuildFailed
+    from inception.build.progress import printable_lines
+
+    if isinstance(error, BuildFailed) and error.output:
+        rule = "------"
+        lines = printable_lines(error.output)
+        print("\n".join([rule, f" > {error.title.partition(chr(10))[0]}:", *lines, rule]), file=sys.stderr)
+
+
+def _config(flags: Flags, context: str) -> BuildConfig:
+    from inception.build import BuildConfig
+    from inception.cli.run_config import parse_host, parse_ulimit
+    from inception.engine.config import ResourceConfig
+
+    try:
+        resources = ResourceConfig(
+            memory_bytes=flags.number("memory"),
+            memory_swap_bytes=flags.number("memory-swap"),
+            cpu_shares=flags.number("cpu-shares"),
+            cpu_quota_us=flags.number("cpu-quota"),
+            cpu_period_us=flags.number("cpu-period"),
+            cpuset_cpus=flags.text("cpuset-cpus"),
+            cpuset_mems=flags.text("cpuset-mems"),
+            ulimits=[parse_ulimit(text) for text in flags.list("ulimit")],
+        )
+        hosts = [parse_host(text) for text in flags.list("add-host")]
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from None
+    if flags.number("shm-size"):
+        resources.shm_size_bytes = flags.number("shm-size")
+    return BuildConfig(
+        context=context,
+        dockerfile=flags.text("file"),
+        tags=flags.list("tag"),
+        target=flags.text("target"),
+        build_args=_build_args(flags.list("build-arg")),
+        labels=dict(_pair(text) for text in flags.list("label")),
+        no_cache=flags.on("no-cache"),
+        pull=flags.on("pull"),
+        network=flags.text("network"),
+        extra_hosts=hosts,
+        platform=flags.text("platform"),
+        resources=resources,
+    )
+
+
+def _build_args(given: list[str]) -> dict[str, str]:
+    """`name=value`, or `name` for the value that it has in the environment, if any."""
+    found: dict[str, str] = {}
+    # As Docker's client does: reproducible builds set it for all tools at once.
+    if "SOURCE_DATE_EPOCH" in os.environ:
+        found["SOURCE_DATE_EPOCH"] = os.environ["SOURCE_DATE_EPOCH"]
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name:
+            raise InvalidArgument(f"invalid build argument {text!r}: expected name=value")
+        if equals:
+            found[name] = value
+        elif name in os.environ:
+            found[name] = os.environ[name]
+    return found
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
+
+
+BUILD = Command(
+    build,
+    "[OPTIONS] PATH | -",
+    "Build an image from a Dockerfile",
+    """\
+      --add-host list         Add a custom host-to-IP mapping ("host:ip")
+      --build-arg list        Set build-time variables
+      --cpu-period int        Limit the CPU CFS (Completely Fair Scheduler) period
+      --cpu-quota int         Limit the CPU CFS (Completely Fair Scheduler) quota
+  -c, --cpu-shares int        CPU shares (relative weight)
+      --cpuset-cpus string    CPUs in which to allow execution (0-3, 0,1)
+      --cpuset-mems string    MEMs in which to allow execution (0-3, 0,1)
+  -f, --file string           Name of the Dockerfile (default: "PATH/Dockerfile")
+      --iidfile string        Write the image ID to the file
+      --label list            Set metadata for an image
+  -m, --memory bytes          Memory limit
+      --memory-swap bytes     Swap limit equal to memory plus swap: -1 to enable unlimited swap
+      --network string        Set the networking mode for the RUN instructions during build (default "default")
+      --no-cache              Do not use cache when building the image
+      --platform string       Set target platform for build
+      --progress string       Set type of progress output ("auto", "plain", "tty", "quiet") (default "auto")
+      --pull                  Always attempt to pull all referenced images
+  -q, --quiet                 Suppress the build output and print image ID on success
+      --shm-size bytes        Shared memory size for build containers
+  -t, --tag list              Name and optionally a tag (format: "name:tag")
+      --target string         Set the target build stage to build
+      --ulimit ulimit         Ulimit options
+""",
+    minimum=1,
+    maximum=1,
+    # What these ask for is always so: nothing is left of a step, the context isn't sent, the result is in the store.
+    hidden="""\
+      --compress              Compress the build context
+      --force-rm              Always remove intermediate containers
+      --load                  Put the result into the image store
+      --rm                    Remove intermediate containers
+""",
+    refused={
+        "build-context": "sources are the context, stages and images",
+        "cache-from": "the cache is the one of this machine",
+        "cache-to": "the cache is the one of this machine",
+        "cgroup-parent": "steps run in the engine's own cgroup",
+        "isolation": "it is for Windows",
+        "output": "the result is an image in the store; use `inception save` or `inception cp`",
+        "push": "build, then `inception push`",
+        "secret": "`RUN --mount` is not supported",
+        "security-opt": "it is for Windows",
+        "squash": "use a multi-stage build",
+        "ssh": "`RUN --mount` is not supported",
+    },
+)
