@@ -114,14 +114,15 @@ def _configure_inside(netns_fd: int, plan: EndpointPlan, outside: Netlink) -> No
     # IPv6 is off on our networks, and off means no link-local address and no ear for router advertisements either. Before
     # the link is up, so that there is never a moment with one.
     _sysctl(netns_fd, f"ipv6/conf/{plan.container_ifname}/disable_ipv6")
-    _sysctl(netns_fd, f"ipv4/conf/{plan.container_ifname}/arp_notify")
     with Netlink(netns_fd) as inside:
         index = inside.index(plan.container_ifname)
         inside.run(*plan_inside(plan, index))
         outside.settle(plan.host_ifname)
         outside.settle(plan.bridge)  # its first port gives the bridge its carrier
         # Whoever spoke to the last owner of the address would go on sending to its MAC, for half a minute and more. With
-        # arp_notify, setting a MAC announces it. (A packet socket could too; closing it takes 10 ms of RCU wait.)
+        # arp_notify, setting a MAC announces it; set only now, since setting the link up would announce it too, to no effect
+        # if the bridge isn't listening yet. (A packet socket could also do it; closing one takes 10 ms of RCU wait.)
+        _sysctl(netns_fd, f"ipv4/conf/{plan.container_ifname}/arp_notify")
         inside.run(netlink.set_link(index, mac=_mac(plan)))
 
 
