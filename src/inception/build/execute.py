@@ -21,7 +21,7 @@ from inception.build.context import Context, open_context
 from inception.build.image import Outcome, make_document
 from inception.build.operations import Configure, Copy, MakeFolder, Operation, Run
 from inception.build.parse import parse_dockerfile
-from inception.build.plan import BaseImage, BuildPlan, StagePlan, host_platform, plan_build
+from inception.build.plan import BaseImage, BuildPlan, StagePlan, plan_build
 from inception.build.progress import Reporter, Step
 from inception.build.remote import Remote, check
 from inception.build.selection import Selection, hash_file, select
@@ -37,11 +37,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-    from inception.build.progress import Progress
+    from inception.build.progress import OnEvent
     from inception.engine import Engine
     from inception.linux.path import RootDir
     from inception.oci.image import ImageDocument
     from inception.store.images import Image
+    from inception.store.progress import Progress
     from inception.store.scratch import Scratch
 
 _MAX_LAYERS = 500  # as many lower folders as overlayfs takes (fs/overlayfs/params.h, OVL_MAX_STACK)
@@ -63,7 +64,7 @@ class Stack:
         return Stack(list(self.layer_ids), list(self.diff_ids), list(self.outcomes))
 
 
-def build(engine: Engine, config: BuildConfig, progress: Progress | None = None, stdin: BinaryIO | None = None) -> BuildResult:
+def build(engine: Engine, config: BuildConfig, progress: OnEvent | None = None, stdin: BinaryIO | None = None) -> BuildResult:
     """Builds an image and names it. *stdin* is read for a context or Dockerfile of `-`.
 
     Raises DockerfileError (nothing was run), BuildFailed (a step failed; nothing half-made stays), and what finding base
@@ -90,7 +91,6 @@ class _Build:
         self.reporter = reporter
         self.scratch = scratch
         self.cache = BuildCache(self.store)
-        self.platform = host_platform()
         self.epoch = _epoch(config)
         self.images: dict[str, Image] = {}
         self.stacks: dict[int, Stack] = {}
@@ -102,7 +102,7 @@ class _Build:
     def run(self) -> BuildResult:
         _remove_abandoned(self.engine)
         file = parse_dockerfile(self.context.dockerfile, self.context.name)
-        plan = plan_build(file, self.config, self.resolve, self.platform)
+        plan = plan_build(file, self.config, self.resolve)
         for warning in plan.warnings:
             self.reporter.warn(warning)
         self.plan = plan
@@ -114,11 +114,16 @@ class _Build:
 
     def resolve(self, name: str) -> BaseImage:
         """The base image *name*, from the store, a registry, or made from packages."""
-        with self.reporter.step(f"[internal] load metadata for {name}"):
-            if self.config.pull:
-                image = self.engine.images.pull(name)
-            else:
-                image = self.engine.images.ensure(name)
+        with self.reporter.step(f"[internal] load metadata for {name}") as report:
+            said: set[str] = set()
+
+            def tell(progress: Progress) -> None:
+                line = f"{progress.id}: {progress.status}" if progress.id else progress.status
+                if line not in said:  # bytes come in many pieces, words change rarely
+                    said.add(line)
+                    report.output(f"{line}\n".encode())
+
+            image = self.engine.images.ensure(name, pull="always" if self.config.pull else "missing", progress=tell)
         self.images[name] = image
         return BaseImage(reference=name, id=image.id, document=image.document)
 
@@ -269,9 +274,7 @@ class _Build:
     def _finish(self, plan: BuildPlan) -> str:
         target = plan.stages[-1]
         stack = self.stacks[target.index]
-        document = make_document(
-            target, self._root_document(plan, target), stack.outcomes, stack.diff_ids, self.platform, self.epoch[0]
-        )
+        document = make_document(target, self._root_document(plan, target), stack.outcomes, stack.diff_ids, self.epoch[0])
         data = document_bytes(document)
         image_id = str(sha256(data))
         with self.reporter.step("exporting to image") as report:

@@ -7,7 +7,7 @@ id. `SOURCE_DATE_EPOCH` replaces them all.
 from __future__ import annotations
 
 from inception.build.operations import Operation
-from inception.oci.image import History, ImageDocument, RootFs
+from inception.oci.image import History, ImageDocument, RootFs, host_platform
 from inception.record import Record
 
 TYPE_CHECKING = False
@@ -26,11 +26,11 @@ class Outcome(Record):
 
 
 def make_document(
-    plan: StagePlan, base: ImageDocument | None, outcomes: list[Outcome], diff_ids: list[str], platform: str, epoch: str
+    plan: StagePlan, base: ImageDocument | None, outcomes: list[Outcome], diff_ids: list[str], epoch: str
 ) -> ImageDocument:
     """*outcomes* are those since *base*, through all the stages that lie between; *epoch* is a fixed time or empty."""
     inherited = list(base.history) if base is not None else []
-    system, _, architecture = platform.partition("/")
+    machine = host_platform()
     times = [epoch] * len(outcomes) if epoch else _times([outcome.created for outcome in outcomes], base)
     own = [
         History(
@@ -45,11 +45,11 @@ def make_document(
     return ImageDocument(
         created=history[-1].created if history else epoch,
         author=plan.author,
-        architecture=base.architecture if base is not None else architecture,
-        os=base.os if base is not None else system,
+        architecture=base.architecture if base is not None else machine.architecture,
+        os=base.os if base is not None else machine.os,
         os_version=base.os_version if base is not None else "",
         os_features=list(base.os_features) if base is not None else [],
-        variant=base.variant if base is not None else "",
+        variant=base.variant if base is not None else machine.variant,
         config=plan.config,
         rootfs=RootFs(diff_ids=diff_ids),
         history=history,

@@ -16,13 +16,11 @@ own default, the ARG before the first FROM. Source: Dockerfile reference, "ARG",
 
 from __future__ import annotations
 
-import os
-
 from inception.build import stage
 from inception.build.expand import ExpansionError, expand
 from inception.build.operations import Operation
 from inception.build.source import DockerfileError
-from inception.oci.image import ImageConfig, ImageDocument
+from inception.oci.image import ImageConfig, ImageDocument, host_platform
 from inception.record import Record
 
 TYPE_CHECKING = False
@@ -95,13 +93,15 @@ def plan_build(file: Dockerfile, config: BuildConfig, resolve: Callable[[str], B
 
     Raises DockerfileError; what *resolve* raises passes through.
     """
-    return Planner(file, config, resolve, platform or host_platform()).plan()
+    return Planner(file, config, resolve, platform or platform_name()).plan()
 
 
-def host_platform() -> str:
-    """The machine's platform in the words of images."""
-    machine = os.uname().machine
-    return "linux/" + {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+def platform_name() -> str:
+    """The machine's platform as FROM --platform has it: `linux/amd64`, `linux/arm/v7`."""
+    found = host_platform()
+    # arm64 has one variant, and nobody writes it.
+    variant = f"/{found.variant}" if found.variant and found.architecture != "arm64" else ""
+    return f"{found.os}/{found.architecture}{variant}"
 
 
 class Planner:
@@ -240,17 +240,14 @@ class Planner:
     def _check_platform(self, wanted: str, at: Instruction) -> None:
         if not wanted:
             return
-        parts = wanted.lower().split("/")
         names = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
-        asked = "/".join([parts[0], *(names.get(part, part) for part in parts[1:2])])
-        if asked == self.platform.partition("/")[0] or asked == self.platform:
+        asked = "/".join(names.get(part, part) for part in wanted.lower().split("/")).replace("arm64/v8", "arm64")
+        if asked in (self.platform, self.platform.partition("/")[0]):
             return
         raise self.fail(f"platform {wanted}: only {self.platform} can be built on this machine", at)
 
 
 def _platform_variables(platform: str) -> dict[str, str]:
-    system, _, architecture = platform.partition("/")
-    found: dict[str, str] = {}
-    for kind in ("BUILD", "TARGET"):
-        found |= {f"{kind}PLATFORM": platform, f"{kind}OS": system, f"{kind}ARCH": architecture, f"{kind}VARIANT": ""}
-    return found
+    system, architecture, variant = [*platform.split("/"), ""][:3]
+    values = {"PLATFORM": platform, "OS": system, "ARCH": architecture, "VARIANT": variant}
+    return {f"{kind}{name}": value for kind in ("BUILD", "TARGET") for name, value in values.items()}

@@ -39,13 +39,13 @@ class Event(Record):
 
 
 if TYPE_CHECKING:
-    Progress = Callable[[Event], None]
+    OnEvent = Callable[[Event], None]
 
 
 class Reporter:
     """Numbers the steps of one build and times them; safe from threads."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(self, progress: OnEvent | None) -> None:
         self._progress = progress
         self._lock = threading.Lock()
         self._last = 0
