@@ -91,8 +91,10 @@ def test_global_headers_hold_until_a_header_of_its_own() -> None:
     assert [entry.uid for entry, _ in read(buffer.getvalue())] == [7, 8]
 
 
-@pytest.mark.parametrize("options", [["--format=gnu"], ["--format=pax", "--sparse-version=0.0"],
-                                     ["--format=pax", "--sparse-version=0.1"], ["--format=pax", "--sparse-version=1.0"]])  # fmt: skip
+SPARSE = [["--format=gnu"], *(["--format=pax", f"--sparse-version={version}"] for version in ("0.0", "0.1", "1.0"))]
+
+
+@pytest.mark.parametrize("options", SPARSE)
 def test_sparse_files_of_gnu_tar_are_read(options: list[str], tmp_path: Path) -> None:
     program = shutil.which("tar")
     if not program:
