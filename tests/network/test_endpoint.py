@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -15,6 +16,7 @@ from inception.linux.netlink import Netlink
 from inception.monitor.config import PublishedPort
 from inception.network import bridge, endpoint, firewall, host, ipam
 from inception.network.address import link_name
+from inception.record import replace
 
 from .conftest import nft
 
@@ -152,6 +154,9 @@ def test_subnets_of_the_hosts_own_routes_are_not_chosen(lab):
         sock.run(netlink.add_bridge("other"), netlink.set_link("other", up=True))
         index = sock.index("other")
         sock.run(netlink.add_address(index, "172.17.0.1", 16), netlink.add_route(index, destination="172.18.0.0", prefix=15))
+        # A VPN's default route, in two pieces.
+        sock.run(netlink.add_route(index, destination="0.0.0.0", prefix=1))
+        sock.run(netlink.add_route(index, destination="128.0.0.0", prefix=1))
     assert host.host_routes() == ["172.17.0.0/16", "172.18.0.0/15"]
     assert ipam.choose_subnet(host.host_routes()) == "172.20.0.0/16"
 
@@ -205,6 +210,19 @@ def test_rules_do_not_grow_with_containers_and_other_users_of_nft_are_not_in_the
     firewall.remove_table(lab.tag)
     firewall.remove_table(lab.tag)
     assert nft("list", "tables") == "table ip foreign\n"
+
+
+def test_rules_are_changed_also_by_a_process_that_ignores_its_children(lab):
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        lab.network(1)
+        port = PublishedPort(host_ip="", host_port=80, protocol="tcp", target_ip="172.30.1.2", target_port=80)
+        firewall.add_ports(lab.tag, [port])
+        with pytest.raises(Conflict):
+            firewall.add_ports(lab.tag, [replace(port, target_port=81)])
+        assert firewall.observe(lab.tag).ports == [firewall.describe(port)]
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_exhausted_pools_and_missing_helpers_say_so(lab, monkeypatch):

@@ -267,10 +267,18 @@ def _nft(arguments: list[str], text: str) -> tuple[int, str]:
         os.lseek(given, 0, os.SEEK_SET)
         streams = [(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, said, 1), (os.POSIX_SPAWN_DUP2, said, 2)]
         pid = os.posix_spawn(program, ["nft", *arguments], {"LC_ALL": "C"}, file_actions=streams)
-        _pid, status = os.waitpid(pid, 0)
+        status = _await(pid)
         os.lseek(said, 0, os.SEEK_SET)
         with os.fdopen(os.dup(said), "r", encoding="utf-8", errors="replace") as output:
-            return os.waitstatus_to_exitcode(status), output.read()
+            text = output.read()
+        return (1 if "Error:" in text else 0) if status is None else status, text
     finally:
         os.close(given)
         os.close(said)
+
+
+def _await(pid: int) -> int | None:
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:  # the process that we are a library in ignores SIGCHLD, so its children leave no status
+        return None

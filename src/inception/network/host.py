@@ -7,13 +7,17 @@ import os
 from inception.errors import Unavailable
 from inception.linux.netlink import Netlink
 
+_SHORTEST_PREFIX = 8  # no network of anybody's is larger
 _CONF = "/proc/sys/net/{family}/conf/{link}/{key}"
 
 
 def host_routes() -> list[str]:
-    """Destinations that the host routes somewhere (`10.0.0.0/8`), the default route aside; our own bridges' among them."""
+    """Destinations that the host routes somewhere (`10.0.0.0/8`); our own bridges' among them.
+
+    Not the default route, nor one in pieces: VPNs set 0.0.0.0/1 and 128.0.0.0/1, which would leave no subnet to choose.
+    """
     with Netlink() as netlink:
-        return [f"{route.destination}/{route.prefix}" for route in netlink.routes() if route.destination]
+        return [f"{route.destination}/{route.prefix}" for route in netlink.routes() if route.prefix >= _SHORTEST_PREFIX]
 
 
 def host_links(tag: str) -> list[str]:
