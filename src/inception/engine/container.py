@@ -125,9 +125,9 @@ class Container:
 
     def size(self) -> tuple[int, int]:
         """Bytes in its writable layer, and those plus its image's."""
-        from inception.engine.inspect import size
+        from inception.engine.inspect import size_of
 
-        return size(self.engine, self.record)
+        return size_of(self.engine, self.record)
 
     def port(self, container_port: str = "") -> list[PortBinding]:
         """Where *container_port* (`80`, `53/udp`), or every published port, can be reached. Raises NotFound for none."""

@@ -47,23 +47,6 @@ class Containers:
         self._recover()
         return Container(self.engine, records.find(self.engine, reference))
 
-    def list(self, *, all: bool = False, filters: dict[str, list[str]] | None = None, limit: int = 0) -> list[Container]:
-        """Containers, newest first: running ones, or *all*. *limit* counts from the newest and implies *all*.
-
-        Filters as `docker ps`: id, name, label, status, exited, ancestor, before, since, volume, network, publish, expose,
-        health, is-task. Raises InvalidArgument for others.
-        """
-        from inception.engine.filters import select_containers
-
-        self._recover()
-        wanted = filters or {}
-        everything = all or limit > 0 or bool({"status", "exited"} & wanted.keys())
-        found = records.listed(self.engine, running_only=not everything)
-        if not everything:
-            found = [record for record in found if record.state.status in ("running", "paused", "restarting")]
-        selected = select_containers(self.engine, found, wanted)
-        return [Container(self.engine, record) for record in (selected[:limit] if limit > 0 else selected)]
-
     def prune(self, filters: dict[str, list[str]] | None = None) -> PruneReport:
         """Remove all containers that do not run. Filters: label, label!, until."""
         from inception.engine.prune import prune_containers
@@ -98,3 +81,22 @@ class Containers:
         from inception.engine.recover import recover
 
         recover(self.engine)
+
+    # Last, since its name hides the type's in the annotations of a class.
+
+    def list(self, *, all: bool = False, filters: dict[str, list[str]] | None = None, limit: int = 0) -> list[Container]:
+        """Containers, newest first: running ones, or *all*. *limit* counts from the newest and implies *all*.
+
+        Filters as `docker ps`: id, name, label, status, exited, ancestor, before, since, volume, network, publish, expose,
+        health, is-task. Raises InvalidArgument for others.
+        """
+        from inception.engine.filters import select_containers
+
+        self._recover()
+        wanted = filters or {}
+        everything = all or limit > 0 or bool({"status", "exited"} & wanted.keys())
+        found = records.listed(self.engine, running_only=not everything)
+        if not everything:
+            found = [record for record in found if record.state.status in ("running", "paused", "restarting")]
+        selected = select_containers(self.engine, found, wanted)
+        return [Container(self.engine, record) for record in (selected[:limit] if limit > 0 else selected)]

@@ -432,15 +432,13 @@ def _write_config(engine: Engine, record: ContainerRecord) -> None:
 def remove_network(engine: Engine, network: Network) -> None:
     """Bridge, rules, names and row of a network that nobody is in. Raises Conflict when somebody is."""
     with engine.database.transaction() as tx:
-        users = tx.rows(
-            "SELECT name, id FROM containers, endpoints WHERE id = container_id AND network_id = ?", (network.id,)
-        )
+        users = tx.rows("SELECT name, id FROM containers, endpoints WHERE id = container_id AND network_id = ?", (network.id,))
         if users:
             raise Conflict(
                 f"error while removing network: network {network.name} has active endpoints "
                 f"(name:{users[0][0]!r} id:{users[0][1][:12]!r})"
             )
-        # Before the row, and nobody else can claim an address meanwhile: a kill leaves a row whose bridge comes back when asked.
+        # Before the row, while nobody can claim an address: a kill leaves a row whose bridge comes back when asked.
         take_down(engine, network)
         tx.execute("DELETE FROM networks WHERE id = ?", (network.id,))
 

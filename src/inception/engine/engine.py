@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from inception.engine.events import Events
     from inception.engine.images import Images
     from inception.engine.networks import Networks
+    from inception.engine.surroundings import FoundUser
     from inception.engine.system import System
     from inception.engine.volumes import Volumes
     from inception.linux.cgroup import Cgroups
@@ -39,6 +40,9 @@ class Engine:
         self.root = os.path.abspath(root or os.environ.get("INCEPTION_ROOT") or _default_root())
         self.run_root = os.path.abspath(run_root or os.environ.get("INCEPTION_RUN_ROOT") or _default_run_root())
         self._lock = threading.RLock()
+        self.boot_checked = False
+        self.filters: dict[str, bytes] = {}
+        self.users: dict[tuple[object, ...], FoundUser] = {}
 
     def __enter__(self) -> Engine:
         return self

@@ -1,4 +1,4 @@
-"""Images, as the verbs see them: the store does the work, this adds Docker's words and rules.
+"""Images, as the verbs see them: the store does the work, this adds Docker's rules, documents and events.
 
 `ensure` is what `run` and `build` need: the store's image, else the registry's, else, when no registry answers and the name
 is a distribution's, one made from that distribution's own packages.
@@ -7,7 +7,7 @@ is a distribution's, one made from that distribution's own packages.
 from __future__ import annotations
 
 from inception.engine.results import HistoryEntry, ImageRemoval, PruneReport
-from inception.errors import Conflict, InvalidArgument, NotFound, Unavailable
+from inception.errors import Forbidden, InvalidArgument, NotFound, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
     from inception.engine.engine import Engine
-    from inception.store import Image, Progress
+    from inception.store.images import Image, Usage
+    from inception.store.progress import Progress
 
     OnProgress = Callable[[Progress], None] | None
 
@@ -29,3 +30,169 @@ class Images:
     def get(self, reference: str) -> Image:
         """The image with this name, id, unique id prefix or digest. Raises NotFound: `No such image: x`."""
         return self.engine.store.images.resolve(reference)
+
+    def ensure(self, reference: str, *, pull: str = "missing", progress: OnProgress = None) -> Image:
+        """The image, from wherever it is to be had; *pull* is `missing`, `always` or `never`.
+
+        Raises NotFound when it is nowhere, Unavailable when nobody who could have it answers.
+        """
+        if pull not in ("", "missing", "always", "never"):
+            raise InvalidArgument(f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"')
+        if pull != "always":
+            try:
+                return self.get(reference)
+            except NotFound:
+                if pull == "never":
+                    raise
+        return self._fetch(reference, progress)
+
+    def _fetch(self, reference: str, progress: OnProgress) -> Image:
+        from inception.store.bootstrap import find_recipe
+        from inception.store.progress import Progress
+
+        recipe = find_recipe(reference)
+        try:
+            if progress is not None:
+                progress(Progress(status=f"Unable to find image '{_tagged(reference)}' locally"))
+            return self.pull(reference, progress=progress)
+        except (Unavailable, NotFound, Forbidden) as error:
+            if recipe is None:
+                raise
+            if progress is not None:
+                progress(Progress(status=f"{error}; making {_tagged(reference)} from its distribution's own packages"))
+        return self.bootstrap(reference, progress=progress)
+
+    def pull(self, reference: str, *, progress: OnProgress = None) -> Image:
+        """Fetch from its registry. Raises NotFound, Forbidden or Unavailable."""
+        from inception.store.progress import silent
+        from inception.store.registry import pull
+
+        image = pull(self.engine.store, reference, progress or silent)
+        self._emit("pull", _tagged(reference), image)
+        return image
+
+    def bootstrap(self, reference: str, *, progress: OnProgress = None) -> Image:
+        """Make a base image from its distribution's packages, reproducibly. Raises NotFound when there is no recipe."""
+        from inception.store.bootstrap import bootstrap
+        from inception.store.progress import silent
+
+        image = bootstrap(self.engine.store, reference, progress or silent)
+        self._emit("bootstrap", _tagged(reference), image)
+        return image
+
+    def load(self, stream: BinaryIO, progress: OnProgress = None) -> list[str]:
+        """Images from an archive of `save` or an OCI archive; answers their names, or ids of nameless ones."""
+        from inception.store.archive import load
+        from inception.store.progress import silent
+
+        names: list[str] = []
+        for image in load(self.engine.store, stream, progress or silent):
+            names += image.names or [image.id]
+            self._emit("load", image.id, image)
+        return names
+
+    def save(self, references: list[str]) -> Iterator[bytes]:
+        """An archive that Docker, OCI tools and `load` read."""
+        from inception.store.archive import save
+
+        for reference in references:
+            self._emit("save", self.get(reference).id, self.get(reference))
+        return save(self.engine.store, references)
+
+    def import_(self, stream: BinaryIO, reference: str = "", *, changes: list[str] | None = None, message: str = "") -> Image:
+        """An image of one layer from a tar of a root filesystem; *changes* are Dockerfile instructions."""
+        from inception.engine.changes import apply_changes
+        from inception.oci.image import ImageConfig
+        from inception.store.archive import import_rootfs
+
+        config = apply_changes(ImageConfig(), changes or [])
+        image = import_rootfs(self.engine.store, stream, reference, config=config, message=message)
+        self._emit("import", image.id, image)
+        return image
+
+    def tag(self, source: str, target: str) -> None:
+        """Give an image another name; the name's former image keeps its others."""
+        self.engine.store.images.tag(source, target)
+        self._emit("tag", target, self.get(target))
+
+    def remove(self, reference: str, *, force: bool = False, prune: bool = True) -> list[ImageRemoval]:
+        """Take the name away, and delete the image with its last one.
+
+        Raises Conflict when a container has it: a stopped one yields to *force*, a running one never.
+        """
+        image = self.get(reference)
+        lines = self.engine.store.images.remove(reference, force=force, in_use=self._usages(), prune=prune)
+        removals = []
+        for line in lines:
+            kind, _, what = line.partition(": ")
+            removals.append(ImageRemoval(untagged=what) if kind == "Untagged" else ImageRemoval(deleted=what))
+            self._emit("untag" if kind == "Untagged" else "delete", what, image)
+        return removals
+
+    def history(self, reference: str) -> list[HistoryEntry]:
+        """How it came to be, newest step first."""
+        image = self.get(reference)
+        entries = []
+        for position, (step, size_bytes) in enumerate(self.engine.store.images.history(reference)):
+            entries.append(
+                HistoryEntry(
+                    id=image.id if position == 0 else "<missing>",
+                    created=step.created,
+                    created_by=step.created_by,
+                    size_bytes=size_bytes,
+                    comment=step.comment,
+                    tags=image.names if position == 0 else [],
+                )
+            )
+        return entries
+
+    def inspect(self, reference: str) -> dict[str, Any]:
+        """Docker's `image inspect` document."""
+        from inception.engine.inspect import inspect_image
+
+        return inspect_image(self.engine, self.get(reference))
+
+    def prune(self, filters: dict[str, list[str]] | None = None, *, all: bool = False) -> PruneReport:
+        """Delete nameless images that nothing uses; with *all* every image that no container uses. Filters: label, until."""
+        from inception.engine.prune import prune_images
+
+        return prune_images(self.engine, filters or {}, all=all)
+
+    def _usages(self) -> list[Usage]:
+        from inception.engine.records import listed
+        from inception.store.images import Usage
+
+        return [
+            Usage(
+                container_id=record.id,
+                image_id=record.image_id,
+                running=record.state.status in ("running", "paused", "restarting"),
+                image_name=record.config.image,
+            )
+            for record in listed(self.engine, running_only=False)
+        ]
+
+    def _emit(self, action: str, actor: str, image: Image) -> None:
+        attributes = {**image.document.config.labels, "name": image.names[0] if image.names else actor}
+        self.engine.events.emit("image", action, actor, attributes)
+
+    # Last, since its name hides the type's in the annotations of a class.
+
+    def list(self, *, filters: dict[str, list[str]] | None = None, all: bool = False) -> list[Image]:
+        """Images, newest first; *all* shows the nameless ones between build steps too.
+
+        Filters as `docker images`: reference, label, dangling, before, since, until.
+        """
+        from inception.engine.filters import select_images
+
+        images = self.engine.store.images.list()
+        if not all:
+            parents = {image.parent for image in images}
+            images = [image for image in images if image.names or image.repo_digests or image.id not in parents]
+        return select_images(self.engine, images, filters or {})
+
+
+def _tagged(reference: str) -> str:
+    from inception.oci.reference import Reference
+
+    return Reference.parse(reference).familiar

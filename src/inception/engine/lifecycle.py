@@ -1,4 +1,7 @@
-"""Stop, kill, wait, pause, attach, logs, rename: verbs on a container that exists. Starting is `start.py`, ending `release.py`."""
+"""Stop, kill, wait, pause, attach, logs, rename: verbs on a container that exists.
+
+Starting is `start.py`, the end `release.py`.
+"""
 
 from __future__ import annotations
 

@@ -65,7 +65,9 @@ class ContainerLock:
 def live_state(engine: Engine, record: ContainerRecord) -> ContainerRecord:
     """*record*, whose row says that it runs, with the state of this moment."""
     status = read_status(engine.run_dir(record.id))
-    if status is None or (status.phase != "exited" and not owner_lives(record)):
+    if status is None:  # its monitor has not spoken yet
+        return record if owner_lives(record) else replace(record, state=killed_state(record.state))
+    if status.phase != "exited" and not owner_lives(record):
         return replace(record, state=killed_state(record.state))
     state = merge_status(record.state, status)
     if state.status == "running" and record.status == "paused":

@@ -9,28 +9,28 @@ from inception.errors import InvalidArgument
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
-_ADJECTIVES = (
-    "able agile airy alert amber ample apt arctic astute azure balmy bold brave breezy brief bright brisk bronze buoyant calm "
-    "candid careful cheery chief civil clean clear clever coastal cosmic cosy crisp curious daring dapper deft direct dreamy "
-    "eager early earnest easy elegant even exact fabled fair famous fast fearless fine firm fleet fluent fond frank fresh "
-    "gentle giddy gifted glad golden grand green handy happy hardy hearty honest humble ideal jolly jovial keen kind late "
-    "lively logical loyal lucid lucky lunar mellow merry mighty mild modest neat nimble noble novel open patient placid "
-    "plucky polite prime proud pure quick quiet ready regal robust rosy rustic serene sharp silent silver sincere sleek "
-    "smart snug solar solid spry stable steady stoic sturdy subtle sunny swift tactful tidy tough tranquil trusty upbeat "
-    "valiant vivid warm wise witty zesty"
-).split()
+_ADJECTIVES = """
+    able agile airy alert amber ample apt arctic astute azure balmy bold brave breezy brief bright brisk bronze
+    buoyant calm candid careful cheery chief civil clean clear clever coastal cosmic cosy crisp curious daring
+    dapper deft direct dreamy eager early earnest easy elegant even exact fabled fair famous fast fearless fine
+    firm fleet fluent fond frank fresh gentle giddy gifted glad golden grand green handy happy hardy hearty honest
+    humble ideal jolly jovial keen kind late lively logical loyal lucid lucky lunar mellow merry mighty mild
+    modest neat nimble noble novel open patient placid plucky polite prime proud pure quick quiet ready regal
+    robust rosy rustic serene sharp silent silver sincere sleek smart snug solar solid spry stable steady stoic
+    sturdy subtle sunny swift tactful tidy tough tranquil trusty upbeat valiant vivid warm wise witty zesty
+""".split()  # noqa: SIM905
 
-_SURNAMES = (
-    "abel adleman aiken allen ampere archimedes avogadro babbage backus bardeen bernoulli bohr boole borg brahe brunel "
-    "carnot carson cauchy cerf chandra church codd coulomb cray curie dahl darwin davy descartes dijkstra dirac eckert "
-    "edison einstein engelbart erdos euclid euler faraday fermat fermi feynman floyd fourier franklin galilei gauss germain "
-    "goddard godel goldberg gray hamilton hamming hawking heisenberg hertz hilbert hoare hodgkin hopper hubble huffman "
-    "huygens hypatia iverson jacobi joule kahn kay kelvin kepler kernighan khorana kilby knuth kovalevskaya lagrange lamarr "
-    "lamport laplace leavitt leibniz liskov lovelace mandelbrot maxwell mccarthy mcclintock meitner mendel mendeleev "
-    "mirzakhani moore morse napier naur newton nobel noether noyce ohm pascal pasteur pauling perlman planck poincare "
-    "postel ramanujan riemann ritchie rivest rubin rutherford sagan salk shamir shannon sinclair stallman tesla thompson "
-    "torvalds turing volta wiles wirth wozniak wu yalow yonath"
-).split()
+_SURNAMES = """
+    abel adleman aiken allen ampere archimedes avogadro babbage backus bardeen bernoulli bohr boole borg brahe
+    brunel carnot carson cauchy cerf chandra church codd coulomb cray curie dahl darwin davy descartes dijkstra
+    dirac eckert edison einstein engelbart erdos euclid euler faraday fermat fermi feynman floyd fourier franklin
+    galilei gauss germain goddard godel goldberg gray hamilton hamming hawking heisenberg hertz hilbert hoare
+    hodgkin hopper hubble huffman huygens hypatia iverson jacobi joule kahn kay kelvin kepler kernighan khorana
+    kilby knuth kovalevskaya lagrange lamarr lamport laplace leavitt leibniz liskov lovelace mandelbrot maxwell
+    mccarthy mcclintock meitner mendel mendeleev mirzakhani moore morse napier naur newton nobel noether noyce ohm
+    pascal pasteur pauling perlman planck poincare postel ramanujan riemann ritchie rivest rubin rutherford sagan
+    salk shamir shannon sinclair stallman tesla thompson torvalds turing volta wiles wirth wozniak wu yalow yonath
+""".split()  # noqa: SIM905
 
 
 def new_id() -> str:

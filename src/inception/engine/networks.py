@@ -108,15 +108,6 @@ class Networks:
             raise NotFound(f"network {reference} not found")
         return Network(self.engine, row)
 
-    def list(self, filters: dict[str, list[str]] | None = None) -> list[Network]:
-        """All networks by name. Filters as `docker network ls`: id, name, label, driver, type, scope, dangling."""
-        from inception.engine.filters import select_networks
-
-        for name in PREDEFINED:
-            self.get(name)
-        rows = self.engine.database.rows(f"SELECT {_COLUMNS} FROM networks ORDER BY name")
-        return select_networks(self.engine, [Network(self.engine, row) for row in rows], filters or {})
-
     def prune(self, filters: dict[str, list[str]] | None = None) -> PruneReport:
         """Remove the networks that no container belongs to. Filters: label, label!, until."""
         from inception.engine.prune import prune_networks
@@ -161,3 +152,14 @@ class Networks:
             row = (network_id, config.name, now(), dumps(encode(config)), bridge, subnet, gateway)
             tx.execute(f"INSERT INTO networks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return Network(self.engine, row)
+
+    # Last, since its name hides the type's in the annotations of a class.
+
+    def list(self, filters: dict[str, list[str]] | None = None) -> list[Network]:
+        """All networks by name. Filters as `docker network ls`: id, name, label, driver, type, scope, dangling."""
+        from inception.engine.filters import select_networks
+
+        for name in PREDEFINED:
+            self.get(name)
+        rows = self.engine.database.rows(f"SELECT {_COLUMNS} FROM networks ORDER BY name")
+        return select_networks(self.engine, [Network(self.engine, row) for row in rows], filters or {})

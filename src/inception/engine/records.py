@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from inception.engine.engine import Engine
+    from inception.store.database import Transaction
 
 
 class MountPoint(Record):
@@ -35,7 +36,11 @@ class MountPoint(Record):
 
 
 class ContainerRecord(Record):
-    """A row of `containers`. `wanted` says that it should run, so that recovery starts it again if its policy agrees."""
+    """A row of `containers`.
+
+    `kind` is `container`, `bound` (of the library's `run`: removed when its process is gone) or `step` (of the builder).
+    `wanted` says that it should run, so that recovery starts it again if its policy agrees.
+    """
 
     id: str
     name: str
@@ -55,11 +60,16 @@ _COLUMNS = "id, name, kind, image_id, created_at, config, mounts, status, state,
 
 
 def load(engine: Engine, container_id: str) -> ContainerRecord:
-    """The container with exactly this id. Raises NotFound."""
+    """The container with exactly this id, as it is now. Raises NotFound."""
+    return observe(engine, load_row(engine, container_id))
+
+
+def load_row(engine: Engine, container_id: str) -> ContainerRecord:
+    """`load`, as its row has it."""
     row = engine.database.execute(f"SELECT {_COLUMNS} FROM containers WHERE id = ?", (container_id,)).fetchone()
     if row is None:
         raise NotFound(f"No such container: {container_id}")
-    return observe(engine, from_row(row))
+    return from_row(row)
 
 
 def find(engine: Engine, reference: str) -> ContainerRecord:
@@ -67,10 +77,10 @@ def find(engine: Engine, reference: str) -> ContainerRecord:
     name = reference.removeprefix("/")
     execute = engine.database.execute
     row = execute(f"SELECT {_COLUMNS} FROM containers WHERE id = ?", (name,)).fetchone()
-    row = row or execute(f"SELECT {_COLUMNS} FROM containers WHERE name = ? AND kind = 'container'", (name,)).fetchone()
+    row = row or execute(f"SELECT {_COLUMNS} FROM containers WHERE name = ? AND kind != 'step'", (name,)).fetchone()
     if row is None and is_id_prefix(name):
         rows = execute(
-            f"SELECT {_COLUMNS} FROM containers WHERE id >= ? AND id < ? AND kind = 'container' LIMIT 2", (name, name + "g")
+            f"SELECT {_COLUMNS} FROM containers WHERE id >= ? AND id < ? AND kind != 'step' LIMIT 2", (name, name + "g")
         ).fetchall()
         if len(rows) > 1:
             raise InvalidArgument(f"Multiple IDs found with provided prefix: {name}")
@@ -84,7 +94,7 @@ def listed(engine: Engine, *, running_only: bool) -> list[ContainerRecord]:
     """All containers, newest first."""
     where = " AND owner_pid != 0" if running_only else ""
     rows = engine.database.execute(
-        f"SELECT {_COLUMNS} FROM containers WHERE kind = 'container' AND status != 'creating'{where} ORDER BY sequence DESC"
+        f"SELECT {_COLUMNS} FROM containers WHERE kind != 'step' AND status != 'creating'{where} ORDER BY sequence DESC"
     ).fetchall()
     return [observe(engine, from_row(row)) for row in rows]
 
@@ -118,3 +128,26 @@ def observe(engine: Engine, record: ContainerRecord) -> ContainerRecord:
     from inception.engine.live import live_state
 
     return live_state(engine, record)
+
+
+def insert(tx: Transaction, record: ContainerRecord) -> None:
+    """A new row; `sequence` orders containers by age even when clocks jump."""
+    values = (
+        record.id,
+        record.name,
+        record.kind,
+        record.image_id,
+        record.created_at,
+        to_json(record.config),
+        to_json(record.mounts),
+        record.status,
+        to_json(record.state),
+        int(record.wanted),
+        record.owner_pid,
+        record.owner_start,
+    )
+    tx.execute(
+        f"""INSERT INTO containers ({_COLUMNS}, sequence)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(sequence), 0) + 1 FROM containers))""",
+        values,
+    )

@@ -71,7 +71,6 @@ def ended_state(engine: Engine, record: ContainerRecord) -> ContainerState | Non
 
 def release_locked(engine: Engine, record: ContainerRecord, state: ContainerState) -> None:
     """`release` for the holder of the lock, who knows the final *state*."""
-    from inception.engine.lifecycle import event_attributes
 
     tear_down(engine, record)
     state = replace(state, status="exited", pid=0, endpoints={}, ports=[])

@@ -39,7 +39,7 @@ class Change(Record):
 
 
 class PruneReport(Record):
-    """What `prune` deleted. For images the entries are `untagged: NAME` and `deleted: ID`, as `docker image prune` shows them."""
+    """What `prune` deleted. Images are entries `untagged: NAME` and `deleted: ID`, as `docker image prune` shows them."""
 
     containers: list[str] = []
     images: list[str] = []

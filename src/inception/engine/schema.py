@@ -2,8 +2,7 @@
 
 A row of `containers` with an owner (`owner_pid`, `owner_start`) is the business of that process: whoever creates, starts or
 removes it, or the monitor that runs it. A row whose owner has died is what recovery looks for, so before anything is made
-outside the database the row says so and names its owner. `kind` is `container`, or `step` for those of the builder, which
-no list shows.
+outside the database the row says so and names its owner. `records.ContainerRecord` says what the other columns mean.
 
 Addresses and host ports are rows under unique keys: nothing is handed out twice, in whatever process.
 """

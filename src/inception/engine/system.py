@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from inception.engine.results import DiskUsageRow, PruneReport
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from inception.engine.engine import Engine
 
 

@@ -191,7 +191,8 @@ def check_restart(policy: RestartPolicy) -> None:
     """Raises InvalidArgument in Docker's words."""
     if policy.name not in ("", *RESTART_POLICIES):
         raise InvalidArgument(
-            f"invalid restart policy: unknown policy '{policy.name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+            f"invalid restart policy: unknown policy '{policy.name}'; "
+            "use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
         )
     if policy.maximum_retries and policy.name != "on-failure":
         raise InvalidArgument("invalid restart policy: maximum retry count can only be used with 'on-failure'")

@@ -106,18 +106,20 @@ class Volumes:
             raise NotFound(f"get {name}: no such volume")
         return Volume(self.engine, row)
 
+    def prune(self, filters: dict[str, list[str]] | None = None, *, all: bool = False) -> PruneReport:
+        """Remove unused anonymous volumes, with *all* the named ones too. Filters: label, label!."""
+        from inception.engine.prune import prune_volumes
+
+        return prune_volumes(self.engine, filters or {}, all=all)
+
+    # Last, since its name hides the type's in the annotations of a class.
+
     def list(self, filters: dict[str, list[str]] | None = None) -> list[Volume]:
         """All volumes by name. Filters as `docker volume ls`: name, label, driver, dangling."""
         from inception.engine.filters import select_volumes
 
         rows = self.engine.database.rows(f"SELECT {_COLUMNS} FROM volumes ORDER BY name")
         return select_volumes(self.engine, [Volume(self.engine, row) for row in rows], filters or {})
-
-    def prune(self, filters: dict[str, list[str]] | None = None, *, all: bool = False) -> PruneReport:
-        """Remove unused anonymous volumes, with *all* the named ones too. Filters: label, label!."""
-        from inception.engine.prune import prune_volumes
-
-        return prune_volumes(self.engine, filters or {}, all=all)
 
 
 def check_driver(config: VolumeConfig) -> None:

@@ -1,0 +1,114 @@
+"""A container's hosts, hostname and resolv.conf, and what its resolver is told.
+
+The files lie in the container's folder and are bind-mounted: written from outside, never through the image's own paths,
+where a link could lead anywhere (CVE-2025-24965).
+"""
+
+from __future__ import annotations
+
+import os
+
+from inception.engine import records
+from inception.engine.config import EndpointState
+from inception.engine.endpoints import names_table, network_mode
+from inception.engine.surroundings import hostname
+from inception.errors import InvalidArgument
+from inception.monitor.config import DnsConfig
+from inception.network import resolv
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.engine.endpoints import Endpoint
+    from inception.engine.engine import Engine
+    from inception.engine.records import ContainerRecord
+
+PLACES = {"/etc/resolv.conf": "resolv.conf", "/etc/hostname": "hostname", "/etc/hosts": "hosts"}
+_ALL_ADDRESSES = "host-gateway"
+
+
+def write_files(engine: Engine, record: ContainerRecord, endpoints: list[Endpoint]) -> dict[str, str]:
+    """Write them anew; answers the place inside -> the file outside. With another container's network, its files."""
+    mode = network_mode(record.config)
+    if mode.startswith("container:"):
+        other = records.find(engine, mode.removeprefix("container:"))
+        return {place: f"{engine.container_dir(other.id)}/{name}" for place, name in PLACES.items()}
+    folder = engine.container_dir(record.id)
+    texts = {
+        "resolv.conf": _resolv_conf(record, endpoints),
+        "hostname": resolv.plan_hostname(hostname(engine, record)),
+        "hosts": _hosts(engine, record, [endpoint.state for endpoint in endpoints]),
+    }
+    for name, text in texts.items():
+        write(f"{folder}/{name}", text.encode(), 0o644)
+    return {place: f"{folder}/{name}" for place, name in PLACES.items()}
+
+
+def write(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Replace the content of a file of ours in place: a running container's mount of it stays."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
+
+
+def has_resolver(endpoints: list[Endpoint]) -> bool:
+    """Whether 127.0.0.11 answers: on networks of the user's, not on the default one."""
+    return any(endpoint.network.name != "bridge" for endpoint in endpoints)
+
+
+def plan_dns(engine: Engine, record: ContainerRecord, endpoints: list[Endpoint]) -> DnsConfig | None:
+    """What the monitor's resolver looks up and whom it asks."""
+    if not has_resolver(endpoints):
+        return None
+    host = resolv.load_host()
+    config = record.config
+    return DnsConfig(
+        tables=[names_table(engine, endpoint.network.id) for endpoint in endpoints if endpoint.network.name != "bridge"],
+        upstream=resolv.upstream(host, config.dns),
+        search=config.dns_search or host.search,
+        forward=not all(endpoint.network.config.internal for endpoint in endpoints),
+    )
+
+
+def _resolv_conf(record: ContainerRecord, endpoints: list[Endpoint]) -> str:
+    config = record.config
+    return resolv.plan_resolv_conf(
+        resolv.load_host(),
+        embedded=has_resolver(endpoints),
+        dns=config.dns,
+        search=config.dns_search,
+        options=config.dns_options,
+        host_network=network_mode(config) == "host",
+    )
+
+
+def _hosts(engine: Engine, record: ContainerRecord, endpoints: list[EndpointState]) -> str:
+    config = record.config
+    extra = [_extra_host(entry, endpoints) for entry in config.extra_hosts]
+    if network_mode(config) == "host":
+        return _read("/etc/hosts") + "".join(f"{address}\t{name}\n" for name, address in extra)
+    return resolv.plan_hosts(
+        hostname(engine, record),
+        [endpoint.ipv4_address for endpoint in endpoints],
+        [f"{name}:{address}" for name, address in extra],
+        domainname=config.domainname,
+    )
+
+
+def _extra_host(entry: str, endpoints: list[EndpointState]) -> tuple[str, str]:
+    """`name:address` or `name=address`; `host-gateway` is the host as the container sees it."""
+    name, _, address = entry.replace("=", ":", 1).partition(":")
+    if address == _ALL_ADDRESSES:
+        address = next((endpoint.gateway for endpoint in endpoints if endpoint.default_route), "")
+        if not address:
+            raise InvalidArgument(f"unable to derive the IP value for {_ALL_ADDRESSES}: the container has no way to the host")
+    return name, address.strip("[]")
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 20)
+    except OSError:
+        return ""

@@ -1,0 +1,99 @@
+"""`prune`: throw away what nothing uses, one kind at a time."""
+
+from __future__ import annotations
+
+from inception.engine.filters import check_keys, labels_match
+from inception.engine.results import PruneReport
+from inception.engine.times import parse, parse_when_ns
+from inception.errors import Conflict, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.engine.engine import Engine
+
+    Filters = dict[str, list[str]]
+
+
+def prune_containers(engine: Engine, filters: Filters) -> PruneReport:
+    """Remove those that do not run."""
+    check_keys(filters, ("label", "label!", "until"))
+    report = PruneReport()
+    for container in engine.containers.list(all=True):
+        status = container.record.state.status
+        if status in ("created", "exited", "dead") and _selected(filters, container.labels, container.created_at):
+            try:
+                size = container.size()[0]
+                container.remove()
+            except (Conflict, NotFound):
+                continue  # started or removed meanwhile
+            report.containers.append(container.id)
+            report.space_reclaimed_bytes += size
+    return report
+
+
+def prune_networks(engine: Engine, filters: Filters) -> PruneReport:
+    """Remove those of the user's that no container, running or not, belongs to."""
+    from inception.engine.endpoints import wanted_networks
+    from inception.engine.networks import PREDEFINED
+    from inception.engine.records import listed
+
+    check_keys(filters, ("label", "label!", "until"))
+    named = {key for record in listed(engine, running_only=False) for key in wanted_networks(record.config)}
+    report = PruneReport()
+    for network in engine.networks.list():
+        if network.name in PREDEFINED or {network.name, network.id} & named:
+            continue
+        if _selected(filters, network.labels, network.created_at):
+            try:
+                network.remove()
+            except (Conflict, NotFound):
+                continue
+            report.networks.append(network.name)
+    return report
+
+
+def prune_volumes(engine: Engine, filters: Filters, *, all: bool) -> PruneReport:
+    """Remove unused anonymous volumes, with *all* the named ones too."""
+    from inception.engine.inspect import tree_bytes
+
+    check_keys(filters, ("label", "label!", "all"))
+    everything = all or any(value.lower() in ("1", "true") for value in filters.get("all", []))
+    report = PruneReport()
+    for volume in engine.volumes.list():
+        if volume.users() or not (everything or volume.anonymous) or not labels_match(filters, volume.labels):
+            continue
+        try:
+            size = tree_bytes(volume.mountpoint)
+            volume.remove()
+        except (Conflict, NotFound):
+            continue
+        report.volumes.append(volume.name)
+        report.space_reclaimed_bytes += size
+    return report
+
+
+def prune_images(engine: Engine, filters: Filters, *, all: bool) -> PruneReport:
+    """Remove nameless images that nothing uses, with *all* every image that no container uses."""
+    check_keys(filters, ("label", "label!", "until", "dangling"))
+    everything = all or "false" in filters.get("dangling", [])
+    used = {row[0] for row in engine.database.rows("SELECT DISTINCT image_id FROM containers")}
+    report = PruneReport()
+    for image in engine.images.list(all=True):
+        if image.id in used or (image.names and not everything):
+            continue
+        if not _selected(filters, image.document.config.labels, image.created):
+            continue
+        for reference in image.names or [image.id]:
+            try:
+                removals = engine.images.remove(reference, prune=False)
+            except (Conflict, NotFound):
+                continue
+            for removal in removals:
+                report.images.append(f"untagged: {removal.untagged}" if removal.untagged else f"deleted: {removal.deleted}")
+    report.space_reclaimed_bytes = engine.store.collect()
+    return report
+
+
+def _selected(filters: Filters, labels: dict[str, str], created_at: str) -> bool:
+    limits = [parse_when_ns(text) for text in filters.get("until", [])]
+    return labels_match(filters, labels) and all(parse(created_at) < limit for limit in limits)

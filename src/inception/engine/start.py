@@ -1,0 +1,347 @@
+"""Starting a container: everything is decided and made, then one `launch` walks the plan.
+
+    lock, claim     row `starting`, addresses, in one transaction
+    network         a namespace, links, held ports, names             (host, none, container:X: less of it)
+    files           hosts, hostname, resolv.conf
+    plan            spec -> plan -> bytes, kept in the run folder for restarts
+    launch          init runs; its monitor is a process of its own, or a thread of this one
+    row `running`   owned by the monitor
+
+After an error all of it is taken back. Nothing here looks at other containers, but for those that this one names.
+"""
+
+from __future__ import annotations
+
+import os
+
+from inception._spawn import SpawnError
+from inception.engine import endpoints as networking
+from inception.engine import files, records
+from inception.engine.cgroups import cgroup_of
+from inception.engine.config import PortBinding
+from inception.engine.lifecycle import event_attributes, log_path
+from inception.engine.live import ContainerLock
+from inception.engine.owner import take
+from inception.engine.release import await_monitor, ended_state, release_locked, tear_down
+from inception.engine.seccomp import filter_of
+from inception.engine.spec import build_spec
+from inception.engine.surroundings import OpenSurroundings
+from inception.engine.times import now
+from inception.engine.validate import log_limits, parse_signal
+from inception.errors import Conflict, NotModified, StartFailed, Unavailable
+from inception.jsontext import dumps
+from inception.linux.namespaces import new_netns
+from inception.linux.process import start_time as start_time_of
+from inception.monitor import handover
+from inception.monitor.config import MonitorConfig, PublishedPort
+from inception.monitor.status import MonitorStatus, status_text
+from inception.network.endpoint import loopback_up
+from inception.record import encode, replace
+from inception.runtime import launch, plan_container
+from inception.runtime.resources import device_rules, limited_controllers, plan_resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.engine.config import ContainerConfig
+    from inception.engine.endpoints import Endpoint
+    from inception.engine.engine import Engine
+    from inception.engine.records import ContainerRecord
+    from inception.monitor.client import AttachStream
+    from inception.network.ports import Listener
+    from inception.oci.runtime import Spec
+    from inception.runtime import Plan
+
+
+def start(engine: Engine, container_id: str) -> None:
+    """Start it under a monitor of its own."""
+    with ContainerLock(engine, container_id):
+        Start(engine, startable(engine, container_id)).run()
+
+
+def start_attached(engine: Engine, container_id: str) -> AttachStream:
+    """Start it with a stream that is connected before init runs; whoever has the stream releases the container at its end."""
+    with ContainerLock(engine, container_id):
+        run = Start(engine, startable(engine, container_id), attach=True)
+        run.run()
+    assert run.stream is not None
+    return run.stream
+
+
+def startable(engine: Engine, container_id: str) -> ContainerRecord:
+    """A container that may be started, for the holder of its lock. An end that nobody has put down yet is put down."""
+    record = records.load(engine, container_id)
+    state = ended_state(engine, record)
+    if state is not None:
+        release_locked(engine, record, state)
+        record = records.load(engine, container_id)
+    if record.state.status == "paused":
+        raise Conflict("cannot start a paused container, try unpause instead")
+    if record.state.status in ("running", "restarting"):
+        raise NotModified(f"container {record.name} is already running")
+    if record.status not in ("created", "exited"):
+        raise Conflict(f"container {record.name} is {record.status} and cannot be started")
+    if not await_monitor(engine, container_id):
+        raise Unavailable(f"start {record.name}: its former monitor is still there")
+    return record
+
+
+class Start:
+    """One start of a container whose lock the caller holds."""
+
+    def __init__(self, engine: Engine, record: ContainerRecord, *, attach: bool = False) -> None:
+        self.engine = engine
+        self.record = record
+        self.run_dir = engine.run_dir(record.id)
+        self.dir = engine.container_dir(record.id)
+        self.stream: AttachStream | None = None
+        self._attach = attach
+        self._endpoints: list[Endpoint] = []
+        self._ports: list[Listener] = []
+        self._fds: dict[str, int] = {}  # what the monitor inherits, by the names of its package
+        self._accounting: list[str] = []
+        self._theirs: list[int] = []  # what init gets as its stdio
+
+    def run(self) -> None:
+        """Raises StartFailed, Conflict, Unavailable; then all is as it was, and the error noted in the state."""
+        try:
+            try:
+                self._claim()
+                with OpenSurroundings(self.engine, self.record) as around:
+                    self._open_network(around)
+                    plan = self._plan(around)
+                    self._open_monitor(around)
+                    networking.publish(self.engine, self.record, self._endpoints, self._ports)
+                    self._launch(plan)
+            finally:
+                self._close()
+        except BaseException as error:
+            self._take_back(error)
+            raise
+        self.engine.events.emit("container", "start", self.record.id, event_attributes(self.record))
+
+    # The steps, in their order
+
+    def _claim(self) -> None:
+        with self.engine.database.transaction() as tx:
+            take(self.engine, self.record.id, "starting")
+            self._endpoints = networking.claim(self.engine, tx, self.record)
+            # Noted already here, for whoever adopts the monitor when this process is killed.
+            there = {endpoint.network.name: endpoint.state for endpoint in self._endpoints}
+            self.record = replace(self.record, state=replace(self.record.state, endpoints=there, error=""))
+            tx.execute("UPDATE containers SET state = ? WHERE id = ?", (records.to_json(self.record.state), self.record.id))
+        os.makedirs(self.dir, mode=0o700, exist_ok=True)
+        try:
+            os.unlink(f"{self.run_dir}/status.json")  # of the run before
+        except FileNotFoundError:
+            pass
+
+    def _open_network(self, around: OpenSurroundings) -> None:
+        mode = networking.network_mode(self.record.config)
+        if mode == "host" or mode.startswith("container:"):
+            return
+        netns_fd = new_netns()
+        around.slots["netns"] = netns_fd
+        if not self._endpoints:
+            loopback_up(netns_fd)
+        for endpoint in self._endpoints:
+            networking.attach_endpoint(self.engine, endpoint, netns_fd)
+        self._ports = networking.hold_ports(self.engine, self.record, self._endpoints)
+
+    def _plan(self, around: OpenSurroundings) -> Plan:
+        engine, record = self.engine, self.record
+        written = files.write_files(engine, record, self._endpoints)
+        spec = build_spec(record.config, around.gather(written), engine.cgroups)
+        plan, self._accounting = plan_process(engine, record, spec)
+        return plan
+
+    def _open_monitor(self, around: OpenSurroundings) -> None:
+        lock = handover.open_lock(self.run_dir)
+        if lock is None:
+            raise Unavailable(f"start {self.record.name}: its former monitor is still there")
+        fds = self._fds
+        fds["lock"] = lock
+        fds["listen"] = handover.listen(self.run_dir)
+        self._open_stdio()
+        for name, fd in around.slots.items():
+            fds[f"plan.{name}"] = os.dup(fd)
+        if "netns" in around.slots and files.has_resolver(self._endpoints):
+            fds["dns-udp"], fds["dns-tcp"] = handover.dns_sockets(around.slots["netns"])
+        for number, held in enumerate(self._ports):
+            fds[f"port{number}"] = held.socket.detach()
+        if self._attach:
+            from inception.monitor.client import attach
+
+            config = self.record.config
+            self.stream = attach(self.run_dir, stdin=config.open_stdin, lossless=True, claim_release=True)
+
+    def _open_stdio(self) -> None:
+        fds, config = self._fds, self.record.config
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        if config.tty:
+            import _socket
+
+            ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+            fds["console"], fds["plan.console"] = ours.detach(), theirs.detach()
+            self._theirs = [null, null, null]
+            return
+        stdin = null
+        if config.open_stdin:
+            os.close(null)
+            stdin, fds["stdin"] = os.pipe2(os.O_CLOEXEC)
+        fds["stdout"], stdout = os.pipe2(os.O_CLOEXEC)
+        fds["stderr"], stderr = os.pipe2(os.O_CLOEXEC)
+        self._theirs = [stdin, stdout, stderr]
+
+    def _launch(self, plan: Plan) -> None:
+        """Run the plan; from here on the container is its monitor's business."""
+        config_path = f"{self.dir}/monitor.json"
+        compiled = plan.compile()
+        files.write(config_path, dumps(encode(self._monitor_config())).encode())
+        files.write(f"{self.run_dir}/plan", compiled)
+        fds = self._fds
+        fds["init"] = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)  # a number for init's pidfd
+        slots = {name.removeprefix("plan."): fd for name, fd in fds.items() if name.startswith("plan.")}
+        try:
+            launched = launch(compiled, slots, self._stdio(), handover.command(config_path, fds), fds)
+        except SpawnError as error:
+            raise start_failed(self.record, plan, error) from error
+        os.close(launched.pidfd)
+        monitor = (launched.monitor_pid, start_time_of(launched.monitor_pid))
+        os.close(launched.monitor_pidfd)
+        self._first_status(launched.pid, launched.monitor_pid)
+        self._set_running(launched.pid, monitor)
+
+    def _stdio(self) -> tuple[int, int, int]:
+        stdin, stdout, stderr = self._theirs
+        return stdin, stdout, stderr
+
+    def _first_status(self, pid: int, monitor_pid: int) -> None:
+        """The monitor's first word, said for it until its interpreter is up; its own, if it was faster, stays."""
+        started = MonitorStatus(pid=pid, pid_start_time=start_time_of(pid), monitor_pid=monitor_pid, started_at=now())
+        path = f"{self.run_dir}/status.json"
+        files.write(f"{path}.first", status_text(started).encode())
+        try:
+            os.link(f"{path}.first", path)
+        except FileExistsError:
+            pass
+        os.unlink(f"{path}.first")
+
+    def _set_running(self, pid: int, owner: tuple[int, int]) -> None:
+        state = replace(
+            self.record.state,
+            status="running",
+            pid=pid,
+            exit_code=0,
+            error="",
+            oom_killed=False,
+            started_at=now(),
+            restart_count=0,
+            ports=self._published(),
+        )
+        self.engine.database.execute(
+            "UPDATE containers SET status = 'running', wanted = 1, state = ?, owner_pid = ?, owner_start = ? WHERE id = ?",
+            (records.to_json(state), *owner, self.record.id),
+        )
+
+    def _published(self) -> list[PortBinding]:
+        found = {}
+        for held in self._ports:
+            binding = PortBinding(**{**held.binding.__dict__, "host_port_end": 0})
+            found[(binding.container_port, binding.protocol, binding.host_ip, binding.host_port)] = binding
+        return list(found.values())
+
+    def _monitor_config(self) -> MonitorConfig:
+        engine, record = self.engine, self.record
+        config = record.config
+        max_size, max_files = log_limits(config)
+        cgroup = cgroup_of(engine, record)
+        target = next((endpoint.state.ipv4_address for endpoint in self._endpoints if endpoint.state.default_route), "")
+        return MonitorConfig(
+            id=record.id,
+            name=record.name,
+            engine_root=engine.root,
+            engine_run_root=engine.run_root,
+            container_dir=self.dir,
+            run_dir=self.run_dir,
+            tty=config.tty,
+            open_stdin=config.open_stdin,
+            stdin_once=config.stdin_once,
+            log_path=log_path(engine, record.id) if config.log.driver == "json-file" else "",
+            log_max_size_bytes=max_size,
+            log_max_files=max_files,
+            restart=config.restart.name or "no",
+            restart_maximum_retries=config.restart.maximum_retries,
+            stop_signal=parse_signal(config.stop_signal or "TERM"),
+            healthcheck=config.healthcheck,
+            dns=files.plan_dns(engine, record, self._endpoints),
+            ports=[
+                PublishedPort(
+                    host_ip=held.address,
+                    host_port=held.binding.host_port,
+                    protocol=held.binding.protocol,
+                    target_ip=target,
+                    target_port=held.binding.container_port,
+                )
+                for held in self._ports
+            ],
+            oom_paths=cgroup.oom_paths(),
+            accounting_procs=self._accounting,
+            events_path=engine.events.path,
+            event_attributes=event_attributes(record),
+        )
+
+    # The end of a start, good or bad
+
+    def _close(self) -> None:
+        for fd in {*self._fds.values(), *self._theirs}:
+            os.close(fd)
+        for held in self._ports:
+            held.close()
+
+    def _take_back(self, error: BaseException) -> None:
+        engine, record = self.engine, self.record
+        if self.stream is not None:
+            self.stream.close()
+        tear_down(engine, record)
+        exit_code = error.exit_code if isinstance(error, StartFailed) else 128
+        state = replace(record.state, error=str(error), exit_code=exit_code, endpoints={}, ports=[])
+        engine.database.execute(
+            "UPDATE containers SET status = ?, state = ?, owner_pid = 0, owner_start = 0 WHERE id = ?",
+            (state.status, records.to_json(state), record.id),
+        )
+
+
+def plan_process(engine: Engine, record: ContainerRecord, spec: Spec) -> tuple[Plan, list[str]]:
+    """The container's cgroup with its limits, and the plan that joins it; the files its monitor joins later."""
+    assert spec.linux is not None and spec.linux.resources is not None
+    assert spec.process is not None and spec.process.capabilities is not None
+    resources = spec.linux.resources
+    cgroup = cgroup_of(engine, record)
+    try:
+        writes = plan_resources(resources, engine.cgroups)
+        join = cgroup.create(limited_controllers(writes), device_rules(resources))
+        cgroup.apply(writes)
+    except OSError as error:
+        raise Unavailable(f"create cgroup {cgroup.path}: {error}") from error
+    plan = plan_container(
+        spec,
+        rootfs=engine.store.snapshots.mount(record.id),
+        join=join,
+        die_with_parent=True,
+        init=record.config.init,
+        seccomp=filter_of(engine, record.config, spec.process.capabilities.bounding),
+    )
+    return plan, join.late_procs_files
+
+
+def start_failed(record: ContainerRecord, plan: Plan, error: SpawnError) -> StartFailed:
+    """The error for a plan that failed, in Docker's words and with its exit codes."""
+    found = plan.failure(error)
+    return StartFailed(f"start {record.name}: {found}", found.hint, found.exit_code)
+
+
+def explain(engine: Engine, config: ContainerConfig, *, pull: str) -> Plan:
+    """The plan of a container that is never made: descriptors and the snapshot have names only."""
+    from inception.engine.explain import explain_plan
+
+    return explain_plan(engine, config, pull=pull)

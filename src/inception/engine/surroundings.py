@@ -1,0 +1,249 @@
+"""What the world outside of a configuration contributes to a container's start: see `spec.Surroundings`.
+
+user        looked up in the image's own passwd and group, from outside, bounded
+namespaces  those of other containers, held by fd, so that none can change hands between here and the start
+mounts      sources checked and, below a volume, opened inside it (a subpath, another container's /dev/shm)
+devices     read from the host
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from inception.engine import records
+from inception.engine.cgroups import cgroup_path
+from inception.engine.endpoints import network_mode
+from inception.engine.live import open_init
+from inception.engine.spec import Surroundings, held_capabilities, plan_mount
+from inception.errors import Conflict, InvalidArgument, NotFound, Unavailable
+from inception.linux.namespaces import open_ns
+from inception.linux.path import RootDir
+from inception.oci.runtime import Device, Mount, User
+from inception.runtime.users import resolve_user
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.engine.config import ContainerConfig
+    from inception.engine.engine import Engine
+    from inception.engine.records import ContainerRecord, MountPoint
+
+
+class OpenSurroundings:
+    """`value`, and the descriptors that its `fd:NAME` sources and namespaces stand for. Close it."""
+
+    def __init__(self, engine: Engine, record: ContainerRecord) -> None:
+        self.engine = engine
+        self.record = record
+        self.slots: dict[str, int] = {}
+        self.value = Surroundings()
+
+    def __enter__(self) -> OpenSurroundings:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        for fd in self.slots.values():
+            os.close(fd)
+        self.slots.clear()
+
+    def gather(self, files: dict[str, str]) -> Surroundings:
+        """Fill `value` and answer it. *files* are the engine's own, by their place inside."""
+        config = self.record.config
+        joined, shared = self._namespaces(config)
+        user = look_up_user(self.engine, self.record)
+        self.value = Surroundings(
+            hostname=hostname(self.engine, self.record),
+            user=user.user,
+            home=user.home,
+            mounts=[*self._mounts(), *self._ipc_mounts(config)],
+            files={place: source for place, source in files.items() if place not in self._own_places()},
+            joined=joined,
+            shared=shared,
+            held=held_capabilities(),
+            devices=plan_devices(config),
+            cgroup_path=cgroup_path(config.cgroup_parent, self.record.id),
+        )
+        return self.value
+
+    def _own_places(self) -> set[str]:
+        return {point.destination for point in self.record.mounts}
+
+    # Namespaces
+
+    def _namespaces(self, config: ContainerConfig) -> tuple[dict[str, str], list[str]]:
+        joined: dict[str, str] = {}
+        shared: list[str] = []
+        modes = {
+            "network": network_mode(config),
+            "pid": config.pid_mode,
+            "ipc": config.ipc_mode,
+            "uts": config.uts_mode,
+            "cgroup": config.cgroupns_mode,
+        }
+        for kind, mode in modes.items():
+            if mode == "host":
+                shared.append(kind)
+            elif mode.startswith("container:"):
+                joined[kind] = self._slot(f"joined-{kind}", self._open_other(mode, kind))
+        return joined, shared
+
+    def _open_other(self, mode: str, kind: str) -> int:
+        other = find_running(self.engine, mode)
+        if kind == "ipc" and other.config.ipc_mode not in ("shareable", "host"):
+            raise Conflict(f"can't join IPC of container {other.id}: non-shareable IPC", "start that one with --ipc shareable")
+        pidfd = open_init(self.engine, other)
+        try:
+            return open_ns(other.state.pid, kind)
+        finally:
+            os.close(pidfd)
+
+    def _slot(self, name: str, fd: int) -> str:
+        self.slots[name] = fd
+        return f"fd:{name}"
+
+    # Mounts
+
+    def _mounts(self) -> list[Mount]:
+        return [plan_mount(point, self._source(number, point)) for number, point in enumerate(self.record.mounts)]
+
+    def _source(self, number: int, point: MountPoint) -> str:
+        if point.type == "tmpfs":
+            return ""
+        path = point.source
+        if point.type == "volume":
+            volume = self.engine.volumes.get(point.source)
+            path = volume.host_path
+            if not path:
+                return ""
+        if not os.path.lexists(path):
+            if point.type == "volume" and not self.engine.volumes.get(point.source).config.driver_options:
+                os.makedirs(path, mode=0o755, exist_ok=True)
+            else:
+                raise Unavailable(f"mount {point.destination}: bind source path does not exist: {path}")
+        if not point.subpath:
+            return path
+        try:
+            with RootDir.open_host(path) as root:
+                return self._slot(f"mount-{number}", root.open(point.subpath, os.O_PATH))
+        except OSError as error:
+            raise NotFound(
+                f"mount {point.destination}: cannot access path {point.subpath} in volume: {error.strerror}"
+            ) from error
+
+    def _ipc_mounts(self, config: ContainerConfig) -> list[Mount]:
+        """/dev/shm and /dev/mqueue where the IPC namespace is not the container's own."""
+        if config.ipc_mode == "host":
+            return [
+                Mount(destination=place, type="bind", source=place, options=["bind", "rprivate"])
+                for place in ("/dev/shm", "/dev/mqueue")
+                if os.path.isdir(place)
+            ]
+        if config.ipc_mode.startswith("container:"):
+            other = find_running(self.engine, config.ipc_mode)
+            pidfd = open_init(self.engine, other)
+            try:
+                with RootDir.open_host(f"/proc/{other.state.pid}/root") as root:
+                    shm = self._slot("joined-shm", root.open("/dev/shm", os.O_PATH | os.O_DIRECTORY))
+            finally:
+                os.close(pidfd)
+            options = ["nosuid", "nodev", "noexec", "mode=1777", "size=65536k"]
+            return [
+                Mount(destination="/dev/shm", type="bind", source=shm, options=["bind", "rprivate"]),
+                Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=options[:3]),
+            ]
+        return []
+
+
+def find_running(engine: Engine, mode: str) -> ContainerRecord:
+    """The container of a `container:NAME` mode. Raises Conflict when it does not run."""
+    other = records.find(engine, mode.removeprefix("container:"))
+    if other.state.status not in ("running", "paused"):
+        raise Conflict(f"cannot join namespace of a non running container: {other.id}")
+    return other
+
+
+def hostname(engine: Engine, record: ContainerRecord) -> str:
+    """Its own, the machine's with the host's network or UTS, else the start of its id, as Docker does it."""
+    config = record.config
+    if config.hostname:
+        return config.hostname
+    if config.uts_mode == "host" or config.network_mode == "host":
+        return os.uname().nodename
+    if config.network_mode.startswith("container:"):
+        other = records.find(engine, config.network_mode.removeprefix("container:"))
+        return hostname(engine, other)
+    return record.id[:12]
+
+
+class FoundUser:
+    """A resolved user with its home."""
+
+    def __init__(self, user: User, home: str) -> None:
+        self.user = user
+        self.home = home
+
+
+def look_up_user(engine: Engine, record: ContainerRecord) -> FoundUser:
+    """The user of the first process. Fresh containers of one image share the answer: their files are the image's."""
+    config = record.config
+    key = (record.image_id, config.user, tuple(config.group_add))
+    fresh = record.state.status == "created" and record.kind == "container"
+    known = engine.users.get(key) if fresh else None
+    if known is None:
+        with engine.store.snapshots.view(record.id) as root:
+            known = resolve(root, config.user, config.group_add)
+        if fresh:
+            engine.users[key] = known
+    return known
+
+
+def resolve(root: RootDir, user: str, group_add: list[str]) -> FoundUser:
+    """*user* (`name`, `uid`, with `:group`) by the files beneath *root*."""
+    found = resolve_user(root, user, group_add)
+    return FoundUser(
+        User(uid=found.uid, gid=found.gid, additional_gids=list(found.additional_gids), username=found.name), found.home or "/"
+    )
+
+
+def plan_devices(config: ContainerConfig) -> list[Device]:
+    """Device nodes to make inside: all of the host's when privileged, else those that were asked for."""
+    if config.privileged:
+        return [device for device in _walk("/dev", "/dev") if not device.path.startswith(("/dev/pts/", "/dev/shm/"))]
+    devices: list[Device] = []
+    for asked in config.resources.devices:
+        found = list(_walk(asked.host_path, asked.container_path or asked.host_path))
+        if not found:
+            raise InvalidArgument(
+                f'error gathering device information while adding custom device "{asked.host_path}": no such file or directory'
+            )
+        devices.extend(found)
+    return devices
+
+
+def _walk(host_path: str, container_path: str) -> list[Device]:
+    """The device nodes at or beneath a host path; symbolic links lead to their devices, as with Docker."""
+    try:
+        info = os.stat(host_path)
+    except OSError:
+        return []
+    if stat.S_ISDIR(info.st_mode):
+        found: list[Device] = []
+        for entry in sorted(os.listdir(host_path)):
+            path = f"{host_path}/{entry}"
+            if not os.path.islink(path) and entry not in ("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"):
+                found.extend(_walk(path, f"{container_path}/{entry}"))
+        return found
+    kind = "c" if stat.S_ISCHR(info.st_mode) else "b" if stat.S_ISBLK(info.st_mode) else ""
+    if not kind:
+        return []
+    return [
+        Device(
+            type=kind,
+            path=container_path,
+            major=os.major(info.st_rdev),
+            minor=os.minor(info.st_rdev),
+            file_mode=stat.S_IMODE(info.st_mode),
+            uid=info.st_uid,
+            gid=info.st_gid,
+        )
+    ]
