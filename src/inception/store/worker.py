@@ -108,8 +108,9 @@ def main() -> None:
 
 
 def _run(request: dict[str, Any]) -> Extracted:
+    import bz2  # what decompression may import later is out of reach by then
     import hashlib
-    import lzma  # what decompression may import later is out of reach by then
+    import lzma
     import zlib  # noqa: F401
 
     import zstandard  # noqa: F401
@@ -120,7 +121,7 @@ def _run(request: dict[str, Any]) -> Extracted:
     from inception.store.extract import Extractor
     from inception.store.tar import TarReader
 
-    del lzma
+    del bz2, lzma
     options, limits = decode(ExtractOptions, request["options"]), decode(Limits, request["limits"])
     root = RootDir(request["root"])
     _confine(request["root"], limits)
