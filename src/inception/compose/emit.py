@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 
     from inception.compose.model import Project
 
+
+def _words(*lines: str) -> list[str]:
+    return " ".join(lines).split()
+
+
 _ORDER: dict[str, Sequence[str]] = {
     "bind": ("selinux", "propagation", "create_host_path", "recursive"),
-    "build": (
-        "context dockerfile dockerfile_inline entitlements args provenance sbom ssh labels cache_from cache_to no_cache "
-        "additional_contexts pull extra_hosts isolation network target secrets shm_size tags ulimits platforms privileged"
-    ).split(),
+    "build": _words(
+        "context dockerfile dockerfile_inline entitlements args provenance sbom ssh labels cache_from cache_to no_cache",
+        "additional_contexts pull extra_hosts isolation network target secrets shm_size tags ulimits platforms privileged",
+    ),
     "configs": ("source", "target", "uid", "gid", "mode"),
     "depends_on": ("condition", "restart", "required"),
     "deploy": ("mode", "replicas", "labels", "resources", "restart_policy"),
@@ -42,15 +47,15 @@ _ORDER: dict[str, Sequence[str]] = {
     "post_start": ("command", "user", "privileged", "working_dir", "environment"),
     "pre_stop": ("command", "user", "privileged", "working_dir", "environment"),
 }
-_SERVICE = (
-    "profiles annotations attach build blkio_config cap_add cap_drop cgroup_parent cgroup cpu_period cpu_quota cpus cpuset cpu_shares "
-    "command configs container_name depends_on deploy device_cgroup_rules devices dns dns_opt dns_search domainname entrypoint "
-    "environment expose extra_hosts group_add hostname healthcheck image init ipc labels links logging mem_limit "
-    "mem_reservation memswap_limit mem_swappiness mac_address network_mode networks oom_kill_disable oom_score_adj pid "
-    "pids_limit platform ports post_start pre_stop privileged pull_policy read_only restart runtime scale secrets security_opt "
-    "shm_size stdin_open stop_grace_period stop_signal sysctls tmpfs tty ulimits user userns_mode uts volumes volumes_from "
-    "working_dir"
-).split()
+_SERVICE = _words(
+    "profiles annotations attach build blkio_config cap_add cap_drop cgroup_parent cgroup cpu_period cpu_quota cpus cpuset",
+    "cpu_shares command configs container_name depends_on deploy device_cgroup_rules devices dns dns_opt dns_search domainname",
+    "entrypoint environment expose extra_hosts group_add hostname healthcheck image init ipc labels links logging mem_limit",
+    "mem_reservation memswap_limit mem_swappiness mac_address network_mode networks oom_kill_disable oom_score_adj pid",
+    "pids_limit platform ports post_start pre_stop privileged pull_policy read_only restart runtime scale secrets security_opt",
+    "shm_size stdin_open stop_grace_period stop_signal sysctls tmpfs tty ulimits user userns_mode uts volumes volumes_from",
+    "working_dir",
+)
 _DURATIONS = ("interval", "timeout", "start_period", "start_interval", "stop_grace_period")
 _SIZES = ("mem_limit", "mem_reservation", "memswap_limit", "shm_size", "memory", "size")
 # Mappings whose keys are the user's: nothing in them is a field.
@@ -68,7 +73,7 @@ def config_tree(project: Project, *, escape: bool = True) -> dict[str, Any]:
         if tree[section]:
             shown[section] = {name: _fields(tree[section][name], kind) for name in sorted(tree[section])}
     shown.update({key: _free(tree[key]) for key in tree if key.startswith("x-")})
-    return _escaped(shown) if escape else shown  # type: ignore[no-any-return]
+    return _escaped(shown) if escape else shown
 
 
 def _service(service: Map) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def service_hash(project: Project, service: Service) -> str:
 
     What secrets and configs contain counts: a container whose file changed is made anew, since its files are copies.
     """
-    value = {key: item for key, item in encode(replace(service, deploy=replace(service.deploy, replicas=None))).items()}
+    value: dict[str, object] = encode(replace(service, deploy=replace(service.deploy, replicas=None)))
     for key in _IGNORED:
         value.pop(key, None)
     if service.secrets or service.configs:

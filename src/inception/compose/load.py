@@ -253,7 +253,8 @@ class _Loader:
         document = self.document(path)
         if "version" in document:
             self.warn(
-                f"{path}: the attribute `version` is obsolete, it will be ignored, please remove it to avoid potential confusion"
+                f"{path}: the attribute `version` is obsolete, it will be ignored, "
+                "please remove it to avoid potential confusion"
             )
         variables = env if self.interpolated else _Untouched()
         tree = interpolate(document, variables, self.warn)

@@ -296,7 +296,7 @@ def _check_container_names(services: Map) -> None:
         replicas = service.get("scale", (service.get("deploy") or {}).get("replicas", 1))
         if replicas is not None and replicas > 1:
             raise ComposeFileError(
-                f"services.{name}: can't set container_name and scale to {replicas}, as container names must be unique{_INVALID}",
+                f"services.{name}: can't set container_name and scale to {replicas}: container names must be unique{_INVALID}",
                 place,
             )
 

@@ -177,7 +177,8 @@ class _Up:
             return self.add(Operation(kind=CREATE_VOLUME, target=volume.name, key=volume.key, reason="no such volume"))
         if not found:
             self.warnings.append(
-                f'volume "{volume.name}" already exists but was not created by Compose. Use `external: true` to use an existing volume'
+                f'volume "{volume.name}" already exists but was not created by Compose. '
+                "Use `external: true` to use an existing volume"
             )
         elif found != volume_hash(volume):
             # Docker Compose asks whether it may delete the data. A plan has nobody to ask, and data is never deleted by `up`.
@@ -285,7 +286,7 @@ class _Up:
         if self.options.no_recreate:
             return ""
         named = not self.options.services or service.name in self.options.services
-        if self.options.force_recreate and named or self.options.always_recreate_deps and not named:
+        if self.options.force_recreate if named else self.options.always_recreate_deps:
             return "asked for"
         if container.status in ("dead", "removing"):
             return f"is {container.status}"
@@ -394,6 +395,51 @@ def plan_stop(observed: Observed, containers: list[ObservedContainer]) -> Plan:
                 container_id=container.id,
                 after=_dependents(container, containers, STOP_CONTAINER),
             )
+    return Plan(operations=list(operations.values()))
+
+
+def plan_start(project: Project, observed: Observed, names: list[str], *, wait: bool = False, again: bool = False) -> Plan:
+    """Starts the existing containers of the services *names*, each after what it depends on.
+
+    With *again* those that run now are started too: a plan that stops them comes first. Raises NotFound when there are none.
+    """
+    operations: dict[str, Operation] = {}
+    starts: dict[str, list[str]] = {}
+
+    def awaited(name: str, condition: str, required: bool) -> str:
+        operation = Operation(
+            kind=AWAIT_SERVICE, target=name, key=name, condition=condition, required=required, after=starts.get(name, [])
+        )
+        return operations.setdefault(operation.id, operation).id
+
+    found = False
+    for name in names:
+        conditions: list[str] = []
+        for other, each in sorted(project.services[name].depends_on.items()):
+            if each.condition == "service_started":
+                conditions += starts.get(other, [])
+            elif other in starts:
+                conditions.append(awaited(other, each.condition, each.required))
+        starts[name] = []
+        for container in observed.of(name):
+            found = True
+            if container.running and not again:
+                continue
+            operation = Operation(
+                kind=START_CONTAINER,
+                target=container.name,
+                key=name,
+                container_id=container.id,
+                reason="" if again else f"is {container.status}",
+                after=conditions,
+            )
+            operations[operation.id] = operation
+            starts[name].append(operation.id)
+    if names and not found:
+        raise NotFound(f'service "{names[0]}" has no container to start')
+    if wait:
+        for name in names:
+            awaited(name, "running_or_healthy", True)
     return Plan(operations=list(operations.values()))
 
 
