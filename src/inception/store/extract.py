@@ -114,6 +114,8 @@ class Extractor:
         try:
             if self._prefix:
                 self._parent(self._prefix)
+            if self._overlay:
+                self._times[""] = 0
             for entry in reader:
                 self.result.entries += 1
                 if self.result.entries > self._limits.max_entries:
@@ -332,6 +334,8 @@ class Extractor:
         finally:
             os.close(above_fd)
         self.result.implicit.append(path)
+        if self._overlay:
+            self._times[path] = 0  # a layer is the same whenever it is unpacked
         if self._options.uid is not None or self._options.gid is not None:
             os.fchown(fd, self._options.uid or 0, self._options.gid or 0)
         return fd
