@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import cached_property
 
 from inception.errors import InceptionError
 
@@ -32,13 +31,16 @@ class Call:
         self.settings = settings
         self.flags = flags
         self.arguments = arguments
+        self._engine: Engine | None = None
 
-    @cached_property
+    @property
     def engine(self) -> Engine:
         """Opened when first asked for, so that a bad flag never touches the disk."""
-        from inception.engine.engine import Engine
+        if self._engine is None:
+            from inception.engine.engine import Engine
 
-        return Engine(self.settings.root or None, self.settings.run_root or None)
+            self._engine = Engine(self.settings.root or None, self.settings.run_root or None)
+        return self._engine
 
 
 def complain(error: Exception) -> None:

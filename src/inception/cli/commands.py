@@ -9,7 +9,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "builder build": ("build:BUILD", "Build an image from a Dockerfile"),
     "builder prune": ("builder:PRUNE", "Remove build cache"),
     "completion": ("completion:COMPLETION", "Print a completion script for bash, zsh or fish"),
-    "compose": ("compose:COMPOSE", "Run applications of many services from a Compose file"),
+    "compose": ("compose:COMPOSE", "Define and run multi-container applications"),
     "container attach": ("attach:ATTACH", "Attach local standard input, output, and error streams to a running container"),
     "container commit": ("files:COMMIT", "Create a new image from a container's changes"),
     "container cp": ("copy:CP", "Copy files/folders between a container and the local filesystem"),

@@ -41,18 +41,18 @@ class TemplateError(InvalidArgument):
     """The template can't be parsed, or not be applied to the value; in Go's words."""
 
 
-class _Break(Exception):
-    pass
+class _Leave(Exception):
+    """`break` or `continue`, with what the body had written until then."""
 
-
-class _Continue(Exception):
-    pass
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self.output: list[str] = []
 
 
 class Scope:
-    """What names mean at one place: the dot, and the variables."""
+    """What names mean at one place: the dot, and the variables, each in a cell that inner scopes share."""
 
-    def __init__(self, dot: Any, variables: dict[str, Any]) -> None:
+    def __init__(self, dot: Any, variables: dict[str, list[Any]]) -> None:
         self.dot = dot
         self.variables = variables
 
@@ -72,10 +72,13 @@ class Template:
     """A parsed template; `render` applies it to a value. *functions* replace or add to the built-in ones."""
 
     def __init__(self, text: str, functions: dict[str, Callable[..., Any]] | None = None) -> None:
-        self._body = _Parser(text, FUNCTIONS | (functions or {})).parse()
+        try:
+            self._body = _Parser(text, FUNCTIONS | (functions or {})).parse()
+        except RecursionError:
+            raise TemplateError("template parsing error: template: :1: exceeded maximum nesting") from None
 
     def render(self, value: Any) -> str:
-        return "".join(self._body(Scope(value, {"$": value})))
+        return "".join(self._body(Scope(value, {"$": [value]})))
 
 
 class _Parser:
@@ -157,7 +160,7 @@ class _Parser:
         if word == "range":
             return self._range(tokens[1:], tokens[0].at)
         if word in ("break", "continue"):
-            return _raiser(_Break if word == "break" else _Continue)
+            return _leaver(word)
         if word in ("define", "block", "template"):
             raise self.fail(tokens[0].at, f"{{{{{word}}}}} is not supported in --format")
         names, declares, rest = self._declaration(tokens)
@@ -183,7 +186,7 @@ class _Parser:
             value = condition(scope)
             inner = scope.inner(value if word == "with" else scope.dot)
             if names:
-                inner.variables[names[0]] = value
+                inner.variables[names[0]] = [value]
             if value:
                 return body(inner)  # type: ignore[no-any-return]
             return otherwise(scope)  # type: ignore[no-any-return]
@@ -212,13 +215,13 @@ class _Parser:
             for key, value in pairs:
                 inner = scope.inner(value)
                 for name, item in zip(names, [value] if len(names) == 1 else [key, value], strict=False):
-                    inner.variables[name] = item
+                    inner.variables[name] = [item]
                 try:
                     output.extend(body(inner))
-                except _Break:
-                    break
-                except _Continue:
-                    continue
+                except _Leave as leave:
+                    output.extend(leave.output)
+                    if leave.word == "break":
+                        break
             return output if pairs else otherwise(scope)  # type: ignore[no-any-return]
 
         return run
@@ -365,24 +368,29 @@ def _sequence(nodes: list[Node]) -> Node:
     def run(scope: Scope) -> list[str]:
         output: list[str] = []
         for node in nodes:
-            output.extend(node(scope))
+            try:
+                output.extend(node(scope))
+            except _Leave as leave:
+                leave.output[:0] = output
+                raise
         return output
 
     return run
 
 
-def _raiser(error: type[Exception]) -> Node:
+def _leaver(word: str) -> Node:
     def run(_scope: Scope) -> Any:
-        raise error
+        raise _Leave(word)
 
     return run
 
 
 def _assign(name: str, declares: bool, value: Node) -> Node:
     def run(scope: Scope) -> list[str]:
-        if not declares and name not in scope.variables:
-            raise TemplateError(f'template parsing error: template: :1: undefined variable "{name}"')
-        scope.variables[name] = value(scope)
+        if declares:
+            scope.variables[name] = [value(scope)]
+        else:
+            _cell(scope, name)[0] = value(scope)
         return []
 
     return run
@@ -392,13 +400,14 @@ def _root(text: str) -> Node:
     if text.startswith("$"):
         name = text.partition(".")[0]
 
-        def variable(scope: Scope) -> Any:
-            if name not in scope.variables:
-                raise TemplateError(f'template parsing error: template: :1: undefined variable "{name}"')
-            return scope.variables[name]
-
-        return variable
+        return lambda scope: _cell(scope, name)[0]
     return lambda scope: scope.dot
+
+
+def _cell(scope: Scope, name: str) -> list[Any]:
+    if name not in scope.variables:
+        raise TemplateError(f'template parsing error: template: :1: undefined variable "{name}"')
+    return scope.variables[name]
 
 
 def _constant(value: Any) -> Node:
