@@ -8,11 +8,16 @@
 
 #include "_spawn_constants.h"
 
-#include <linux/fs.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/statfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
+
+#include "_spawn_stub.h"
 
 /* The numbers a build needs, whatever the header calls them. */
 #if defined(__x86_64__)
@@ -157,6 +162,704 @@ spawn_open_in_netns(PyObject *self, PyObject *args)
     return send_on_errand(&errand);
 }
 
+/* ---- the stub as a file -------------------------------------------------------------------------------------------- */
+
+enum { STUB_ADDRESS = 0x400000, SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
+
+static int stub_file = -1; /* made once a process; guarded by the GIL */
+static struct stat stub_status;
+
+static int
+memory_file(const char *name, unsigned flags)
+{
+    int fd = (int)syscall(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
+    if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
+        fd = (int)syscall(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return fd;
+}
+
+static int
+write_all(int fd, const void *data, size_t size)
+{
+    for (const char *at = data; size;) {
+        ssize_t written = write(fd, at, size);
+        if (written < 0)
+            return -1;
+        at += written;
+        size -= (size_t)written;
+    }
+    return 0;
+}
+
+/* An fd of the sealed program, or -1 and errno. A library that closes descriptors it does not know may have closed ours. */
+static int
+open_stub(void)
+{
+    struct stat status;
+    if (stub_file >= 0 && fstat(stub_file, &status) == 0 && status.st_ino == stub_status.st_ino &&
+        status.st_dev == stub_status.st_dev)
+        return stub_file;
+    const size_t size = (size_t)(__stop_stub - __start_stub);
+    struct {
+        Elf64_Ehdr file;
+        Elf64_Phdr segment;
+    } header;
+    memset(&header, 0, sizeof header);
+    memcpy(header.file.e_ident, ELFMAG, SELFMAG);
+    header.file.e_ident[EI_CLASS] = ELFCLASS64;
+    header.file.e_ident[EI_DATA] = ELFDATA2LSB;
+    header.file.e_ident[EI_VERSION] = EV_CURRENT;
+    header.file.e_type = ET_EXEC;
+    header.file.e_machine = STUB_MACHINE;
+    header.file.e_version = EV_CURRENT;
+    header.file.e_entry = STUB_ADDRESS + sizeof header + (Elf64_Addr)(stub_entry - __start_stub);
+    header.file.e_phoff = offsetof(__typeof__(header), segment);
+    header.file.e_ehsize = sizeof header.file;
+    header.file.e_phentsize = sizeof header.segment;
+    header.file.e_phnum = 1;
+    header.segment.p_type = PT_LOAD;
+    header.segment.p_flags = PF_R | PF_X;
+    header.segment.p_vaddr = header.segment.p_paddr = STUB_ADDRESS;
+    header.segment.p_filesz = header.segment.p_memsz = sizeof header + size;
+    header.segment.p_align = 0x1000;
+    int fd = memory_file("inception-init", MFD_EXEC);
+    if (fd < 0)
+        return -1;
+    if (write_all(fd, &header, sizeof header) < 0 || write_all(fd, __start_stub, size) < 0 ||
+        fchmod(fd, 0555) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0 || fstat(fd, &stub_status) < 0) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return stub_file = fd;
+}
+
+/* ---- the start of a process ---------------------------------------------------------------------------------------- */
+
+enum { STACK_SIZE = 64 << 10, GIVEN_MAX = PLAN_SLOTS - 8 };
+
+/* Everything that the clones need, ready in the caller's memory, which they share until they execute something. */
+struct start {
+    uint64_t flags;
+    int cgroup, stub, plan, report, parent; /* descriptors; parent: a pidfd of who clones */
+    int stdio[3];
+    int given[GIVEN_MAX], given_count;
+    char *stack;
+    int report_ours; /* our end of the channel */
+    int step, error; /* of what fails before the plan is walked: step -1 */
+};
+
+/* clone3 onto a stack of its own; the child runs run(argument), which does not return. */
+static long
+clone_onto(struct clone_args *args, int (*run)(void *), void *argument)
+{
+#if defined(__x86_64__)
+    long result;
+    register void *r12 __asm__("r12") = (void *)run;
+    register void *r13 __asm__("r13") = argument;
+    __asm__ volatile("syscall\n\t"
+                     "test %%rax, %%rax\n\t"
+                     "jnz 1f\n\t"
+                     "xor %%ebp, %%ebp\n\t"
+                     "mov %%r13, %%rdi\n\t"
+                     "call *%%r12\n\t"
+                     "hlt\n"
+                     "1:"
+                     : "=a"(result)
+                     : "a"((long)SYS_clone3), "D"(args), "S"(sizeof *args), "r"(r12), "r"(r13)
+                     : "rcx", "r11", "memory");
+    return result;
+#else
+    register long x8 __asm__("x8") = SYS_clone3;
+    register long x0 __asm__("x0") = (long)args;
+    register long x1 __asm__("x1") = sizeof *args;
+    register void *x19 __asm__("x19") = (void *)run;
+    register void *x20 __asm__("x20") = argument;
+    __asm__ volatile("svc 0\n\t"
+                     "cbnz x0, 1f\n\t"
+                     "mov x29, #0\n\t"
+                     "mov x0, x20\n\t"
+                     "blr x19\n\t"
+                     "brk #1\n"
+                     "1:"
+                     : "+r"(x0)
+                     : "r"(x8), "r"(x1), "r"(x19), "r"(x20)
+                     : "memory", "cc");
+    return x0;
+#endif
+}
+
+/* Ignored signals stay ignored over execve; Python ignores SIGPIPE and whoever ran us may have ignored others. */
+static void
+default_signals(void)
+{
+    struct {
+        void *handler;
+        unsigned long flags;
+        void *restorer;
+        uint64_t mask;
+    } action = {0};
+    for (int signal = 1; signal <= 64; signal++)
+        sys(SYS_rt_sigaction, signal, (long)&action, 0, sizeof action.mask, 0, 0);
+}
+
+/* In the clone: give the stub exactly its descriptors, at their numbers, and execute it. */
+static int
+become_stub(void *argument)
+{
+    struct start *start = argument;
+    static const char name[] = "inception-init";
+    const char *const argv[] = {name, NULL}, *const envp[] = {NULL};
+    const int count = FD_PARENT + 1 + start->given_count;
+    int source[FD_PARENT + 1 + GIVEN_MAX];
+    long result = 0;
+
+    for (int i = 0; i < 3; i++)
+        source[i] = start->stdio[i];
+    source[FD_PLAN] = start->plan;
+    source[FD_REPORT] = start->report;
+    source[FD_PARENT] = start->parent;
+    for (int i = 0; i < start->given_count; i++)
+        source[FD_PARENT + 1 + i] = start->given[i];
+    for (int i = 0; i < count && result >= 0; i++)
+        source[i] = (int)(result = sys(SYS_fcntl, source[i], F_DUPFD_CLOEXEC, count, 0, 0, 0));
+    long stub = result < 0 ? result : sys(SYS_fcntl, start->stub, F_DUPFD_CLOEXEC, count, 0, 0, 0);
+    if (stub < 0)
+        result = stub;
+    for (int i = 0; i < count && result >= 0; i++)
+        result = sys(SYS_dup3, source[i], i, 0, 0, 0, 0);
+    if (result >= 0) {
+        /* Really closed, not only on execve: from here on no descriptor of the caller is in this process. */
+        if (stub > count)
+            sys(SYS_close_range, count, stub - 1, 0, 0, 0, 0);
+        sys(SYS_close_range, stub + 1, ~0U, 0, 0, 0, 0);
+        default_signals();
+        static const char empty[] = "";
+        result = sys(SYS_execveat, stub, (long)empty, (long)argv, (long)envp, AT_EMPTY_PATH, 0);
+    }
+    start->error = (int)-result;
+    sys(SYS_exit_group, 127, 0, 0, 0, 0, 0);
+    return 0;
+}
+
+/* Clone and execute the stub; the pid, or -errno. *pidfd is set on success. */
+static long
+clone_stub(struct start *start, int *pidfd)
+{
+    struct clone_args args = {
+        .flags = start->flags | CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+        .pidfd = (uint64_t)(uintptr_t)pidfd,
+        .exit_signal = SIGCHLD,
+        .stack = (uint64_t)(uintptr_t)start->stack,
+        .stack_size = STACK_SIZE,
+    };
+    if (start->cgroup >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)start->cgroup;
+    }
+    start->error = 0;
+    start->step = -1;
+    long pid = clone_onto(&args, become_stub, start);
+    if (pid > 0 && start->error) {
+        sys(SYS_wait4, pid, 0, 0, 0, 0, 0);
+        sys(SYS_close, *pidfd, 0, 0, 0, 0, 0);
+        return -start->error;
+    }
+    return pid;
+}
+
+/* The next report: 1, 0 at the end of the stream (execve succeeded), or -errno. *fd is what came along, or -1. */
+static long
+receive_report(int channel, struct report *report, int *fd)
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec part = {report, sizeof *report};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    long size = sys(SYS_recvmsg, channel, (long)&message, MSG_CMSG_CLOEXEC, 0, 0, 0);
+    *fd = -1;
+    if (size == -ECONNRESET) /* it ended with our byte unread */
+        return 0;
+    if (size <= 0)
+        return size;
+    if (message.msg_controllen >= CMSG_LEN(sizeof(int)) && control.header.cmsg_type == SCM_RIGHTS)
+        memcpy(fd, CMSG_DATA(&control.header), sizeof *fd);
+    return size == sizeof *report ? 1 : -EPROTO;
+}
+
+static PyObject *SpawnError;
+
+static void
+set_spawn_error(int step, int error, int value, const void *head, int head_size)
+{
+    PyObject *exception = PyObject_CallFunction(SpawnError, "iiiy#", step, error, value, head ? head : "", (Py_ssize_t)head_size);
+    if (exception == NULL)
+        return;
+    PyObject *numbers[] = {PyLong_FromLong(step), PyLong_FromLong(error), PyLong_FromLong(value)};
+    static const char *const names[] = {"step", "errno", "value"};
+    for (int i = 0; i < 3; i++) {
+        if (numbers[i])
+            PyObject_SetAttrString(exception, names[i], numbers[i]);
+        Py_XDECREF(numbers[i]);
+    }
+    PyObject *bytes = PyBytes_FromStringAndSize(head, head_size);
+    if (bytes)
+        PyObject_SetAttrString(exception, "head", bytes);
+    Py_XDECREF(bytes);
+    PyErr_SetObject(SpawnError, exception);
+    Py_DECREF(exception);
+}
+
+static void
+release_start(struct start *start)
+{
+    const int fds[] = {start->cgroup, start->plan, start->report, start->parent, start->report_ours};
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    PyMem_RawFree(start->stack);
+    memset(start, 0, sizeof *start);
+    start->cgroup = start->plan = start->report = start->parent = start->report_ours = -1;
+}
+
+/* Fill *start from a plan's header, the caller's fds by name and three stdio fds; -1 with an exception set. */
+static int
+prepare_start(struct start *start, const Py_buffer *plan, PyObject *fds, PyObject *stdio, int with_channel)
+{
+    const struct plan_header *header = plan->buf;
+    memset(start, 0, sizeof *start);
+    start->cgroup = start->plan = start->report = start->parent = start->report_ours = -1;
+    const uint64_t size = (uint64_t)plan->len;
+    if (size < sizeof *header || header->magic != PLAN_MAGIC || header->size != size || header->names_offset >= size ||
+        header->cgroup_offset >= size || header->inherited > GIVEN_MAX || ((const char *)plan->buf)[size - 1] != 0 ||
+        header->steps_offset + (uint64_t)header->steps * sizeof(struct plan_step) > size) {
+        PyErr_SetString(PyExc_ValueError, "not a compiled plan");
+        return -1;
+    }
+    const char *name = (const char *)plan->buf + header->names_offset, *const end = (const char *)plan->buf + size;
+    for (uint32_t i = 0; i < header->inherited && name < end; i++, name += strlen(name) + 1) {
+        PyObject *fd = PyDict_GetItemString(fds, name);
+        if (fd == NULL) {
+            PyErr_Format(PyExc_ValueError, "the plan needs the file descriptor \"%s\"", name);
+            return -1;
+        }
+        start->given[i] = PyObject_AsFileDescriptor(fd);
+        if (start->given[i] < 0)
+            return -1;
+        start->given_count++;
+    }
+    if (!PyArg_ParseTuple(stdio, "iii", &start->stdio[0], &start->stdio[1], &start->stdio[2]))
+        return -1;
+    start->flags = header->clone_flags;
+    int channel[2] = {-1, -1};
+    if ((start->stub = open_stub()) < 0)
+        goto failed;
+    if (header->cgroup_offset) {
+        start->cgroup = open((const char *)plan->buf + header->cgroup_offset, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (start->cgroup < 0)
+            goto failed;
+    }
+    if ((start->plan = memory_file("inception-plan", MFD_NOEXEC_SEAL)) < 0 ||
+        write_all(start->plan, plan->buf, (size_t)plan->len) < 0 ||
+        (with_channel && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) < 0))
+        goto failed;
+    start->report_ours = channel[0];
+    start->report = channel[1];
+    start->stack = PyMem_RawMalloc(STACK_SIZE);
+    if (start->stack == NULL) {
+        release_start(start);
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+failed:;
+    int error = errno;
+    release_start(start);
+    set_spawn_error(-1, error, 0, NULL, 0);
+    return -1;
+}
+
+static void
+kill_and_reap(pid_t pid, int pidfd)
+{
+    if (pidfd >= 0) {
+        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+        close(pidfd);
+    }
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+/* Read reports until the process runs (0), pauses (1), or failed (-1, exception set; the process is reaped).
+ * *channel is consumed unless it paused. *pid and *pidfd change when the plan forks. */
+static int
+follow_start(int *channel, pid_t *pid, int *pidfd)
+{
+    for (;;) {
+        struct report report;
+        int fd;
+        long result;
+        Py_BEGIN_ALLOW_THREADS
+        result = receive_report(*channel, &report, &fd);
+        Py_END_ALLOW_THREADS
+        if (result == -EINTR) {
+            if (PyErr_CheckSignals() == 0)
+                continue;
+        } else if (result == 0) {
+            close(*channel);
+            *channel = -1;
+            return 0;
+        } else if (result > 0 && report.kind == REPORT_PAUSED) {
+            return 1;
+        } else if (result > 0 && report.kind == REPORT_FORKED) {
+            while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
+                ;
+            close(*pidfd);
+            *pid = report.value;
+            *pidfd = fd;
+            continue;
+        } else {
+            set_spawn_error(report.step, result < 0 ? (int)-result : report.error, report.value, report.head, report.head_size);
+        }
+        close(*channel);
+        *channel = -1;
+        kill_and_reap(*pid, *pidfd);
+        return -1;
+    }
+}
+
+static int
+start_process(PyObject *args, pid_t *pid, int *pidfd, int *channel)
+{
+    Py_buffer plan;
+    PyObject *fds, *stdio;
+    struct start start;
+    if (!PyArg_ParseTuple(args, "y*O!O!", &plan, &PyDict_Type, &fds, &PyTuple_Type, &stdio))
+        return -1;
+    int prepared = prepare_start(&start, &plan, fds, stdio, 1);
+    PyBuffer_Release(&plan);
+    if (prepared < 0)
+        return -1;
+    long result;
+    Py_BEGIN_ALLOW_THREADS
+    start.parent = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    result = start.parent < 0 ? -errno : clone_stub(&start, pidfd);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    Py_END_ALLOW_THREADS
+    if (result > 0) {
+        *pid = (pid_t)result;
+        *channel = start.report_ours;
+        start.report_ours = -1;
+    }
+    release_start(&start);
+    if (result < 0) {
+        set_spawn_error(-1, (int)-result, 0, NULL, 0);
+        return -1;
+    }
+    return follow_start(channel, pid, pidfd);
+}
+
+static PyObject *
+spawn_spawn(PyObject *self, PyObject *args)
+{
+    (void)self;
+    pid_t pid;
+    int pidfd, channel;
+    int state = start_process(args, &pid, &pidfd, &channel);
+    if (state < 0)
+        return NULL;
+    if (state > 0) {
+        close(channel);
+        kill_and_reap(pid, pidfd);
+        PyErr_SetString(PyExc_ValueError, "the plan pauses: begin() it");
+        return NULL;
+    }
+    return Py_BuildValue("ii", (int)pid, pidfd);
+}
+
+static PyObject *
+spawn_begin(PyObject *self, PyObject *args)
+{
+    (void)self;
+    pid_t pid;
+    int pidfd, channel;
+    if (start_process(args, &pid, &pidfd, &channel) < 0)
+        return NULL;
+    return Py_BuildValue("iii", (int)pid, pidfd, channel);
+}
+
+static PyObject *
+spawn_resume(PyObject *self, PyObject *args)
+{
+    (void)self;
+    int pid, pidfd, channel;
+    if (!PyArg_ParseTuple(args, "iii", &pid, &pidfd, &channel))
+        return NULL;
+    if (send(channel, "", 1, MSG_NOSIGNAL) < 0) {
+        int error = errno;
+        close(channel);
+        kill_and_reap(pid, pidfd);
+        set_spawn_error(-1, error, 0, NULL, 0);
+        return NULL;
+    }
+    if (follow_start(&channel, &pid, &pidfd) < 0)
+        return NULL;
+    return Py_BuildValue("iii", pid, pidfd, channel);
+}
+
+/* ---- the start of a container with its monitor --------------------------------------------------------------------- */
+
+enum { KEPT_MAX = 128, WORDS_MAX = 64 };
+
+/* caller ──clone──▶ a child that ends at once ──clone──▶ the monitor ──clone──▶ init
+ *
+ * All share the caller's memory, each until its execve, each waiting for the one it made: the monitor's program starts when
+ * init's execve has succeeded, or never. The child in between makes the monitor an orphan, so that it is nobody's zombie. */
+struct launch {
+    struct start start;
+    char *stack_between, *stack_monitor;
+    const char *argv[WORDS_MAX + 1], *envp[WORDS_MAX + 1];
+    int kept[KEPT_MAX], kept_count;
+    int init_fd, errors_fd; /* where init's pidfd goes; what becomes stderr, or -1 */
+    int handover;           /* socket: our end sends the pidfds of init and of the monitor */
+    uint64_t no_signals;
+    struct report report;
+    int failed;
+    int pid, monitor_pid;
+};
+
+static void
+fail_launch(struct launch *launch, int step, long error)
+{
+    launch->failed = 1;
+    launch->report.step = step;
+    launch->report.error = (int)-error;
+    sys(SYS_exit_group, 1, 0, 0, 0, 0, 0);
+}
+
+static long
+send_fd(int socket_fd, int fd)
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    char byte = 0;
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    memset(&control, 0, sizeof control);
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+    return sys(SYS_sendmsg, socket_fd, (long)&message, MSG_NOSIGNAL, 0, 0, 0);
+}
+
+static int
+become_monitor(void *argument)
+{
+    struct launch *launch = argument;
+    struct start *start = &launch->start;
+    int pidfd = -1, fd;
+    long result;
+
+    sys(SYS_setsid, 0, 0, 0, 0, 0, 0);
+    launch->monitor_pid = (int)sys(SYS_getpid, 0, 0, 0, 0, 0, 0);
+    start->parent = (int)sys(SYS_pidfd_open, launch->monitor_pid, 0, 0, 0, 0, 0);
+    if (start->parent < 0)
+        fail_launch(launch, -1, start->parent);
+    /* Made here, so that no copy in another process keeps init's end open and its closing unseen. */
+    int channel[2];
+    result = sys(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, (long)channel, 0, 0);
+    if (result < 0)
+        fail_launch(launch, -1, result);
+    start->report_ours = channel[0];
+    start->report = channel[1];
+    long pid = clone_stub(start, &pidfd);
+    if (pid < 0)
+        fail_launch(launch, -1, pid);
+    sys(SYS_close, start->report, 0, 0, 0, 0, 0);
+    for (;;) {
+        result = receive_report(start->report_ours, &launch->report, &fd);
+        if (result == -EINTR)
+            continue;
+        if (result <= 0 || launch->report.kind != REPORT_FORKED)
+            break;
+        sys(SYS_wait4, pid, 0, 0, 0, 0, 0);
+        sys(SYS_close, pidfd, 0, 0, 0, 0, 0);
+        pid = launch->report.value;
+        pidfd = fd;
+    }
+    launch->pid = (int)pid;
+    if (result == 0)
+        result = send_fd(launch->handover, pidfd);
+    else {
+        sys(SYS_pidfd_send_signal, pidfd, SIGKILL, 0, 0, 0, 0);
+        sys(SYS_wait4, pid, 0, 0, 0, 0, 0);
+        if (result > 0 && launch->report.kind == REPORT_FAILED) {
+            launch->failed = 1;
+            sys(SYS_exit_group, 1, 0, 0, 0, 0, 0);
+        }
+        fail_launch(launch, -1, result < 0 ? result : -EPROTO);
+    }
+    if (result > 0)
+        result = send_fd(launch->handover, start->parent);
+    long null = sys(SYS_openat, AT_FDCWD, (long)"/dev/null", O_RDWR | O_CLOEXEC, 0, 0, 0);
+    if (null < 0)
+        result = null;
+    long errors = launch->errors_fd >= 0 ? launch->errors_fd : null;
+    if (result > 0)
+        result = sys(SYS_dup3, pidfd, launch->init_fd, O_CLOEXEC, 0, 0, 0);
+    if (result >= 0 && errors < 3) /* it would be overwritten below */
+        result = errors = sys(SYS_fcntl, errors, F_DUPFD_CLOEXEC, 3, 0, 0, 0);
+    if (result >= 0)
+        result = sys(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC, 0, 0, 0);
+    for (int i = 0; i < 3 && result >= 0; i++)
+        if (null != i)
+            result = sys(SYS_dup3, i == 2 ? errors : null, i, 0, 0, 0, 0);
+        else
+            result = sys(SYS_fcntl, i, F_SETFD, 0, 0, 0, 0);
+    for (int i = 0; i < launch->kept_count && result >= 0; i++)
+        result = sys(SYS_fcntl, launch->kept[i], F_SETFD, 0, 0, 0, 0);
+    if (result >= 0) {
+        default_signals();
+        sys(SYS_rt_sigprocmask, SIG_SETMASK, (long)&launch->no_signals, 0, sizeof launch->no_signals, 0, 0);
+        sys(SYS_chdir, (long)"/", 0, 0, 0, 0, 0);
+        result = sys(SYS_execve, (long)launch->argv[0], (long)launch->argv, (long)launch->envp, 0, 0, 0);
+    }
+    sys(SYS_pidfd_send_signal, pidfd, SIGKILL, 0, 0, 0, 0);
+    sys(SYS_wait4, pid, 0, 0, 0, 0, 0);
+    fail_launch(launch, -2, result);
+    return 0;
+}
+
+static int
+make_monitor(void *argument)
+{
+    struct launch *launch = argument;
+    struct clone_args args = {
+        .flags = CLONE_VM | CLONE_VFORK | CLONE_CLEAR_SIGHAND,
+        .exit_signal = SIGCHLD,
+        .stack = (uint64_t)(uintptr_t)launch->stack_monitor,
+        .stack_size = STACK_SIZE,
+    };
+    long pid = clone_onto(&args, become_monitor, launch);
+    if (pid < 0)
+        fail_launch(launch, -1, pid);
+    if (launch->failed)
+        sys(SYS_wait4, pid, 0, 0, 0, 0, 0);
+    sys(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+    return 0;
+}
+
+/* Point words[] at the bytes objects of *list*, which must stay alive. */
+static int
+borrow_words(PyObject *list, const char **words)
+{
+    Py_ssize_t count = PyList_GET_SIZE(list);
+    if (count > WORDS_MAX) {
+        PyErr_SetString(PyExc_ValueError, "too many words");
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++)
+        if ((words[i] = PyBytes_AsString(PyList_GET_ITEM(list, i))) == NULL)
+            return -1;
+    words[count] = NULL;
+    return 0;
+}
+
+static PyObject *
+spawn_launch(PyObject *self, PyObject *args)
+{
+    (void)self;
+    Py_buffer plan;
+    PyObject *fds, *stdio, *argv, *envp, *kept, *result = NULL;
+    struct launch launch;
+    int handover[2] = {-1, -1};
+    memset(&launch, 0, sizeof launch);
+    if (!PyArg_ParseTuple(args, "y*O!O!O!O!O!ii", &plan, &PyDict_Type, &fds, &PyTuple_Type, &stdio, &PyList_Type, &argv,
+                          &PyList_Type, &envp, &PyList_Type, &kept, &launch.init_fd, &launch.errors_fd))
+        return NULL;
+    int prepared = borrow_words(argv, launch.argv) < 0 || borrow_words(envp, launch.envp) < 0
+                       ? -1
+                       : prepare_start(&launch.start, &plan, fds, stdio, 0);
+    PyBuffer_Release(&plan);
+    if (prepared < 0)
+        return NULL;
+    if (PyList_GET_SIZE(kept) > KEPT_MAX) {
+        PyErr_SetString(PyExc_ValueError, "too many descriptors");
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(kept); i++) {
+        int fd = PyObject_AsFileDescriptor(PyList_GET_ITEM(kept, i));
+        if (fd < 0)
+            goto done;
+        launch.kept[launch.kept_count++] = fd;
+    }
+    launch.stack_between = PyMem_RawMalloc(STACK_SIZE);
+    launch.stack_monitor = PyMem_RawMalloc(STACK_SIZE);
+    if (launch.stack_between == NULL || launch.stack_monitor == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, handover) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        goto done;
+    }
+    launch.handover = handover[1];
+    long pid;
+    Py_BEGIN_ALLOW_THREADS
+    sigset_t all, before;
+    sigfillset(&all);
+    struct clone_args clone_args = {
+        .flags = CLONE_VM | CLONE_VFORK | CLONE_CLEAR_SIGHAND,
+        .exit_signal = 0, /* nobody's SIGCHLD: __WCLONE waits for it */
+        .stack = (uint64_t)(uintptr_t)launch.stack_between,
+        .stack_size = STACK_SIZE,
+    };
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    pid = clone_onto(&clone_args, make_monitor, &launch);
+    if (pid > 0)
+        while (waitpid((pid_t)pid, NULL, __WCLONE) < 0 && errno == EINTR)
+            ;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    Py_END_ALLOW_THREADS
+    launch.start.parent = launch.start.report = launch.start.report_ours = -1; /* the monitor's descriptors, not ours */
+    if (pid < 0) {
+        set_spawn_error(-1, (int)-pid, 0, NULL, 0);
+        goto done;
+    }
+    if (launch.failed) {
+        const struct report *report = &launch.report;
+        set_spawn_error(report->step, report->error, report->value, report->head, report->head_size);
+        goto done;
+    }
+    struct report unused;
+    int pidfd = -1, monitor_pidfd = -1;
+    if (receive_report(handover[0], &unused, &pidfd) == 0 || receive_report(handover[0], &unused, &monitor_pidfd) == 0 ||
+        pidfd < 0 || monitor_pidfd < 0) {
+        if (pidfd >= 0)
+            close(pidfd);
+        set_spawn_error(-2, EPROTO, 0, NULL, 0);
+        goto done;
+    }
+    result = Py_BuildValue("iiii", launch.pid, pidfd, launch.monitor_pid, monitor_pidfd);
+done:
+    for (int i = 0; i < 2; i++)
+        if (handover[i] >= 0)
+            close(handover[i]);
+    PyMem_RawFree(launch.stack_between);
+    PyMem_RawFree(launch.stack_monitor);
+    release_start(&launch.start);
+    return result;
+}
+
 /* ---- the module ---------------------------------------------------------------------------------------------------- */
 
 static PyMethodDef methods[] = {
@@ -165,6 +868,11 @@ static PyMethodDef methods[] = {
     {"new_netns", spawn_new_netns, METH_NOARGS, "new_netns() -> fd of a new network namespace"},
     {"socket_in_netns", spawn_socket_in_netns, METH_VARARGS, "socket_in_netns(netns, family, type, protocol) -> fd"},
     {"open_in_netns", spawn_open_in_netns, METH_VARARGS, "open_in_netns(netns, path) -> fd, for writing"},
+    {"spawn", spawn_spawn, METH_VARARGS, "spawn(plan, fds, stdio) -> (pid, pidfd)\n\nRaises SpawnError."},
+    {"begin", spawn_begin, METH_VARARGS, "begin(plan, fds, stdio) -> (pid, pidfd, channel); channel is -1 when it runs"},
+    {"resume", spawn_resume, METH_VARARGS, "resume(pid, pidfd, channel) -> (pid, pidfd, channel)"},
+    {"launch", spawn_launch, METH_VARARGS,
+     "launch(plan, fds, stdio, argv, envp, kept, init_fd, errors_fd) -> (pid, pidfd, monitor_pid, monitor_pidfd)"},
     {NULL, NULL, 0, NULL},
 };
 
@@ -182,6 +890,9 @@ static const struct constant constants[] = {
 #define X(name) {"SYS_" #name, SYS_##name},
     SYSTEM_CALLS(X)
 #undef X
+#define X(name) {#name, (long long)(name)},
+    PLAN_CONSTANTS(X)
+#undef X
 };
 
 PyMODINIT_FUNC
@@ -196,5 +907,11 @@ PyInit__spawn(void)
             return NULL;
     }
     PyModule_AddStringConstant(self, "ARCHITECTURE", ARCHITECTURE);
+    SpawnError = PyErr_NewExceptionWithDoc("inception._spawn.SpawnError",
+                                           "A start failed: `step` (-1: before the plan, -2: the monitor), `errno`, `value` "
+                                           "(of an execve: which path), `head` (the first bytes of the file).",
+                                           NULL, NULL);
+    if (SpawnError == NULL || PyModule_AddObjectRef(self, "SpawnError", SpawnError) < 0)
+        return NULL;
     return self;
 }

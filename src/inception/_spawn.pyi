@@ -1,11 +1,29 @@
-from collections.abc import Sequence
-
 from typing_extensions import Buffer
 
 ARCHITECTURE: str
+
+class SpawnError(Exception):
+    step: int
+    errno: int
+    value: int
+    head: bytes
 
 def __getattr__(name: str) -> int: ...
 def syscall(number: int, /, *arguments: int | Buffer | None) -> int: ...
 def new_netns() -> int: ...
 def socket_in_netns(netns: int, family: int, type: int, protocol: int, /) -> int: ...
 def open_in_netns(netns: int, path: bytes, /) -> int: ...
+def spawn(plan: bytes, fds: dict[str, int], stdio: tuple[int, int, int], /) -> tuple[int, int]: ...
+def begin(plan: bytes, fds: dict[str, int], stdio: tuple[int, int, int], /) -> tuple[int, int, int]: ...
+def resume(pid: int, pidfd: int, channel: int, /) -> tuple[int, int, int]: ...
+def launch(
+    plan: bytes,
+    fds: dict[str, int],
+    stdio: tuple[int, int, int],
+    argv: list[bytes],
+    envp: list[bytes],
+    kept: list[int],
+    init_fd: int,
+    errors_fd: int,
+    /,
+) -> tuple[int, int, int, int]: ...

@@ -1,0 +1,62 @@
+"""The `cgroup` mount of a container, on each layout of the host: v2, v1, hybrid. Source: cgroups(7), cgroup_namespaces(7)."""
+
+from __future__ import annotations
+
+from inception.linux import abi
+from inception.runtime.mounts import MountOptions, plan_attach, plan_bind, plan_filesystem, plan_setattr
+from inception.runtime.plan import Plan, Slot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.oci.runtime import Linux, Mount
+
+_CGROUPS = "/sys/fs/cgroup"
+_hierarchies: list[str] = []
+
+
+def hierarchies() -> list[str]:
+    """The host's hierarchies as /proc/self/cgroup names them: `cpu,cpuacct`, `name=systemd`, and empty for v2."""
+    if not _hierarchies:
+        with open("/proc/self/cgroup", encoding="utf-8") as file:
+            _hierarchies.extend(line.split(":", 2)[1] for line in file)
+    return _hierarchies
+
+
+def plan_cgroup_mount(plan: Plan, root: Slot, mount: Mount, options: MountOptions, linux: Linux, where: str) -> None:
+    """Show the container its cgroups: its own namespace's, or the host's when it has none."""
+    plan.source = where
+    made = Slot("mount")
+    own = any(namespace.type == "cgroup" for namespace in linux.namespaces)
+    found = hierarchies()
+    if not own:
+        options.recursive_bind = True
+        options.recursive_set |= options.set
+        options.data.clear()
+        plan_bind(plan, _CGROUPS, options, made)
+        plan_attach(plan, root, mount.destination, made, kind=abi.TARGET_DIRECTORY)
+        return
+    if found == [""]:
+        options.data.clear()
+        plan_filesystem(plan, "cgroup2", "", options, made, "The container's own part of the control groups.")
+        plan_attach(plan, root, mount.destination, made, kind=abi.TARGET_DIRECTORY)
+        return
+    readonly = options.set & abi.MOUNT_ATTR_RDONLY
+    folder = MountOptions(["nosuid", "nodev", "noexec", "mode=755", "size=64k"], where)
+    base = Slot("cgroups")
+    plan_filesystem(plan, "tmpfs", "", folder, base, "A folder for the hierarchies of control groups, version 1.")
+    plan_attach(plan, root, mount.destination, base, kind=abi.TARGET_DIRECTORY)
+    for names in found:
+        one = MountOptions([], where)
+        one.set = options.set
+        if names:
+            one.data = names.split(",")
+            if names.startswith("name="):
+                one.data.insert(0, "none")
+        fstype = "cgroup" if names else "cgroup2"
+        name = names.removeprefix("name=") or "unified"
+        plan_filesystem(plan, fstype, "cgroup" if names else "", one, made, f"The container's own {name} control group.")
+        plan_attach(plan, base, name, made, kind=abi.TARGET_DIRECTORY)
+        for alias in names.split(",") if "," in names else []:
+            plan.call("symlinkat", names, base, alias)
+    if readonly:
+        plan_setattr(plan, base, abi.MOUNT_ATTR_RDONLY, 0, 0, recursive=False, why="")

@@ -1,0 +1,562 @@
+"""`plan_container`: a runtime-spec value becomes the plan of a container's init.
+
+    clone3(new namespaces, into the cgroup)
+    own session; limits' cgroups (v1); joined namespaces; no mount of ours reaches the host
+    root: overlay or bind, attached over "/" (the host's root stays beneath until the end)
+    mounts, devices, terminal, sysctls, read-only and masked paths: all beneath the root's descriptor
+    pivot_root; the host's root goes away
+    limits, user, capabilities, seccomp, execve                                     (process.py)
+
+Pure: nothing here touches the kernel beyond reading facts about it, and plans are compared as text in tests.
+"""
+
+from __future__ import annotations
+
+import os
+
+from inception.errors import InvalidArgument
+from inception.linux import abi
+from inception.linux.namespaces import KINDS
+from inception.linux.path import IN_ROOT
+from inception.runtime import process as process_steps
+from inception.runtime.mounts import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    ATTACH,
+    RDONLY,
+    MountOptions,
+    mount_attr,
+    plan_attach,
+    plan_bind,
+    plan_mount,
+    plan_setattr,
+)
+from inception.runtime.plan import Plan, Slot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from inception.oci.runtime import Device, Linux, Mount, Process, Spec
+
+    class Join(Protocol):
+        """How to get into cgroups; `linux.cgroup.JoinPlan` is one."""
+
+        @property
+        def cgroup2_path(self) -> str | None: ...
+        @property
+        def procs_files(self) -> list[str]: ...
+
+
+ROOT = Slot("rootfs")
+_PATH_DIR: int = abi.O_PATH | abi.O_DIRECTORY | abi.O_CLOEXEC
+# In the clone itself; the others come later: the cgroup namespace shows the cgroups joined before it was made, and user and
+# time namespaces are for children of whoever made them.
+_AT_CLONE = ("mount", "pid", "uts", "ipc", "network")
+_DEVICE_TYPES = {"c": abi.S_IFCHR, "u": abi.S_IFCHR, "b": abi.S_IFBLK, "p": abi.S_IFIFO}
+_DEFAULT_DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+_DEV_LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+    ("ptmx", "pts/ptmx"),
+)
+_EEXIST, _ENOENT, _ENOTDIR = 17, 2, 20
+
+
+def plan_container(
+    spec: Spec,
+    *,
+    rootfs: Mount,
+    join: Join | None = None,
+    die_with_parent: bool = False,
+    init: bool = False,
+    seccomp: bytes | None = None,
+    hold: bool = False,
+) -> Plan:
+    """The plan of *spec*'s init, with *rootfs* (an overlay or bind mount) as its root.
+
+    `join` says which cgroups to enter. `init` keeps a small reaper as process 1. `seccomp` is the compiled filter of
+    `spec.linux.seccomp` (compiled here when absent). `hold` makes the plan pause twice for the OCI lifecycle: before
+    pivot_root (value 1) and before the program (value 2), where it then waits for a byte on the slot `start`.
+    A namespace whose path is `fd:NAME` is joined through the inherited descriptor NAME; with a terminal the plan needs the
+    socket `console`. Raises InvalidArgument naming the place in the spec.
+    """
+    process, linux = spec.process, spec.linux
+    if process is None or linux is None:
+        raise InvalidArgument("process: missing" if process is None else "linux: missing")
+    if seccomp is None and linux.seccomp is not None:
+        from inception.linux.seccomp import compile_filter  # 20 ms of tables; callers with a cache pass the result
+
+        seccomp = compile_filter(linux.seccomp)
+    plan = Plan()
+    _plan_session(plan, die_with_parent)
+    process_steps.plan_oom_score(plan, process)
+    _plan_cgroups(plan, join)
+    _plan_namespaces(plan, linux)
+    _plan_root(plan, spec, rootfs)
+    builder = _Root(plan, spec)
+    builder.mounts()
+    builder.devices()
+    slave = builder.terminal(process) if process.terminal else None
+    _plan_names(plan, spec)
+    builder.kernel_settings(process)
+    builder.protect(linux)
+    builder.working_directory(process)
+    if spec.root and spec.root.readonly:
+        plan.source = "root.readonly"
+        plan_setattr(plan, ROOT, RDONLY, 0, 0, recursive=False, why="Nothing can be written to the root itself.")
+    if hold:
+        plan.source = "hooks"
+        plan.call("pause", 1, 1, why="The runtime runs the hooks that may see the container before its root is entered.")
+    _plan_pivot(plan, linux)
+    if slave is not None:
+        process_steps.plan_controlling_terminal(plan, slave)
+    if hold:
+        plan.source = "lifecycle"
+        start = plan.inherit("start")
+        plan.call("pause", 2, 0, why="The container is created.")
+        plan.call("wait_byte", start, why="Waits for `start`.")
+    if linux.personality is not None:
+        plan.source = "linux.personality"
+        plan.call("personality", _personality(linux.personality.domain), why="How the kernel looks to the program.")
+    process_steps.plan_process(plan, process, filter=seccomp, die_with_parent=die_with_parent, init=init)
+    return plan
+
+
+def _plan_session(plan: Plan, die_with_parent: bool) -> None:
+    plan.source = "process"
+    plan.call("prctl", abi.PR_SET_NAME, "inception:init", 0, 0, 0, why="Its name in ps until its program starts.")
+    if die_with_parent:
+        process_steps.plan_die_with_parent(plan)
+        plan.source = "process"
+    plan.call("setsid", why="A session of its own: signals to ours don't reach it.")
+    plan.call("umask", 0, why="Modes below are meant as they are written.")
+
+
+def _plan_cgroups(plan: Plan, join: Join | None) -> None:
+    if join is None:
+        return
+    plan.source = "linux.cgroupsPath"
+    plan.cgroup_path = join.cgroup2_path or ""
+    for path in join.procs_files:
+        plan.call("write", AT_FDCWD, path, "0", 1, 0, why="Enters the cgroup of this controller before anything runs in it.")
+
+
+def _plan_namespaces(plan: Plan, linux: Linux) -> None:
+    plan.clone_source = "linux.namespaces"
+    kinds: set[str] = set()
+    late: list[str] = []
+    for index, namespace in enumerate(linux.namespaces):
+        plan.source = f"linux.namespaces[{index}]"
+        if namespace.type not in KINDS:
+            raise InvalidArgument(f"{plan.source}.type: unknown namespace {namespace.type!r}")
+        if namespace.type in kinds:
+            raise InvalidArgument(f"{plan.source}.type: {namespace.type!r} is there twice")
+        kinds.add(namespace.type)
+        if namespace.path:
+            _plan_join(plan, namespace.type, namespace.path)
+            if namespace.type in ("pid", "time"):
+                late.append(namespace.type)
+        elif namespace.type in _AT_CLONE:
+            plan.clone_flags |= KINDS[namespace.type][1]
+        elif namespace.type == "cgroup":
+            plan.call("unshare", abi.CLONE_NEWCGROUP, why="Shows the container its own cgroup as the root of all.")
+        else:
+            raise InvalidArgument(
+                f"{plan.source}.type: a new {namespace.type} namespace is not supported yet; join one by path"
+            )
+    if "mount" not in kinds:
+        raise InvalidArgument("linux.namespaces: a mount namespace is needed")
+    if late:
+        plan.source = "linux.namespaces"
+        plan.call("fork", 0, why="A joined pid or time namespace is for children; this one is the container's process.")
+
+
+def _plan_join(plan: Plan, kind: str, path: str) -> None:
+    if path.startswith("fd:"):
+        namespace = plan.inherit(path[3:])
+    else:
+        namespace = Slot("namespace")
+        plan.call("openat", AT_FDCWD, path, abi.O_RDONLY | abi.O_CLOEXEC, 0, out=namespace)
+    plan.call("setns", namespace, KINDS[kind][1], why=f"Enters a {kind} namespace that exists already.")
+
+
+def _plan_root(plan: Plan, spec: Spec, rootfs: Mount) -> None:
+    assert spec.linux is not None
+    plan.source = "linux.rootfsPropagation"
+    propagation = spec.linux.rootfs_propagation.removeprefix("r")
+    if propagation not in ("", "private", "slave", "shared", "unbindable"):
+        raise InvalidArgument(f"linux.rootfsPropagation: unknown value {spec.linux.rootfs_propagation!r}")
+    # What is mounted here must never appear on the host. With "shared" the mounts below stay in step with the host's, which
+    # is what was asked for; "/" itself, which the new root is attached to, does not.
+    flag = {"slave": abi.MS_SLAVE}.get(propagation, abi.MS_PRIVATE)
+    recursive = 0 if propagation == "shared" else abi.AT_RECURSIVE
+    plan.call(
+        "mount_setattr",
+        AT_FDCWD,
+        "/",
+        recursive,
+        mount_attr(propagation=flag),
+        32,
+        why="No mount made from here on is seen outside.",
+    )
+    if propagation in ("slave", "shared"):
+        plan.call("mount_setattr", AT_FDCWD, "/", 0, mount_attr(propagation=abi.MS_PRIVATE), 32)
+    plan.source = "root"
+    options = MountOptions([option for option in rootfs.options if "=" not in option], "root.options")
+    if rootfs.type == "overlay":
+        _plan_overlay(plan, rootfs, options)
+    elif rootfs.type in ("bind", ""):
+        options.recursive_bind = True
+        options.data.clear()
+        plan_bind(plan, rootfs.source, options, ROOT)
+    else:
+        raise InvalidArgument(f"root: a {rootfs.type!r} mount can't be the root")
+    plan.source = "root"
+    plan.call("move_mount", ROOT, "", AT_FDCWD, "/", abi.MOVE_MOUNT_F_EMPTY_PATH, why="Attaches the root over the host's.")
+
+
+def _plan_overlay(plan: Plan, rootfs: Mount, options: MountOptions) -> None:
+    layers: list[str] = []
+    rest: list[tuple[str, str]] = []
+    for option in rootfs.options:
+        key, equals, value = option.partition("=")
+        if key == "lowerdir" and equals:
+            layers = split_layers(value)
+        elif equals:
+            rest.append((key, value))
+    if _kernel() < (6, 8) or any(len(os.fsencode(path)) > 255 for path in (*layers, *(value for _, value in rest))):
+        _plan_old_overlay(plan, rootfs, options)
+        return
+    fs = Slot("fs")
+    string: int = abi.FSCONFIG_SET_STRING
+    plan.call(
+        "fsopen", "overlay", abi.FSOPEN_CLOEXEC, out=fs, why="The image's layers as one tree, with a layer of our own on top."
+    )
+    plan.call("fsconfig", fs, string, "source", "overlay", 0)
+    for path in layers:
+        plan.call("fsconfig", fs, string, "lowerdir+", path, 0)
+    for key, value in rest:
+        plan.call("fsconfig", fs, string, key, value, 0)
+    for flag in options.data:
+        plan.call("fsconfig", fs, abi.FSCONFIG_SET_FLAG, flag, None, 0)
+    plan.call("fsconfig", fs, abi.FSCONFIG_CMD_CREATE, None, None, 0)
+    plan.call("fsmount", fs, abi.FSMOUNT_CLOEXEC, options.set, out=ROOT)
+
+
+def _plan_old_overlay(plan: Plan, rootfs: Mount, options: MountOptions) -> None:
+    """mount(2), for kernels without `lowerdir+` and for paths that fsconfig does not take (over 255 bytes).
+
+    Its options must fit one page; paths below a common folder are given relative to it, so many layers fit.
+    """
+    values = dict(option.partition("=")[::2] for option in rootfs.options if "=" in option)
+    layers = split_layers(values.pop("lowerdir", ""))
+    paths = [*layers, *(values[key] for key in ("upperdir", "workdir") if key in values)]
+    common = os.path.commonpath(paths) if paths else "/"
+
+    def short(path: str) -> str:
+        return os.path.relpath(path, common).replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+
+    data = ["lowerdir=" + ":".join(short(path) for path in layers)]
+    for key, value in values.items():
+        data.append(f"{key}={short(value) if key in ('upperdir', 'workdir') else value}")
+    data += options.data
+    text = ",".join(data)
+    if len(os.fsencode(text)) >= 4096:
+        raise InvalidArgument(f"root: {len(layers)} layers are too many for this kernel (Linux 6.8 takes them one by one)")
+    plan.call("chdir", common)
+    # Mounted over a folder that every host has, then picked up from there as a descriptor.
+    plan.call("mount", "overlay", "/proc", "overlay", options.set & RDONLY and abi.MS_RDONLY, text)
+    plan.call("open_tree", AT_FDCWD, "/proc", abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC, out=ROOT)
+    plan.call("umount2", "/proc", abi.MNT_DETACH)
+    plan.call("chdir", "/")
+
+
+def split_layers(value: str) -> list[str]:
+    r"""The paths of a `lowerdir=` value, top first; `\:` is a colon of a path.
+
+    >>> split_layers(r"/a\:b:/c")
+    ['/a:b', '/c']
+    """
+    if "\\" not in value:
+        return value.split(":")
+    paths, path, escaped = [], "", False
+    for character in value:
+        if escaped:
+            path += character
+            escaped = False
+        elif character == "\\":
+            escaped = True
+        elif character == ":":
+            paths.append(path)
+            path = ""
+        else:
+            path += character
+    return [*paths, path]
+
+
+def _kernel() -> tuple[int, int]:
+    if not _release:
+        major, _, rest = os.uname().release.partition(".")
+        digits = ""
+        for character in rest:
+            if not character.isdigit():
+                break
+            digits += character
+        _release.append((int(major), int(digits or 0)))
+    return _release[0]
+
+
+_release: list[tuple[int, int]] = []
+
+
+class _Root:
+    """The part of the plan that fills the root, with the descriptors it makes on the way."""
+
+    def __init__(self, plan: Plan, spec: Spec) -> None:
+        assert spec.linux is not None
+        self.plan = plan
+        self.spec = spec
+        self.linux = spec.linux
+        self.proc: Slot | None = None  # a procfs of ours
+        self.dev: Slot | None = None
+        self.own_dev = False  # /dev is a filesystem of ours, empty but for what we put there
+        self.host_dev = False  # /dev came from the host; its nodes are not ours to make
+        self.devpts: Slot | None = None
+
+    def mounts(self) -> None:
+        """Every entry of `mounts`, in order."""
+        for index, mount in enumerate(self.spec.mounts):
+            where = f"mounts[{index}]"
+            options = MountOptions(mount.options, where)
+            if mount.type == "cgroup":
+                from inception.runtime.cgroup_mounts import plan_cgroup_mount
+
+                plan_cgroup_mount(self.plan, ROOT, mount, options, self.linux, where)
+                continue
+            bind = options.bind or mount.type in ("bind", "rbind")
+            check_destination(mount.destination, mount.type, bind, where)
+            made = plan_mount(self.plan, ROOT, mount, options, where)
+            if mount.destination == "/proc":
+                self.plan.call("expect_fs", made, abi.PROC_SUPER_MAGIC)
+                self.proc = None if bind else made
+            elif mount.destination == "/dev":
+                self.dev, self.own_dev, self.host_dev = made, not bind and mount.type == "tmpfs", bind
+            elif mount.destination == "/dev/pts" and mount.type == "devpts":
+                self.devpts = made
+
+    def devices(self) -> None:
+        """Device nodes and links in /dev; Docker's and the specification's defaults, then `linux.devices`."""
+        if self.host_dev:
+            return
+        plan = self.plan
+        plan.source = "linux.devices"
+        if self.dev is None:
+            self.dev = Slot("dev")
+            plan.call("target", ROOT, "/dev", abi.TARGET_DIRECTORY, -1, 0o755, IN_ROOT, out=self.dev)
+        for name, major, minor in _DEFAULT_DEVICES:
+            self._node(name, abi.S_IFCHR | 0o666, os.makedev(major, minor))
+        defaults = {f"/dev/{name}" for name, _, _ in _DEFAULT_DEVICES}
+        for index, device in enumerate(self.linux.devices):
+            plan.source = f"linux.devices[{index}]"
+            if device.path not in defaults:
+                self._device(device)
+        plan.source = "linux.devices"
+        for name, target in _DEV_LINKS:
+            plan.call("symlinkat", target, self.dev, name, tolerate=(_EEXIST,))
+
+    def _node(self, name: str, mode: int, number: int, directory: Slot | None = None) -> None:
+        where = directory or self.dev
+        tolerate = () if self.own_dev and directory is None else (_EEXIST,)
+        self.plan.call("mknodat", where, name, mode, number, tolerate=tolerate, why="A device that every program expects.")
+        if tolerate:  # what was there already must be that device
+            found = Slot("node")
+            how = _open_how(abi.O_PATH | abi.O_NOFOLLOW | abi.O_CLOEXEC, IN_ROOT)
+            self.plan.call("openat2", where, name, how, 24, out=found)
+            self.plan.call("expect_dev", found, mode & 0o170000, number if mode & 0o170000 != abi.S_IFIFO else 0)
+
+    def _device(self, device: Device) -> None:
+        plan = self.plan
+        kind = _DEVICE_TYPES.get(device.type)
+        if kind is None:
+            raise InvalidArgument(f"{plan.source}.type: unknown device type {device.type!r}")
+        folder, _, name = clean(device.path, plan.source + ".path").rpartition("/")
+        if not name:
+            raise InvalidArgument(f"{plan.source}.path: {device.path!r} names no file")
+        directory: Slot | None = Slot("target")
+        if folder == "/dev":
+            directory = None
+        elif folder.startswith("/dev/"):
+            plan.call("target", self.dev, folder[5:], abi.TARGET_DIRECTORY, -1, 0o755, IN_ROOT, out=directory)
+        else:
+            plan.call("target", ROOT, folder, abi.TARGET_DIRECTORY, -1, 0o755, IN_ROOT, out=directory)
+        mode = kind | (0o666 if device.file_mode is None else device.file_mode & 0o7777)
+        number = 0 if device.type == "p" else os.makedev(device.major, device.minor)
+        self._node(name, mode, number, directory)
+        if device.uid or device.gid:
+            where = directory or self.dev
+            plan.call("fchownat", where, name, device.uid or 0, device.gid or 0, abi.AT_SYMLINK_NOFOLLOW)
+
+    def terminal(self, process: Process) -> Slot:
+        """The container's terminal, also as /dev/console."""
+        plan = self.plan
+        if self.devpts is None:
+            raise InvalidArgument("process.terminal: needs a devpts mount at /dev/pts")
+        slave = process_steps.plan_terminal(plan, process, self.devpts, plan.inherit("console"))
+        if self.dev is not None and not self.host_dev:
+            mount = Slot("mount")
+            plan.call("open_tree", slave, "", abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC | AT_EMPTY_PATH, out=mount)
+            plan_attach(plan, self.dev, "console", mount, kind=abi.TARGET_FILE)
+        return slave
+
+    def kernel_settings(self, process: Process) -> None:
+        """Labels and sysctls, through a procfs of our own: nothing in the image can stand in its way."""
+        if not (self.linux.sysctl or process.apparmor_profile or process.selinux_label):
+            return
+        plan = self.plan
+        if self.proc is None:
+            plan.source = "linux.sysctl"
+            self.proc = Slot("proc")
+            fs = Slot("fs")
+            plan.call("fsopen", "proc", abi.FSOPEN_CLOEXEC, out=fs, why="A private view of the kernel's settings.")
+            plan.call("fsconfig", fs, abi.FSCONFIG_CMD_CREATE, None, None, 0)
+            plan.call("fsmount", fs, abi.FSMOUNT_CLOEXEC, 0, out=self.proc)
+        resolve = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_XDEV | abi.RESOLVE_NO_MAGICLINKS
+        for key, value in self.linux.sysctl.items():
+            plan.source = f"linux.sysctl.{key}"
+            path = "sys/" + sysctl_path(key)
+            plan.call(
+                "write", self.proc, path, value, len(value.encode()), resolve, why="A kernel setting of these namespaces."
+            )
+        process_steps.plan_label(plan, process, self.proc)
+
+    def protect(self, linux: Linux) -> None:
+        """Read-only paths, then masked ones."""
+        plan = self.plan
+        how = _open_how(abi.O_PATH | abi.O_CLOEXEC, IN_ROOT)
+        flags = abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | abi.AT_RECURSIVE
+        target, mount = Slot("target"), Slot("mount")
+        for index, path in enumerate(linux.readonly_paths):
+            plan.source = f"linux.readonlyPaths[{index}]"
+            relative = clean(path, plan.source).lstrip("/") or "."
+            why = "This part of the kernel's interface can be read only."
+            plan.call("openat2", ROOT, relative, how, 24, out=target, why=why, tolerate=(_ENOENT, _ENOTDIR), skip=3)
+            plan.call("open_tree", target, "", flags, out=mount)
+            plan_setattr(plan, mount, RDONLY, 0, 0, recursive=True, why="")
+            plan.call("move_mount", mount, "", target, "", ATTACH)
+        if not linux.masked_paths:
+            return
+        plan.source = "linux.maskedPaths"
+        null, empty, fs = Slot("null"), Slot("empty"), Slot("fs")
+        # Not the container's own /dev/null, which the image or another process may have replaced (CVE-2025-31133).
+        plan.call("openat", AT_FDCWD, "/dev/null", abi.O_PATH | abi.O_CLOEXEC, 0, out=null, why="The host's, to cover files.")
+        plan.call("expect_dev", null, abi.S_IFCHR, os.makedev(1, 3))
+        plan.call("fsopen", "tmpfs", abi.FSOPEN_CLOEXEC, out=fs, why="An empty folder, to cover folders.")
+        plan.call("fsconfig", fs, abi.FSCONFIG_SET_STRING, "size", "0", 0)
+        plan.call("fsconfig", fs, abi.FSCONFIG_SET_STRING, "nr_inodes", "1", 0)
+        plan.call("fsconfig", fs, abi.FSCONFIG_CMD_CREATE, None, None, 0)
+        attributes = RDONLY | abi.MOUNT_ATTR_NOSUID | abi.MOUNT_ATTR_NODEV | abi.MOUNT_ATTR_NOEXEC
+        plan.call("fsmount", fs, abi.FSMOUNT_CLOEXEC, attributes, out=empty)
+        for index, path in enumerate(linux.masked_paths):
+            plan.source = f"linux.maskedPaths[{index}]"
+            why = "Hides what tells about, or acts on, the whole machine; a path that is not there needs no cover."
+            plan.call("mask", ROOT, clean(path, plan.source), null, empty, IN_ROOT, why=why)
+
+    def working_directory(self, process: Process) -> None:
+        """Open (and make) `process.cwd` inside the root; entered after pivot_root by descriptor (CVE-2024-21626)."""
+        self.plan.source = "process.cwd"
+        if not process.cwd.startswith("/"):
+            raise InvalidArgument(f"process.cwd: {process.cwd!r} is not an absolute path")
+        path = clean(process.cwd, "process.cwd")
+        self.plan.call("target", ROOT, path, abi.TARGET_DIRECTORY, -1, 0o755, IN_ROOT, out=Slot("cwd"))
+
+
+def _plan_names(plan: Plan, spec: Spec) -> None:
+    if spec.hostname:
+        plan.source = "hostname"
+        plan.call("sethostname", spec.hostname, len(spec.hostname.encode()), why="The name it has for itself.")
+    if spec.domainname:
+        plan.source = "domainname"
+        plan.call("setdomainname", spec.domainname, len(spec.domainname.encode()))
+
+
+def _plan_pivot(plan: Plan, linux: Linux) -> None:
+    plan.source = "root"
+    old = Slot("host")
+    plan.call("openat", AT_FDCWD, "/", _PATH_DIR, 0, out=old)
+    plan.call("fchdir", ROOT)
+    plan.call("pivot_root", ".", ".", why="The new root becomes /; the host's lies over it for one more moment.")
+    plan.call("fchdir", old)
+    plan.call("mount", None, ".", None, abi.MS_SLAVE | abi.MS_REC, None, why="What goes away here stays on the host.")
+    plan.call("umount2", ".", abi.MNT_DETACH, why="The host's files are gone from this process's world.")
+    if linux.rootfs_propagation.removeprefix("r") in ("shared", "slave", "unbindable"):
+        name = linux.rootfs_propagation.removeprefix("r")
+        flag = {"shared": abi.MS_SHARED, "slave": abi.MS_SLAVE, "unbindable": abi.MS_UNBINDABLE}[name]
+        plan.source = "linux.rootfsPropagation"
+        plan_setattr(plan, ROOT, 0, 0, flag, recursive=linux.rootfs_propagation.startswith("r"), why="")
+    plan.source = "process.cwd"
+    plan.call("chdir", "/")
+    plan.call("fchdir", Slot("cwd"), why="The working directory, by the descriptor that was opened inside the root.")
+
+
+def _open_how(flags: int, resolve: int) -> bytes:
+    import struct
+
+    return struct.pack("=QQQ", flags, 0, resolve)
+
+
+def clean(path: str, where: str) -> str:
+    """An absolute path without `.`, `..` and doubled slashes, as text: symbolic links are the kernel's business."""
+    if not path.startswith("/"):
+        raise InvalidArgument(f"{where}: {path!r} is not an absolute path")
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
+
+
+# What lxcfs and podman put there; everything else beneath /proc is the kernel's. Source: runc's and crun's lists.
+_PROC_ALLOWED = {
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/net/dev",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/uptime",
+}
+
+
+def check_destination(destination: str, fstype: str, bind: bool, where: str) -> None:
+    """A mount over / or into /proc would hide what the runtime itself writes to (CVE-2019-16884)."""
+    path = clean(destination, f"{where}.destination")
+    if path == "/":
+        raise InvalidArgument(f"{where}.destination: / is the root itself")
+    if path == "/proc" and fstype != "proc" and not bind:
+        raise InvalidArgument(f"{where}.destination: only a proc filesystem can be mounted on /proc")
+    if path.startswith("/proc/") and path not in _PROC_ALLOWED:
+        raise InvalidArgument(f'{where}.destination: "{path}" cannot be mounted because it is inside /proc')
+
+
+def sysctl_path(key: str) -> str:
+    """`net.ipv4.ip_forward` as a path; with slashes as separators, dots belong to names (`net/ipv4/conf/eth0.1/forwarding`)."""
+    if "/" in key and ("." not in key or key.index("/") < key.index(".")):
+        return key
+    return key.replace(".", "\0").replace("/", ".").replace("\0", "/")
+
+
+def _personality(domain: str) -> int:
+    domains = {"LINUX": 0, "LINUX32": 8}
+    if domain not in domains:
+        raise InvalidArgument(f"linux.personality.domain: unknown domain {domain!r}")
+    return domains[domain]

@@ -1,0 +1,187 @@
+"""One OCI mount as steps: make it detached, give it its flags, attach it beneath the root by descriptor.
+
+Source: runtime-spec config.md, "Linux mount options"; mount(8); the documents of each filesystem. Options that no table here
+knows are the filesystem's own.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from inception.errors import InvalidArgument
+from inception.linux import abi
+from inception.linux.path import IN_ROOT
+from inception.runtime.plan import Plan, Slot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.oci.runtime import Mount
+
+RDONLY: int = abi.MOUNT_ATTR_RDONLY
+_ATIME: int = abi.MOUNT_ATTR__ATIME
+_REC: int = abi.MS_REC
+AT_FDCWD: int = abi.AT_FDCWD
+AT_EMPTY_PATH: int = abi.AT_EMPTY_PATH
+ATTACH: int = abi.MOVE_MOUNT_F_EMPTY_PATH | abi.MOVE_MOUNT_T_EMPTY_PATH
+
+# option -> (set, clear). A leading "r" on one of these applies it to everything below a bind mount (mount_setattr).
+_ATTRIBUTES: dict[str, tuple[int, int]] = {
+    "ro": (RDONLY, 0),
+    "rw": (0, RDONLY),
+    "nosuid": (abi.MOUNT_ATTR_NOSUID, 0),
+    "suid": (0, abi.MOUNT_ATTR_NOSUID),
+    "nodev": (abi.MOUNT_ATTR_NODEV, 0),
+    "dev": (0, abi.MOUNT_ATTR_NODEV),
+    "noexec": (abi.MOUNT_ATTR_NOEXEC, 0),
+    "exec": (0, abi.MOUNT_ATTR_NOEXEC),
+    "nodiratime": (abi.MOUNT_ATTR_NODIRATIME, 0),
+    "diratime": (0, abi.MOUNT_ATTR_NODIRATIME),
+    "nosymfollow": (abi.MOUNT_ATTR_NOSYMFOLLOW, 0),
+    "symfollow": (0, abi.MOUNT_ATTR_NOSYMFOLLOW),
+    "relatime": (abi.MOUNT_ATTR_RELATIME, _ATIME),
+    "norelatime": (0, _ATIME),
+    "noatime": (abi.MOUNT_ATTR_NOATIME, _ATIME),
+    "atime": (0, _ATIME),
+    "strictatime": (abi.MOUNT_ATTR_STRICTATIME, _ATIME),
+    "nostrictatime": (0, _ATIME),
+}
+_PROPAGATION: dict[str, int] = {
+    name: flag | extra
+    for name, flag in (
+        ("private", abi.MS_PRIVATE),
+        ("shared", abi.MS_SHARED),
+        ("slave", abi.MS_SLAVE),
+        ("unbindable", abi.MS_UNBINDABLE),
+    )
+    for name, extra in ((name, 0), ("r" + name, _REC))
+}
+# Flags of the superblock that fsconfig(2) takes as options without a value.
+_SUPERBLOCK = {"sync", "dirsync", "lazytime", "mand", "silent", "i_version", "iversion"}
+_NEGATED = {"async", "nolazytime", "nomand", "loud", "noiversion", "defaults"}
+_REFUSED = {"tmpcopyup", "idmap", "ridmap"}
+
+
+class MountOptions:
+    """Options of one mount, taken apart."""
+
+    __slots__ = ("bind", "clear", "data", "propagation", "recursive_bind", "recursive_clear", "recursive_set", "set")
+
+    def __init__(self, options: list[str], where: str) -> None:
+        self.bind = self.recursive_bind = False
+        self.set = self.clear = self.recursive_set = self.recursive_clear = self.propagation = 0
+        self.data: list[str] = []
+        for option in options:
+            if (attribute := _ATTRIBUTES.get(option)) is not None:
+                self.set = self.set & ~attribute[1] | attribute[0]
+                self.clear |= attribute[1]
+            elif option in ("bind", "rbind"):
+                self.bind = True
+                self.recursive_bind = option == "rbind"
+            elif (propagation := _PROPAGATION.get(option)) is not None:
+                self.propagation = propagation
+            elif option[:1] == "r" and (attribute := _ATTRIBUTES.get(option[1:])) is not None:
+                self.recursive_set = self.recursive_set & ~attribute[1] | attribute[0]
+                self.recursive_clear |= attribute[1]
+            elif option in _REFUSED:
+                raise InvalidArgument(f"{where}.options: {option!r} is not supported")
+            elif option not in _NEGATED:
+                self.data.append(option)
+        self.clear &= ~self.set | _ATIME
+        self.recursive_clear &= ~self.recursive_set | _ATIME
+
+
+def mount_attr(set: int = 0, clear: int = 0, propagation: int = 0) -> bytes:
+    """A `struct mount_attr`; a set of the access-time modes clears the field first, as the kernel demands."""
+    if set & _ATIME:
+        clear |= _ATIME
+    return struct.pack("=QQQQ", set, clear, propagation, 0)
+
+
+def plan_setattr(plan: Plan, mount: Slot, set: int, clear: int, propagation: int, *, recursive: bool, why: str) -> None:
+    """mount_setattr of a mount by descriptor, when there is anything to set."""
+    if set or clear or propagation:
+        flags = AT_EMPTY_PATH | (abi.AT_RECURSIVE if recursive else 0)
+        plan.call("mount_setattr", mount, "", flags, mount_attr(set, clear, propagation), 32, why=why)
+
+
+def plan_filesystem(plan: Plan, fstype: str, source: str, options: MountOptions, out: Slot, why: str) -> None:
+    """fsopen, fsconfig, fsmount: a new mount of *fstype*, attached nowhere, in *out*."""
+    fs = Slot("fs")
+    plan.call("fsopen", fstype, abi.FSOPEN_CLOEXEC, out=fs, why=why)
+    if source:
+        plan.call("fsconfig", fs, abi.FSCONFIG_SET_STRING, "source", source, 0)
+    for option in options.data:
+        key, equals, value = option.partition("=")
+        if equals:
+            plan.call("fsconfig", fs, abi.FSCONFIG_SET_STRING, key, value, 0)
+        else:
+            plan.call("fsconfig", fs, abi.FSCONFIG_SET_FLAG, key, None, 0)
+    plan.call("fsconfig", fs, abi.FSCONFIG_CMD_CREATE, None, None, 0)
+    plan.call("fsmount", fs, abi.FSMOUNT_CLOEXEC, options.set, out=out)
+
+
+def plan_bind(plan: Plan, source: str, options: MountOptions, out: Slot) -> None:
+    """A copy of the host's mount (or folder, or file) at *source*, attached nowhere, in *out*."""
+    flags = abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC | (abi.AT_RECURSIVE if options.recursive_bind else 0)
+    plan.call("open_tree", AT_FDCWD, source, flags, out=out, why="Takes a copy of what the host has there.")
+    set, clear = options.set, options.clear & ~options.set
+    plan_setattr(plan, out, set, clear, 0, recursive=False, why="Gives the copy its own flags; the host's stay.")
+    plan_setattr(
+        plan,
+        out,
+        options.recursive_set,
+        options.recursive_clear & ~options.recursive_set,
+        0,
+        recursive=True,
+        why="Gives them to every mount below it too.",
+    )
+
+
+def plan_attach(plan: Plan, root: Slot, destination: str, mount: Slot, *, kind: int, resolve: int = IN_ROOT) -> None:
+    """Resolve *destination* beneath *root*, making it when it is missing, and attach *mount* there."""
+    target = Slot("target")
+    mode = 0o644 if kind == abi.TARGET_FILE else 0o755
+    plan.call(
+        "target",
+        root,
+        destination,
+        kind,
+        mount,
+        mode,
+        resolve,
+        out=target,
+        why="Finds (or makes) the place inside the root; links cannot lead out of it.",
+    )
+    plan.call("move_mount", mount, "", target, "", ATTACH, why="Attaches the mount there, by descriptor: no path to race with.")
+
+
+def plan_mount(plan: Plan, root: Slot, mount: Mount, options: MountOptions, where: str) -> Slot:
+    """One entry of the spec's `mounts`; the slot holds the mount."""
+    plan.source = where
+    made = Slot({"/proc": "proc", "/dev": "dev", "/dev/pts": "devpts"}.get(mount.destination, "mount"))
+    kind: int = abi.TARGET_DIRECTORY
+    resolve = IN_ROOT
+    if options.bind or mount.type in ("bind", "rbind"):
+        options.recursive_bind |= mount.type == "rbind"
+        if options.data:
+            raise InvalidArgument(f"{where}.options: {options.data[0]!r} is not an option of a bind mount")
+        plan_bind(plan, mount.source, options, made)
+        kind = abi.TARGET_LIKE_SOURCE
+    else:
+        if mount.type in ("proc", "sysfs"):
+            # An image where /proc is a link would get its labels, sysctls and masks somewhere else (CVE-2019-19921).
+            resolve |= abi.RESOLVE_NO_SYMLINKS
+        why = f"A new {mount.type} filesystem, not yet visible to anyone."
+        plan_filesystem(plan, mount.type, mount.source, options, made, why)
+    plan_attach(plan, root, mount.destination, made, kind=kind, resolve=resolve)
+    if options.propagation:
+        plan_setattr(
+            plan,
+            made,
+            0,
+            0,
+            options.propagation & ~_REC,
+            recursive=bool(options.propagation & _REC),
+            why="Says whether mounts made later on one side appear on the other.",
+        )
+    return made

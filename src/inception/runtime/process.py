@@ -1,0 +1,292 @@
+"""The last part of every plan: from a root that is ready to the process that was asked for.
+
+The order is the kernel's: limits while we may raise them; the bounding set while we hold CAP_SETPCAP; groups before the user,
+the user before the last capabilities; the parent-death signal after the last change of credentials, which clears it; seccomp
+as late as our privileges allow, so that as few of our own calls as possible have to pass the user's profile.
+Source: runtime-spec config.md, "POSIX process"; capabilities(7); prctl(2).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from inception.errors import InvalidArgument
+from inception.linux import abi, capabilities, rlimit
+from inception.runtime.plan import Plan, Program, Slot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.oci.runtime import Capabilities, Process
+
+SIGKILL = 9
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_SYS_ADMIN = 1 << capabilities.NUMBERS["CAP_SYS_ADMIN"]
+_last_cap: list[int] = []
+_POLICIES = {
+    "SCHED_OTHER": 0,
+    "SCHED_FIFO": 1,
+    "SCHED_RR": 2,
+    "SCHED_BATCH": 3,
+    "SCHED_ISO": 4,
+    "SCHED_IDLE": 5,
+    "SCHED_DEADLINE": 6,
+}
+_SCHED_FLAGS = {
+    "SCHED_FLAG_RESET_ON_FORK": 1,
+    "SCHED_FLAG_RECLAIM": 2,
+    "SCHED_FLAG_DL_OVERRUN": 4,
+    "SCHED_FLAG_KEEP_POLICY": 8,
+    "SCHED_FLAG_KEEP_PARAMS": 16,
+    "SCHED_FLAG_UTIL_CLAMP_MIN": 32,
+    "SCHED_FLAG_UTIL_CLAMP_MAX": 64,
+}
+_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+PARENT = Slot("parent")
+
+
+def last_cap() -> int:
+    """The kernel's highest capability, read once."""
+    if not _last_cap:
+        _last_cap.append(capabilities.last_cap())
+    return _last_cap[0]
+
+
+def plan_die_with_parent(plan: Plan) -> None:
+    """Init is killed when the thread that spawned it ends, also when that happened before the signal was set."""
+    plan.source = "die_with_parent"
+    plan.call("prctl", abi.PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, why="Whoever started this process takes it along when it ends.")
+    plan.call("parent_alive", PARENT, why="The starter may have ended before the line above; then end here.")
+
+
+def plan_terminal(plan: Plan, process: Process, devpts: Slot, console: Slot) -> Slot:
+    """A terminal of the container's own devpts; its master goes over the socket *console*. The slot holds the slave."""
+    plan.source = "process.terminal"
+    master, slave = Slot("master"), Slot("terminal")
+    flags = abi.O_RDWR | abi.O_NOCTTY | abi.O_CLOEXEC
+    plan.call("openat", devpts, "ptmx", flags, 0, out=master, why="A new terminal, in the container's own devpts.")
+    # The name may be anything in an image that another container shares; the filesystem behind the fd cannot lie.
+    plan.call("expect_fs", master, abi.DEVPTS_SUPER_MAGIC)
+    plan.call("ioctl", master, abi.TIOCSPTLCK, struct.pack("i", 0), why="Unlocks the other end.")
+    plan.call("ioctl", master, abi.TIOCGPTPEER, flags, out=slave, why="Opens it by descriptor, not by /dev/pts/N.")
+    if process.console_size:
+        size = struct.pack("HHHH", process.console_size.height, process.console_size.width, 0, 0)
+        plan.call("ioctl", master, abi.TIOCSWINSZ, size, why="Its first size.")
+    plan.call("send_fd", console, master, b"/dev/ptmx", 9, why="Hands the master to whoever shows the terminal.")
+    return slave
+
+
+def plan_controlling_terminal(plan: Plan, slave: Slot) -> None:
+    """Make *slave* the controlling terminal and stdio; the process must lead its session."""
+    plan.source = "process.terminal"
+    plan.call("ioctl", slave, abi.TIOCSCTTY, 0, why="Keys like ^C now reach this session.")
+    for fd in range(3):
+        plan.call("dup3", slave, fd, 0)
+
+
+def plan_process(plan: Plan, process: Process, *, filter: bytes | None, die_with_parent: bool, init: bool = False) -> None:
+    """Everything from rlimits to execve."""
+    if not process.args:
+        raise InvalidArgument("process.args: must name a program")
+    plan_rlimits(plan, process)
+    plan_scheduling(plan, process)
+    _plan_credentials(plan, process, filter=filter, die_with_parent=die_with_parent)
+    if init:
+        plan.source = "init"
+        plan.call("prctl", abi.PR_SET_NAME, "docker-init", 0, 0, 0)
+        plan.call("reap", why="Stays as process 1: forwards signals, reaps orphans; the next line is its child's.")
+    plan_exec_program(plan, process)
+
+
+def plan_exec_program(plan: Plan, process: Process) -> None:
+    """The execve, along PATH as a shell would."""
+    plan.source = "process.args"
+    plan.call(
+        "exec",
+        candidates(process),
+        list(process.args),
+        list(process.env),
+        why="Becomes the program: the first of these paths that can be executed.",
+    )
+
+
+def candidates(process: Process) -> list[str]:
+    """The paths to try for argv[0], by the container's own PATH."""
+    name = process.args[0]
+    if name == "":
+        raise InvalidArgument("process.args[0]: is empty")
+    if "/" in name:
+        return [name]
+    search = DEFAULT_PATH
+    for variable in process.env:
+        if variable.startswith("PATH="):
+            search = variable[5:]
+    return [f"{folder or '.'}/{name}" for folder in search.split(":")]
+
+
+def plan_rlimits(plan: Plan, process: Process) -> None:
+    """setrlimit, in the spec's order."""
+    for index, limit in enumerate(process.rlimits):
+        plan.source = f"process.rlimits[{index}]"
+        number = rlimit.number(limit.type)
+        if number is None:
+            raise InvalidArgument(f"{plan.source}.type: unknown limit {limit.type!r}")
+        values = struct.pack("=QQ", limit.soft & rlimit.INFINITY, limit.hard & rlimit.INFINITY)
+        plan.call("prlimit64", 0, number, values, None, why="A limit for this process and its children.")
+
+
+def plan_scheduling(plan: Plan, process: Process) -> None:
+    """Scheduler policy, I/O priority and CPU affinity, where asked for."""
+    if (scheduler := process.scheduler) is not None:
+        plan.source = "process.scheduler"
+        if scheduler.policy not in _POLICIES:
+            raise InvalidArgument(f"process.scheduler.policy: unknown policy {scheduler.policy!r}")
+        flags = 0
+        for flag in scheduler.flags:
+            if flag not in _SCHED_FLAGS:
+                raise InvalidArgument(f"process.scheduler.flags: unknown flag {flag!r}")
+            flags |= _SCHED_FLAGS[flag]
+        attr = struct.pack(
+            "=IIQiIQQQ",
+            48,
+            _POLICIES[scheduler.policy],
+            flags,
+            scheduler.nice,
+            scheduler.priority,
+            scheduler.runtime,
+            scheduler.deadline,
+            scheduler.period,
+        )
+        plan.call("sched_setattr", 0, attr, 0, why="How the kernel schedules it.")
+    if process.io_priority is not None:
+        plan.source = "process.ioPriority"
+        if process.io_priority.class_ not in _IO_CLASSES:
+            raise InvalidArgument(f"process.ioPriority.class: unknown class {process.io_priority.class_!r}")
+        value = _IO_CLASSES[process.io_priority.class_] << 13 | process.io_priority.priority
+        plan.call("ioprio_set", 1, 0, value, why="Its priority for disks.")
+    if process.exec_cpu_affinity is not None:
+        raise InvalidArgument("process.execCPUAffinity: is not supported")
+
+
+def _plan_credentials(plan: Plan, process: Process, *, filter: bytes | None, die_with_parent: bool) -> None:
+    caps = process.capabilities
+    early_filter = filter is not None and not process.no_new_privileges
+    if caps is not None:
+        bounding = capability_mask(caps.bounding, "process.capabilities.bounding")
+        plan.source = "process.capabilities.bounding"
+        for number in range(last_cap() + 1):
+            if not bounding >> number & 1:
+                plan.call(
+                    "prctl",
+                    abi.PR_CAPBSET_DROP,
+                    number,
+                    0,
+                    0,
+                    0,
+                    why=f"{capabilities.NAMES[number] if number < len(capabilities.NAMES) else number} can't come back, "
+                    "not even through a set-uid program.",
+                )
+    user = process.user
+    plan.source = "process.user"
+    plan.call("chown_stdio", user.uid, why="Lets the user open /dev/stdout again when that is a pipe.")
+    plan.call(
+        "prctl", abi.PR_SET_KEEPCAPS, 1, 0, 0, 0, why="Keeps capabilities over the change of user, for the steps between."
+    )
+    groups = struct.pack(f"={len(user.additional_gids)}I", *user.additional_gids)
+    plan.call("setgroups", len(user.additional_gids), groups, why="Exactly these supplementary groups.")
+    plan.call("setresgid", user.gid, user.gid, user.gid)
+    plan.call("setresuid", user.uid, user.uid, user.uid)
+    plan.call("umask", 0o022 if user.umask is None else user.umask)
+    final = _final_sets(caps)
+    if caps is not None:
+        # CAP_SYS_ADMIN stays until the filter is in: without no_new_privs the kernel asks for it.
+        extra = _SYS_ADMIN if early_filter else 0
+        plan.source = "process.capabilities"
+        _plan_capset(plan, (final[0] | extra, final[1] | extra, final[2]))
+    if die_with_parent:
+        plan_die_with_parent(plan)
+    if process.no_new_privileges:
+        plan.source = "process.noNewPrivileges"
+        plan.call("prctl", abi.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, why="Set-uid programs give nothing more from here on.")
+    if early_filter:
+        _plan_seccomp(plan, filter)
+    if caps is not None and early_filter:
+        plan.source = "process.capabilities"
+        _plan_capset(plan, final)
+    if caps is not None and caps.ambient:
+        plan.source = "process.capabilities.ambient"
+        ambient = capability_mask(caps.ambient, plan.source)
+        for number in range(last_cap() + 1):
+            if ambient >> number & 1:
+                plan.call("prctl", abi.PR_CAP_AMBIENT, abi.PR_CAP_AMBIENT_RAISE, number, 0, 0)
+    if filter is not None and not early_filter:
+        _plan_seccomp(plan, filter)
+
+
+def _plan_seccomp(plan: Plan, filter: bytes | None) -> None:
+    if filter is not None:
+        plan.source = "linux.seccomp"
+        plan.call("seccomp", abi.SECCOMP_SET_MODE_FILTER, 0, Program(filter), why="From here on only these system calls.")
+
+
+def _final_sets(caps: Capabilities | None) -> tuple[int, int, int]:
+    if caps is None:
+        return 0, 0, 0
+    return (
+        capability_mask(caps.effective, "process.capabilities.effective"),
+        capability_mask(caps.permitted, "process.capabilities.permitted"),
+        capability_mask(caps.inheritable, "process.capabilities.inheritable"),
+    )
+
+
+def _plan_capset(plan: Plan, sets: tuple[int, int, int]) -> None:
+    effective, permitted, inheritable = sets
+    header = struct.pack("=Ii", abi._LINUX_CAPABILITY_VERSION_3, 0)
+    low = (effective & 0xFFFFFFFF, permitted & 0xFFFFFFFF, inheritable & 0xFFFFFFFF)
+    high = (effective >> 32, permitted >> 32, inheritable >> 32)
+    plan.call("capset", header, struct.pack("=6I", *low, *high), why="What the process may do beyond an ordinary one.")
+
+
+def capability_mask(names: list[str], where: str) -> int:
+    """The bit set of *names*, without those that the running kernel does not know."""
+    value = 0
+    for index, name in enumerate(names):
+        number = capabilities.NUMBERS.get(name)
+        if number is None:
+            raise InvalidArgument(f"{where}[{index}]: unknown capability {name!r}")
+        if number <= last_cap():
+            value |= 1 << number
+    return value
+
+
+def plan_oom_score(plan: Plan, process: Process) -> None:
+    """oom_score_adj, unless it is what we have: lowering it even to the same takes a privilege."""
+    if process.oom_score_adj is None:
+        return
+    with open("/proc/self/oom_score_adj", encoding="ascii") as file:
+        if int(file.read()) == process.oom_score_adj:
+            return
+    plan.source = "process.oomScoreAdj"
+    text = str(process.oom_score_adj)
+    plan.call("write", abi.AT_FDCWD, "/proc/self/oom_score_adj", text, len(text), 0, why="Who dies first when memory runs out.")
+
+
+def plan_label(plan: Plan, process: Process, procfs: Slot | None) -> None:
+    """AppArmor and SELinux labels, which take effect at the execve."""
+    if process.apparmor_profile:
+        plan.source = "process.apparmorProfile"
+        if not os.path.exists("/sys/module/apparmor"):
+            raise InvalidArgument("process.apparmorProfile: the kernel has no AppArmor")
+        _plan_attr(plan, procfs, "self/attr/apparmor/exec", f"exec {process.apparmor_profile}")
+    if process.selinux_label:
+        plan.source = "process.selinuxLabel"
+        if not os.path.exists("/sys/fs/selinux/enforce"):
+            raise InvalidArgument("process.selinuxLabel: the kernel has no SELinux")
+        _plan_attr(plan, procfs, "self/attr/exec", process.selinux_label)
+
+
+def _plan_attr(plan: Plan, procfs: Slot | None, path: str, value: str) -> None:
+    resolve = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_XDEV | abi.RESOLVE_NO_MAGICLINKS if procfs else 0
+    where: Slot | int = procfs if procfs else abi.AT_FDCWD
+    size = len(value.encode())
+    plan.call("write", where, path if procfs else f"/proc/{path}", value, size, resolve, why="The label of the new program.")
