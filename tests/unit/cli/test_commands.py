@@ -17,16 +17,16 @@ DOCKER = {
     "container cp": "a/archive L/follow-link q/quiet",
     "container create": (
         "add-host annotation a/attach blkio-weight blkio-weight-device cap-add cap-drop cgroup-parent cgroupns "
-        "cidfile cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime c/cpu-shares cpus cpuset- "
-        "cpus cpuset-mems device device-cgroup-rule device-read-bps device-read-iops device-write-bps device-write- "
-        "iops dns dns-option dns-search domainname entrypoint e/env env-file expose gpus group-add health-cmd health- "
-        "interval health-retries health-start-interval health-start-period health-timeout help h/hostname init "
-        "i/interactive io-maxbandwidth io-maxiops ip ip6 ipc isolation l/label label-file link link-local-ip log- "
-        "driver log-opt mac-address m/memory memory-reservation memory-swap memory-swappiness mount name network "
-        "network-alias no-healthcheck oom-kill-disable oom-score-adj pid pids-limit platform privileged p/publish "
-        "P/publish-all pull q/quiet read-only restart rm runtime security-opt shm-size stop-signal stop-timeout "
-        "storage-opt sysctl tmpfs t/tty ulimit use-api-socket u/user userns uts v/volume volume-driver volumes-from "
-        "w/workdir"
+        "cidfile cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime c/cpu-shares cpus "
+        "cpuset-cpus cpuset-mems device device-cgroup-rule device-read-bps device-read-iops device-write-bps "
+        "device-write-iops dns dns-option dns-search domainname entrypoint e/env env-file expose gpus group-add "
+        "health-cmd health-interval health-retries health-start-interval health-start-period health-timeout help "
+        "h/hostname init i/interactive io-maxbandwidth io-maxiops ip ip6 ipc isolation l/label label-file link "
+        "link-local-ip log-driver log-opt mac-address m/memory memory-reservation memory-swap memory-swappiness mount "
+        "name network network-alias no-healthcheck oom-kill-disable oom-score-adj pid pids-limit platform privileged "
+        "p/publish P/publish-all pull q/quiet read-only restart rm runtime security-opt shm-size stop-signal "
+        "stop-timeout storage-opt sysctl tmpfs t/tty ulimit use-api-socket u/user userns uts v/volume volume-driver "
+        "volumes-from w/workdir"
     ),
     "container diff": "",
     "container exec": "d/detach detach-keys e/env env-file i/interactive privileged t/tty u/user w/workdir",
@@ -66,8 +66,8 @@ DOCKER = {
     "inspect": "f/format s/size type",
     "network connect": "alias driver-opt gw-priority ip ip6 link link-local-ip",
     "network create": (
-        "attachable aux-address config-from config-only d/driver gateway ingress internal ip-range ipam-driver ipam- "
-        "opt ipv4 ipv6 label o/opt scope subnet"
+        "attachable aux-address config-from config-only d/driver gateway ingress internal ip-range ipam-driver "
+        "ipam-opt ipv4 ipv6 label o/opt scope subnet"
     ),
     "network disconnect": "f/force",
     "network inspect": "f/format verbose",
