@@ -108,8 +108,10 @@ class Flags:
 
     def _get(self, name: str) -> Any:
         flag = self._table[name]
-        if name in self._values:
-            return self._values[name]
+        return self._values[name] if name in self._values else self.default(flag)
+
+    def default(self, flag: Flag) -> Any:
+        """The value of *flag* when it is not given."""
         if flag.kind in _PARSERS:
             return _PARSERS[flag.kind](flag.default) if flag.default else _ZERO[flag.kind]
         return [] if flag.kind in _LISTS else {}
@@ -212,7 +214,9 @@ def read_table(page: str) -> dict[str, Flag]:
             flag = Flag(name, short, "optional" if optional else words[1] if len(words) > 1 else "")
             table[flag.name] = flag
         if flag is not None and text.endswith(")") and "(default " in text:
-            flag.default = text.rpartition("(default ")[2][:-1].strip('"')
+            word = text.rpartition("(default ")[2][:-1]
+            if word.startswith('"') or " " not in word:  # not prose such as `(default shows just running)`
+                flag.default = word.strip('"')
     return table
 
 

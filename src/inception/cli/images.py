@@ -83,7 +83,7 @@ def ls(call: Call) -> int:
 
 def _names(image: Image, filters: dict[str, list[str]], *, digests: bool = False) -> Iterator[tuple[str, str, str]]:
     """(repository, tag, digest) for each line that an image gets; names that a reference filter does not mean are left out."""
-    from inception.engine.images import reference_matches
+    from inception.engine.filters import reference_matches
 
     of_repository = {name.partition("@")[0]: name.partition("@")[2] for name in image.repo_digests}
     wanted = filters.get("reference", [])

@@ -194,14 +194,13 @@ def select_images(engine: Engine, images: list[Image], filters: Filters) -> list
 
 
 def _is_called(image: Image, pattern: str) -> bool:
-    for name in [*image.names, *image.repo_digests]:
-        repository = name.partition("@")[0].rpartition(":")[0] if "@" not in name else name.partition("@")[0]
-        if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(repository, pattern):
-            return True
-    return False
+    return any(reference_matches(name, pattern) for name in image.names)
 
 
-# Networks and volumes
+def reference_matches(name: str, pattern: str) -> bool:
+    """Whether the pattern of a `reference` filter means the image name `repository:tag`."""
+    repository = name.rpartition(":")[0]
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(repository, pattern)
 
 
 def select_networks(engine: Engine, networks: list[Network], filters: Filters) -> list[Network]:

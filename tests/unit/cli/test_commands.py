@@ -8,6 +8,7 @@ import pytest
 
 from inception.cli import pages
 from inception.cli.commands import ABSENT, ALIASES, COMMANDS, GROUPS, SHORTCUTS, names_of, resolve
+from inception.cli.flags import Flags
 from inception.cli.main import load
 
 # The flags of Docker's reference pages, by verb; a dash and a letter for shorthands.
@@ -120,6 +121,13 @@ def test_every_flag_of_dockers_works_or_is_refused_with_a_reason(name):
         assert long in table or command.refused.get(long), f"{name} --{long}"
         if long in table and short:
             assert table[long].short == short, f"{name} -{short}"
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_every_default_on_a_page_can_be_read(name):
+    table = load(name).table()
+    for flag in table.values():
+        Flags(table).default(flag)
 
 
 def test_a_flag_is_not_both_there_and_refused():
