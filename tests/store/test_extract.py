@@ -248,7 +248,6 @@ def test_a_tree_that_is_renamed_meanwhile_leads_nowhere(tmp_path: Path, canary: 
         (archive(member("a", b"x" * 100)), Limits(max_bytes=99), InvalidArgument, "more than the allowed 99 bytes"),
         (archive(*(member(f"{n}") for n in range(11))), Limits(max_entries=10), InvalidArgument, "more than 10 entries"),
         (pax_sparse(1 << 50, b"x", 0), Limits(), (InvalidArgument, Unavailable), "bytes|MiB"),
-        (archive(member("a", b"x")), Limits(keep_free_bytes=1 << 60), Unavailable, "free on the disk"),
     ],
 )
 def test_limits_hold(data: bytes, limits: Limits, error: type[Exception], cause: str, tmp_path: Path) -> None:

@@ -42,14 +42,15 @@ _OPEN_PARENTS = 64
 
 
 class Limits(Record):
-    """What one archive may use. `max_bytes` counts the length of files as they will be, holes included."""
+    """What one archive may use. `max_bytes` counts the length of files as they will be, holes included; with `keep_free`
+    the last fiftieth of the disk is not touched."""
 
     max_bytes: int = 64 << 30
     max_entries: int = 5_000_000
     max_name_bytes: int = 4095
     max_depth: int = 512
     max_ratio: int = 2000
-    keep_free_bytes: int = 64 << 20
+    keep_free: bool = True
 
 
 class ExtractOptions(Record):
@@ -108,8 +109,9 @@ class Extractor:
     def run(self, reader: TarReader) -> Extracted:
         """Extracts everything. Raises InvalidArgument for a bad or too large archive, Unavailable for a full disk; the tree
         is then half-made, and its owner throws it away."""
-        free = os.fstatvfs(self._root.fd)
-        self._budget = min(self._limits.max_bytes, max(free.f_bavail * free.f_frsize - self._limits.keep_free_bytes, 0))
+        disk = os.fstatvfs(self._root.fd)
+        kept = min(disk.f_blocks // 50, disk.f_bavail) * disk.f_frsize if self._limits.keep_free else 0
+        self._budget = min(self._limits.max_bytes, disk.f_bavail * disk.f_frsize - kept)
         entry: Entry | None = None
         try:
             if self._prefix:

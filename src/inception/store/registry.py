@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 60.0
 _ATTEMPTS = 4
+_BACKOFF_S = 0.2  # doubled each time
 _REDIRECTS = 5
 _CHUNK = 1 << 20
 _INDEXES = (MEDIA_INDEX, DOCKER_INDEX)
@@ -184,7 +185,7 @@ class _Origin:
             failures = 0 if done > before else failures + 1
             if failures >= _ATTEMPTS or size == 0:
                 raise self._broken(cause) from cause
-            time.sleep(min(0.1 * 2**failures, 2.0))
+            time.sleep(min(_BACKOFF_S * 2**failures, 2.0))
 
     def _blob_from(self, url: str, digest: str, offset: int) -> Iterator[bytes]:
         # identity: content coding would hide the bytes that the digest is of
@@ -243,7 +244,7 @@ class _Origin:
                 if response.status not in (429, 500, 502, 503, 504) or attempt == _ATTEMPTS - 1:
                     return response
                 response.drain_conn()
-            time.sleep(0.2 * 2**attempt)
+            time.sleep(_BACKOFF_S * 2**attempt)
         raise AssertionError("unreachable")
 
     def _expect(self, response: Any, status: int, what: str) -> None:

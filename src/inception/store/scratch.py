@@ -51,7 +51,7 @@ class Scratch:
 
 
 def sweep(tmp: str) -> int:
-    """Removes what dead owners left in *tmp*; the number of bytes that were freed is not known, the count of folders is."""
+    """Removes what dead owners left in *tmp*; the number of folders."""
     removed = 0
     for name in os.listdir(tmp):
         path = f"{tmp}/{name}"
@@ -68,6 +68,8 @@ def sweep(tmp: str) -> int:
             removed += 1
         except BlockingIOError:
             pass  # its owner lives
+        except OSError:
+            pass  # a process of a dead owner is still writing to it, or another sweep is at it: the next one finds it
         finally:
             os.close(fd)
     return removed

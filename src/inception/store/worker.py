@@ -15,6 +15,7 @@ environment and no fd but those that are handed over. Whatever way it dies, the 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from inception import errors, jsontext
@@ -46,7 +47,7 @@ def unpack(
     """
     import subprocess  # unpacking costs far more than this import
 
-    request = {"root": root_fd, "options": encode(options), "limits": encode(limits)}
+    request = {"parent": os.getpid(), "root": root_fd, "options": encode(options), "limits": encode(limits)}
     file: Any = source if hasattr(source, "fileno") else None
     process = subprocess.Popen(
         [sys.executable, "-I", "-X", "utf8", "-m", "inception.store.worker", jsontext.dumps(request)],
@@ -98,6 +99,12 @@ def _outcome(answer: bytes, complaint: bytes, status: int) -> Extracted:
 
 def main() -> None:
     request = jsontext.loads(sys.argv[1])
+    from inception.linux import process
+
+    # Whoever spawned us sweeps up behind us; with it gone nobody would wait for what we write.
+    process.set_pdeathsig(signal.SIGKILL)
+    if os.getppid() != request["parent"]:
+        return
     try:
         result = {"extracted": encode(_run(request))}
     except InceptionError as error:

@@ -1,0 +1,436 @@
+"""Pulling: from Debian's own registry, and from one on loopback that lies in every way it can."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from inception.errors import Forbidden, InceptionError, InvalidArgument, NotFound, Unavailable
+from inception.oci.digest import sha256
+from inception.oci.image import DOCKER_INDEX, DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST, Platform, host_platform
+from inception.store import Store
+from inception.store.progress import Progress
+from inception.store.registry import is_loopback, pull
+
+from .support import archive, folder, make_image, member
+from .test_archive import assert_empty
+
+pytestmark = pytest.mark.needs("root")
+
+LAYER = archive(folder("d"), member("d/f", b"hello" * 1000))
+PACKED = gzip.compress(LAYER, mtime=0)
+CONFIG = json.dumps(
+    {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [sha256(LAYER)]}}
+).encode()
+
+
+def manifest(**changes: object) -> dict[str, object]:
+    return {
+        "schemaVersion": 2,
+        "mediaType": MEDIA_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": sha256(CONFIG), "size": len(CONFIG)},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": sha256(PACKED), "size": len(PACKED)}],
+        **changes,
+    }
+
+
+def index(*entries: tuple[bytes, str, str], media: str = MEDIA_INDEX) -> dict[str, object]:
+    return {
+        "schemaVersion": 2,
+        "mediaType": media,
+        "manifests": [
+            {
+                "mediaType": MEDIA_MANIFEST,
+                "digest": sha256(data),
+                "size": len(data),
+                "platform": {"os": os_, "architecture": architecture},
+            }
+            for data, os_, architecture in entries
+        ],
+    }
+
+
+class Registry:
+    """A registry of one repository; a test changes what it answers. `requests` are the paths that were asked for."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, tuple[bytes, str]] = {}
+        self.blobs: dict[str, bytes] = {sha256(CONFIG): CONFIG, sha256(PACKED): PACKED}
+        self.requests: list[str] = []
+        self.hook: Callable[[BaseHTTPRequestHandler], bool] = lambda request: False
+        registry = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                registry.requests.append(self.path)
+                if not registry.hook(self):
+                    registry.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.name = f"127.0.0.1:{self.server.server_address[1]}/app"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05})
+        self.thread.start()
+
+    def put(self, tag: str, value: dict[str, object] | bytes, media: str = "") -> bytes:
+        data = value if isinstance(value, bytes) else json.dumps(value).encode()
+        kind = media or (MEDIA_MANIFEST if isinstance(value, bytes) else str(value.get("mediaType", MEDIA_MANIFEST)))
+        self.documents[tag] = self.documents[sha256(data)] = (data, kind)
+        return data
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        kind, _, key = request.path.removeprefix("/v2/app/").partition("/")
+        if kind == "manifests" and key in self.documents:
+            send(request, *self.documents[key])
+        elif kind == "blobs" and key in self.blobs:
+            send(request, self.blobs[key], "application/octet-stream")
+        else:
+            send(request, b"{}", "application/json", 404)
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def send(request: BaseHTTPRequestHandler, data: bytes, media: str, status: int = 200, **headers: str) -> None:
+    request.send_response(status)
+    for key, value in {"Content-Type": media, "Content-Length": str(len(data)), **headers}.items():
+        request.send_header(key.replace("_", "-"), value)
+    request.end_headers()
+    request.wfile.write(data)
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    monkeypatch.setattr("inception.store.registry._BACKOFF_S", 0.01)
+    server = Registry()
+    server.put("1", manifest())
+    yield server
+    server.close()
+
+
+def test_an_image_is_pulled_and_not_fetched_twice(registry: Registry, store: Store) -> None:
+    news: list[Progress] = []
+    image = pull(store, f"{registry.name}:1", news.append)
+    assert image.id == sha256(CONFIG)
+    assert image.names == [f"{registry.name}:1"]
+    assert image.repo_digests == [f"{registry.name}@{sha256(registry.documents['1'][0])}"]
+    assert [line.status for line in news if not line.id][-1] == f"Status: Downloaded newer image for {registry.name}:1"
+    registry.requests.clear()
+    pull(store, f"{registry.name}:1", news.append)
+    assert registry.requests == ["/v2/app/manifests/1"]
+    assert news[-1].status == f"Status: Image is up to date for {registry.name}:1"
+    store.snapshots.prepare("s", image_id=image.id)
+    with store.snapshots.view("s") as root:
+        assert root.read_bytes("d/f", 10_000) == b"hello" * 1000
+
+
+@pytest.mark.parametrize("media", [MEDIA_INDEX, DOCKER_INDEX])
+def test_the_manifest_of_this_machine_is_taken_from_an_index(media: str, registry: Registry, store: Store) -> None:
+    own = registry.put("x", manifest())
+    other = registry.put("y", manifest(annotations={"other": "one"}))
+    own_platform = host_platform()
+    top = registry.put("m", index((other, "linux", "s390x"), (own, "linux", own_platform.architecture), media=media))
+    image = pull(store, f"{registry.name}:m")
+    assert image.manifest_digest == sha256(own)
+    assert image.repo_digests == [f"{registry.name}@{sha256(top)}"]
+    by_digest = pull(store, f"{registry.name}@{sha256(top)}")
+    assert by_digest.id == image.id
+    with pytest.raises(NotFound, match="no matching manifest for plan9/mips in the manifest list entries"):
+        pull(store, f"{registry.name}:m", platform=Platform(os="plan9", architecture="mips"))
+
+
+def test_dockers_own_media_types_are_understood(registry: Registry, store: Store) -> None:
+    value = manifest(mediaType=DOCKER_MANIFEST)
+    value["config"]["mediaType"] = "application/vnd.docker.container.image.v1+json"  # type: ignore[index]
+    value["layers"][0]["mediaType"] = "application/vnd.docker.image.rootfs.diff.tar.gzip"  # type: ignore[index]
+    registry.put("d", value)
+    assert pull(store, f"{registry.name}:d").id == sha256(CONFIG)
+
+
+def with_config(**changes: object) -> dict[str, object]:
+    value = manifest()
+    value["config"] = {**value["config"], **changes}  # type: ignore[dict-item]
+    return value
+
+
+def with_layer(**changes: object) -> dict[str, object]:
+    value = manifest()
+    value["layers"] = [{**value["layers"][0], **changes}]  # type: ignore[index]
+    return value
+
+
+LIES: dict[str, dict[str, object] | bytes] = {
+    "both index and manifest": {**manifest(), "manifests": []},
+    "index that is a manifest": {**manifest(), "mediaType": MEDIA_INDEX},
+    "manifest that is an index": {**index(), "mediaType": MEDIA_MANIFEST},
+    "schema 1": {"schemaVersion": 1, "name": "x"},
+    "unknown type": manifest(mediaType="text/html"),
+    "duplicate keys": b'{"schemaVersion": 2, "schemaVersion": 2, "mediaType": "%s"}' % MEDIA_MANIFEST.encode(),
+    "deep": b"[" * 100_000,
+    "50 MB": b" " * (50 << 20),
+    "no json": b"<html>",
+    "array": b"[]",
+    "no layers": {key: value for key, value in manifest().items() if key != "layers"},
+    "layers of wrong type": manifest(layers=["x"]),
+    "digest with a path": with_layer(digest="sha256:../../../../etc/passwd"),
+    "digest of another algorithm": with_layer(digest="md5:" + "0" * 32),
+    "negative size": with_layer(size=-1),
+    "too small a size": with_layer(size=len(PACKED) - 1),
+    "too large a size": with_layer(size=len(PACKED) + 1),
+    "foreign format": with_layer(mediaType="application/vnd.erofs"),
+    "helm chart": with_config(mediaType="application/vnd.cncf.helm.config.v1+json"),
+    "config is the layer": with_config(digest=sha256(PACKED), size=len(PACKED)),
+    "two layers for one diff_id": manifest(layers=manifest()["layers"] * 2),  # type: ignore[operator]
+    "no layers for one diff_id": manifest(layers=[]),
+    "blob that is not there": with_layer(digest=sha256(b"nowhere")),
+}
+
+
+@pytest.mark.parametrize("case", LIES)
+def test_a_lie_in_the_manifest_is_refused_and_leaves_nothing(case: str, registry: Registry, store: Store, canary: Path) -> None:
+    registry.put("lie", LIES[case])
+    with pytest.raises((InvalidArgument, NotFound, Unavailable)) as caught:
+        pull(store, f"{registry.name}:lie")
+    assert len(str(caught.value)) < 500
+    assert_empty(store)
+
+
+def test_header_and_body_must_agree_on_what_it_is(registry: Registry, store: Store) -> None:
+    registry.put("1", manifest(), media=MEDIA_INDEX)
+    with pytest.raises(InvalidArgument, match=r"it says .* the registry says"):
+        pull(store, f"{registry.name}:1")
+
+
+@pytest.mark.parametrize("data", [b"other bytes", PACKED[:-1], PACKED + b"x", PACKED[:-1] + b"x", b""])
+@pytest.mark.parametrize("digest", [sha256(CONFIG), sha256(PACKED)])
+def test_other_bytes_than_promised_are_refused(data: bytes, digest: str, registry: Registry, store: Store) -> None:
+    registry.blobs[digest] = data
+    with pytest.raises((InvalidArgument, Unavailable)):
+        pull(store, f"{registry.name}:1")
+    assert_empty(store)
+
+
+def test_a_manifest_asked_for_by_digest_must_have_it(registry: Registry, store: Store) -> None:
+    digest = sha256(b"something else")
+    registry.documents[digest] = registry.documents["1"]
+    with pytest.raises(InvalidArgument, match="the bytes have digest"):
+        pull(store, f"{registry.name}@{digest}")
+
+
+def test_a_layer_that_unpacks_to_something_else_is_refused(registry: Registry, store: Store) -> None:
+    packed = gzip.compress(archive(member("other")))
+    registry.blobs[sha256(packed)] = packed
+    registry.put("1", with_layer(digest=sha256(packed), size=len(packed)))
+    with pytest.raises(InvalidArgument, match="the unpacked bytes have digest"):
+        pull(store, f"{registry.name}:1")
+    assert_empty(store)
+
+
+@pytest.mark.parametrize("knows_ranges", [True, False])
+def test_a_transfer_that_breaks_is_taken_up_again(knows_ranges: bool, registry: Registry, store: Store) -> None:
+    import os as system
+
+    noise = archive(member("noise", system.urandom(3 << 20)))
+    config = json.dumps(
+        {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [sha256(noise)]}}
+    ).encode()
+    registry.blobs.update({sha256(noise): noise, sha256(config): config})
+    value = with_layer(digest=sha256(noise), size=len(noise), mediaType="application/vnd.oci.image.layer.v1.tar")
+    value["config"] = {**value["config"], "digest": sha256(config), "size": len(config)}  # type: ignore[dict-item]
+    registry.put("1", value)
+    ranges: list[str] = []
+
+    def broken(request: BaseHTTPRequestHandler) -> bool:
+        if not request.path.endswith(sha256(noise)):
+            return False
+        asked = request.headers.get("Range", "")
+        ranges.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and knows_ranges else 0
+        request.send_response(206 if start else 200)
+        if start:
+            request.send_header("Content-Range", f"bytes {start}-{len(noise) - 1}/{len(noise)}")
+        request.send_header("Content-Length", str(len(noise) - start))
+        request.end_headers()
+        request.wfile.write(noise[start : start + (1 << 20)] if len(ranges) < 3 else noise[start:])
+        request.close_connection = True
+        return True
+
+    registry.hook = broken
+    assert pull(store, f"{registry.name}:1").id == sha256(config)
+    assert len(ranges) >= 3
+    assert ranges[0] == ""
+    assert all(asked.startswith("bytes=") for asked in ranges[1:])
+
+
+def test_an_overloaded_registry_is_asked_again(registry: Registry, store: Store) -> None:
+    answers = [503, 429]
+
+    def busy(request: BaseHTTPRequestHandler) -> bool:
+        if not answers:
+            return False
+        send(request, b"", "text/plain", answers.pop())
+        return True
+
+    registry.hook = busy
+    assert pull(store, f"{registry.name}:1").id == sha256(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [
+        (401, Forbidden, "pull access denied for 127.0.0.1:.*/app, repository does not exist or may require a login"),
+        (404, NotFound, "manifest for .*/app:1 not found: manifest unknown"),
+        (418, Unavailable, "answers 418"),
+    ],
+)
+def test_a_refusal_has_words(status: int, error: type[InceptionError], words: str, registry: Registry, store: Store) -> None:
+    def refuse(request: BaseHTTPRequestHandler) -> bool:
+        send(request, b"{}", "application/json", status, WWW_Authenticate='Bearer realm="http://evil.invalid/"')
+        return True
+
+    registry.hook = refuse
+    with pytest.raises(error, match=words):
+        pull(store, f"{registry.name}:1")
+    assert len(registry.requests) == 1
+
+
+def test_a_redirect_of_a_blob_is_followed_and_a_circle_is_not(registry: Registry, store: Store) -> None:
+    def moved(request: BaseHTTPRequestHandler) -> bool:
+        if "/blobs/" not in request.path or "?moved" in request.path:
+            request.path = request.path.partition("?")[0]
+            return False
+        send(request, b"", "text/plain", 307, Location=f"{request.path}?moved")
+        return True
+
+    registry.hook = moved
+    assert pull(store, f"{registry.name}:1").id == sha256(CONFIG)
+
+    def circle(request: BaseHTTPRequestHandler) -> bool:
+        send(request, b"", "text/plain", 307, Location=request.path)
+        return True
+
+    registry.hook = circle
+    with pytest.raises(Unavailable, match="redirects too often"):
+        pull(store, f"{registry.name}:1")
+
+
+def test_a_registry_that_is_not_there_is_an_error_at_once(store: Store) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        name = f"127.0.0.1:{taken.getsockname()[1]}/app:1"
+        with pytest.raises(Unavailable, match="does not answer: Connection refused"):
+            pull(store, name)
+
+
+def test_plain_http_is_for_this_machine_only() -> None:
+    assert all(is_loopback(host) for host in ("localhost", "localhost:5000", "127.0.0.1:1", "127.9.9.9", "[::1]:5000"))
+    assert not any(is_loopback(host) for host in ("127.evil.example", "127.0.0.1.example", "example", "10.0.0.1", "1270.0.0.1"))
+
+
+def test_https_with_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, store: Store) -> None:
+    import ssl
+
+    from inception.oci.reference import Reference
+    from inception.store import registry as module
+
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-keyout", key, "-out", certificate],
+        check=True, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    server = Registry()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.server.socket = context.wrap_socket(server.server.socket, server_side=True)
+    try:
+        origin = module._Origin(Reference.parse(f"{server.name}:1"), ())
+        origin._base = origin._base.replace("http://", "https://")
+        with pytest.raises(Unavailable, match="certificate verify failed"):
+            origin.manifest("1")
+        assert server.requests == []
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def debian_registry(tmp_path: Path) -> Iterator[str]:
+    """`docker-registry` of Debian on a free port of loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data = tmp_path / "registry"
+    data.mkdir()
+    config = tmp_path / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {data}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    process = subprocess.Popen(["docker-registry", "serve", config], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if time.monotonic() > deadline or process.poll() is not None:
+                    pytest.fail("docker-registry does not come up")
+                time.sleep(0.05)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.needs("docker-registry")
+def test_what_debians_registry_holds_is_pulled(debian_registry: str, store: Store, tmp_path: Path) -> None:
+    import urllib3
+
+    base = f"http://{debian_registry}/v2/team/app"
+    http = urllib3.PoolManager()
+    for data in (CONFIG, PACKED):
+        location = http.request("POST", f"{base}/blobs/uploads/").headers["Location"]
+        joined = f"{location}&digest={sha256(data)}"
+        assert http.request("PUT", joined, body=data, headers={"Content-Type": "application/octet-stream"}).status == 201
+    answer = http.request("PUT", f"{base}/manifests/1", body=json.dumps(manifest()), headers={"Content-Type": MEDIA_MANIFEST})
+    assert answer.status == 201
+    http.clear()
+    image = pull(store, f"{debian_registry}/team/app:1")
+    assert image.id == sha256(CONFIG)
+    with pytest.raises(NotFound, match="manifest unknown"):
+        pull(store, f"{debian_registry}/team/app:2")
+
+
+def test_three_processes_pull_the_same_image_at_once(registry: Registry, store: Store) -> None:
+    pids = []
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                pull(Store(store.root), f"{registry.name}:1")
+                os._exit(0)
+            finally:
+                os._exit(1)
+        pids.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0, 0]
+    store.recover()
+    assert sorted(os.listdir(f"{store.root}/layers")) == ["1", "empty"]
+    assert make_image(store, LAYER).layer_ids == store.images.resolve(f"{registry.name}:1").layer_ids
