@@ -147,18 +147,19 @@ class Writer:
         new = not self.root.exists(self.destination)
         top = self.make_folder(self.destination)
         folders: list[tuple[str, Node]] = []
+        above, parent = "", os.dup(top)
         try:
             for path, node in source.entries:
                 head, _, name = path.rpartition("/")
-                parent = openat2(top, head or ".", abi.O_PATH | os.O_DIRECTORY, 0, _BENEATH)
-                try:
-                    if node.is_dir:
-                        self._folder(parent, name, path)
-                        folders.append((path, node))
-                    else:
-                        self._entry(selection, parent, name, node)
-                finally:
+                if head != above:  # what lies in one folder comes in a row
                     os.close(parent)
+                    parent = -1
+                    above, parent = head, openat2(top, head or ".", abi.O_PATH | os.O_DIRECTORY, 0, _BENEATH)
+                if node.is_dir:
+                    self._folder(parent, name, path)
+                    folders.append((path, node))
+                else:
+                    self._entry(selection, parent, name, node)
             if new and source.node.is_dir:
                 folders.insert(0, (".", source.node))
             # Deepest first: writing into a folder changes its times.
@@ -169,6 +170,8 @@ class Writer:
                 finally:
                     os.close(fd)
         finally:
+            if parent >= 0:
+                os.close(parent)
             os.close(top)
 
     def _folder(self, parent: int, name: str, path: str) -> None:
