@@ -194,13 +194,16 @@ def select_images(engine: Engine, images: list[Image], filters: Filters) -> list
 
 
 def _is_called(image: Image, pattern: str) -> bool:
-    return any(reference_matches(name, pattern) for name in image.names)
+    return any(reference_matches(name, pattern) for name in [*image.names, *image.repo_digests])
 
 
 def reference_matches(name: str, pattern: str) -> bool:
-    """Whether the pattern of a `reference` filter means the image name `repository:tag`."""
-    repository = name.rpartition(":")[0]
+    """Whether the pattern of a `reference` filter means the name `repository:tag` or `repository@digest`."""
+    repository = name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
     return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(repository, pattern)
+
+
+# Networks and volumes
 
 
 def select_networks(engine: Engine, networks: list[Network], filters: Filters) -> list[Network]:
