@@ -4,16 +4,17 @@ The order of the steps is what makes it work, and is the same as there:
 
     helper child (still in the old namespaces)   this process                        child (--fork)
     wait for the go-ahead                        unshare(2)
-    write ranges of ids; bind the mount ns  ◀──  go ahead
+    write ranges of ids                     ◀──  go ahead
                                                  time offsets; fork             ──▶  pdeathsig
-                                                 bind the namespaces' files          single ids; propagation; chroot;
-                                                 wait for the child                  /proc; uid and gid; execvp
+    bind the namespaces' files, if it has   ◀──  or bind them here                   single ids; propagation; chroot;
+    the only mount namespace that stays          wait for the child                  /proc; uid and gid; execvp
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import signal  # here, not where it is used: after chroot(2) there may be nothing left to import from
 
 from inception.cli import idmap
 from inception.cli.call import Call
@@ -21,6 +22,7 @@ from inception.cli.flags import Command
 from inception.errors import Forbidden, InvalidArgument, StartFailed
 from inception.linux import abi, mount
 from inception.linux.call import syscall
+from inception.linux.capabilities import held, last_cap
 from inception.linux.namespaces import unshare as unshare_namespaces
 from inception.linux.process import set_pdeathsig
 from inception.record import Record
@@ -84,7 +86,8 @@ def unshare(call: Call) -> int:
             _write("/proc/self/timens_offsets", f"{clock} {offset_s} 0")
         child = _fork(request) if request.fork else 0
         if child or not request.fork:
-            _bind_files(request, child)
+            if not request.flags & abi.CLONE_NEWNS:
+                _bind_files(request.persist, os.getpid())
             helper.finish()
         if child:
             return _wait(child)
@@ -187,14 +190,16 @@ def _signal(text: str) -> int:
 
 
 class _Helper:
-    """A child that stays in the old namespaces, for what only works from there: ranges of ids, a bound mount namespace."""
+    """A child that stays in the old namespaces, for what only works from there: ranges of ids, and bind mounts of the
+    namespaces' files when the mount namespace is a new one."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self._child = 0
 
     def __enter__(self) -> _Helper:
-        if self.request.user_ranges or self.request.group_ranges or "mount" in self.request.persist:
+        self._binds = bool(self.request.persist) and bool(self.request.flags & abi.CLONE_NEWNS)
+        if self.request.user_ranges or self.request.group_ranges or self._binds:
             parent = os.getpid()
             self._go_read, self._go_write = os.pipe2(os.O_CLOEXEC)
             self._done_read, self._done_write = os.pipe2(os.O_CLOEXEC)
@@ -214,8 +219,8 @@ class _Helper:
             if os.read(self._go_read, 1):
                 self._map(parent)
                 os.write(self._done_write, b"m")
-            if os.read(self._go_read, 1) and "mount" in self.request.persist:
-                _bind(f"/proc/{parent}/ns/mnt", self.request.persist["mount"])
+            if os.read(self._go_read, 1) and self._binds:
+                _bind_files(self.request.persist, parent)
             return 0
         except Exception as error:
             complain(error)
@@ -238,7 +243,7 @@ class _Helper:
                 self._reap()
 
     def finish(self) -> None:
-        """Let the child bind the mount namespace, and end."""
+        """Let the child bind the files, and end."""
         if self._child:
             os.write(self._go_write, b"f")
             self._reap()
@@ -262,19 +267,17 @@ def _bind(source: str, target: str) -> None:
         raise Forbidden(f"mount {source} on {target} failed: {error.strerror}") from None
 
 
-def _bind_files(request: Request, child: int) -> None:
-    """Bind the namespaces that should persist to their files; all but the mount namespace, which the helper does."""
+def _bind_files(persist: dict[str, str], pid: int) -> None:
+    """Bind the namespaces of *pid* that should persist to their files."""
     for name, _, file in _KINDS:
-        if name in request.persist and name != "mount":
-            _bind(f"/proc/{os.getpid()}/ns/{file}", request.persist[name])
+        if name in persist:
+            _bind(f"/proc/{pid}/ns/{file}", persist[name])
 
 
 # -- parent and child
 
 
 def _fork(request: Request) -> int:
-    import signal
-
     blocked = {signal.SIGINT, signal.SIGTERM}
     if request.kill_child:
         # The child is what a terminal's Ctrl-C is for; we stay to pass its end on.
@@ -292,8 +295,6 @@ def _fork(request: Request) -> int:
 
 def _wait(child: int) -> int:
     """The child's exit code; a signal that ended it ends us as well, as a shell would expect."""
-    import signal
-
     # Ctrl-C reaches the whole foreground group: the child decides what it means, and its end is ours.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _, status = os.waitpid(child, 0)
@@ -349,8 +350,6 @@ def _mount_proc(request: Request) -> None:
 
 def _raise_ambient() -> None:
     """Every permitted capability made inheritable and ambient, so that execve keeps it without uid 0."""
-    from inception.linux.capabilities import held, last_cap
-
     permitted, inheritable = held("CapPrm"), held("CapPrm")
     effective = held("CapEff")
     header = (0x20080522).to_bytes(4, "little") + bytes(4)  # _LINUX_CAPABILITY_VERSION_3, this thread
@@ -393,8 +392,6 @@ def _hint(what: str, code: int) -> str:
 
 def _exec(argv: list[str]) -> NoReturn:
     """Become the program; without one, a log-in shell, as unshare(1) does."""
-    import signal
-
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these two, and execve would pass that on
         signal.signal(number, signal.SIG_DFL)
     program = argv[0] if argv else os.environ.get("SHELL") or "/bin/sh"
