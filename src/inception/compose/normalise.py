@@ -139,6 +139,7 @@ def _complete_service(
 
 
 def _read_env_files(service: Map, environment: dict[str, str], warn: Callable[[str], None]) -> None:
+    written = service.place_of("env_file")
     files = service.pop("env_file", None)
     if files is None:
         return
@@ -151,7 +152,7 @@ def _read_env_files(service: Map, environment: dict[str, str], warn: Callable[[s
             elif file.get("format", "") == "":
                 found.update(load_dotenv(path, {**found, **environment}, warn))
             else:
-                raise ComposeFileError(f"unsupported env_file format {file['format']!r}", place)
+                raise ComposeFileError(f"unsupported env_file format {file['format']!r}", place or written)
         except OSError as error:
             if os.path.lexists(path) or file["required"]:
                 raise ComposeFileError(

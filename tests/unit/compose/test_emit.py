@@ -1,0 +1,176 @@
+"""`config` output; the expected texts are those of docker compose 2.40 for the same files."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+
+import pytest
+
+from inception.compose.emit import config_tree, to_json, to_yaml
+from inception.compose.model import Project
+
+Loaded = Callable[..., Project]
+
+
+def test_a_whole_service_is_printed_as_docker_compose_prints_it(loaded: Loaded, tmp_path: object) -> None:
+    project = loaded(
+        """
+        services:
+          a:
+            image: x
+            build: .
+            deploy: {resources: {limits: {cpus: "0.5", memory: 50M, pids: 10}}, replicas: 2}
+            healthcheck: {test: curl x, interval: 90s, retries: 3}
+            ports: ["80", "8080:80/udp", "127.0.0.1:1000-1001:2000-2001"]
+            stop_grace_period: 1m
+            ulimits: {nofile: 10, nproc: {soft: 1, hard: 2}}
+            volumes: [".:/x:ro", "data:/v", {type: tmpfs, target: /t, tmpfs: {size: 10m}}]
+            configs: [{source: c, target: /c, mode: 0440}]
+            secrets: [s]
+            networks: {n: {aliases: [z], ipv4_address: 10.0.0.2}}
+            command: "a 'b c' $$d"
+        volumes: {data: }
+        secrets: {s: {file: ./s.txt}}
+        configs: {c: {content: "hi ${HOME}"}}
+        networks: {n: {ipam: {config: [{subnet: 10.0.0.0/24}]}, internal: true}}
+        """
+    )
+    expected = textwrap.dedent(
+        """\
+        name: demo
+        services:
+          a:
+            build:
+              context: DIR
+              dockerfile: Dockerfile
+            command:
+              - a
+              - b c
+              - $$d
+            configs:
+              - source: c
+                target: /c
+                mode: "0440"
+            deploy:
+              replicas: 2
+              resources:
+                limits:
+                  cpus: 0.5
+                  memory: "52428800"
+                  pids: 10
+            healthcheck:
+              test:
+                - CMD-SHELL
+                - curl x
+              interval: 1m30s
+              retries: 3
+            image: x
+            networks:
+              "n":
+                aliases:
+                  - z
+                ipv4_address: 10.0.0.2
+            ports:
+              - mode: ingress
+                target: 80
+                protocol: tcp
+              - mode: ingress
+                target: 80
+                published: "8080"
+                protocol: udp
+              - mode: ingress
+                host_ip: 127.0.0.1
+                target: 2000
+                published: "1000"
+                protocol: tcp
+              - mode: ingress
+                host_ip: 127.0.0.1
+                target: 2001
+                published: "1001"
+                protocol: tcp
+            secrets:
+              - source: s
+                target: /run/secrets/s
+            stop_grace_period: 1m0s
+            ulimits:
+              nofile: 10
+              nproc:
+                soft: 1
+                hard: 2
+            volumes:
+              - type: bind
+                source: DIR
+                target: /x
+                read_only: true
+                bind:
+                  create_host_path: true
+              - type: volume
+                source: data
+                target: /v
+                volume: {}
+              - type: tmpfs
+                target: /t
+                tmpfs:
+                  size: "10485760"
+        networks:
+          "n":
+            name: demo_n
+            ipam:
+              config:
+                - subnet: 10.0.0.0/24
+            internal: true
+        volumes:
+          data:
+            name: demo_data
+        secrets:
+          s:
+            name: demo_s
+            file: DIR/s.txt
+        configs:
+          c:
+            name: demo_c
+            content: hi /home/me
+        """
+    )
+    assert to_yaml(config_tree(project)) == expected.replace("DIR", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("plain", "plain"),
+        ("1", '"1"'),
+        ("yes", '"yes"'),
+        ("n", '"n"'),
+        ("22:22", '"22:22"'),
+        ("", '""'),
+        ("a: b", "'a: b'"),
+        ("#x", "'#x'"),
+        ("a #b", "'a #b'"),
+        (" a ", "' a '"),
+        ("it's", "it's"),
+        ("a\tb", '"a\\tb"'),
+        ("two\nlines", "|-\n    two\n    lines"),
+        ("two\nlines\n", "|\n    two\n    lines"),
+        ("-", "'-'"),
+        ("-x", "-x"),
+        ("é", "é"),
+    ],
+)
+def test_strings_are_quoted_as_go_yaml_quotes_them(text: str, printed: str) -> None:
+    assert to_yaml({"key": {"k": text}}) == f"key:\n  k: {printed}\n"
+
+
+def test_what_is_printed_can_be_read_again_and_means_the_same(loaded: Loaded, write: Callable[[str, str], str]) -> None:
+    first = loaded(
+        "services: {a: {image: x, environment: {A: 'a$$b', B: 010}, command: [sh, -c, 'echo $$HOME'], mem_limit: 1g}}"
+    )
+    text = to_yaml(config_tree(first))
+    assert to_yaml(config_tree(loaded(text))) == text
+
+
+def test_json_is_sorted_and_indented_as_gos() -> None:
+    assert to_json({"b": [], "a": [1, {"x": None}], "c": {}}) == (
+        '{\n  "a": [\n    1,\n    {\n      "x": null\n    }\n  ],\n  "b": [],\n  "c": {}\n}'
+    )
