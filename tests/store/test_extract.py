@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import stat
 import tarfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from inception.errors import Conflict, InceptionError, InvalidArgument, Unavailable
 from inception.linux import abi
@@ -152,6 +157,14 @@ def pax_sparse(size: int, data: bytes, offset: int) -> bytes:
     return archive((info, data))
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
+def test_every_compression_works_where_nothing_can_be_imported_any_more(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    extract(pack(archive(member("a", b"x"))), tmp_path / "root")
+    assert (tmp_path / "root/a").read_text() == "x"
+    with pytest.raises(InvalidArgument, match=r"stream|end of archive"):
+        extract(pack(archive(member("b", os.urandom(100_000))))[:-5000], tmp_path / "root")
+
+
 HOSTILE = {
     "dots": [member("../canary/etc/passwd", b"evil")],
     "dots in the middle": [folder("a"), member("a/../../canary/etc/passwd", b"evil")],
@@ -256,8 +269,6 @@ def test_limits_hold(data: bytes, limits: Limits, error: type[Exception], cause:
 
 
 def test_a_bomb_is_stopped_before_it_fills_anything(tmp_path: Path) -> None:
-    import zstandard
-
     huge = io.BytesIO()
     info, _ = member("zeros")
     info.size = 1 << 40

@@ -11,6 +11,7 @@ bootstrap.py  base images from packages     scratch.py    half-done work
 from __future__ import annotations
 
 from inception.store.database import Database
+from inception.store.progress import Progress
 from inception.store.store import Store
 
-__all__ = ["Database", "Store"]
+__all__ = ["Database", "Progress", "Store"]

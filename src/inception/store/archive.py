@@ -194,8 +194,8 @@ def load_layout(
 def import_rootfs(
     store: Store,
     stream: BinaryIO | Iterable[bytes],
-    *,
     name: str = "",
+    *,
     config: ImageConfig = ImageConfig(),
     message: str = "",
     created: str = "",

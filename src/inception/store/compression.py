@@ -1,6 +1,6 @@
 """Compressed streams to plain ones, recognised by their first bytes, a bounded piece at a time.
 
-A bomb is stopped while it unrolls: no piece is larger than `PIECE`, decoder memory is bounded, and what comes out may exceed
+A bomb is stopped while it unrolls: pieces and decoder memory are bounded, and what comes out may exceed
 what went in only up to `max_ratio` times (beyond a free allowance). One layer of compression is taken off, never two.
 """
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PIECE = 1 << 20
 _FREE_BYTES = 256 << 20  # what may come out of however little: a gigabyte of zeros in one file is honest
 _MEMORY = 256 << 20
+_ZSTD_INPUT = 4096
 
 _MAGIC = (
     (b"\x1f\x8b", "gzip"),
@@ -75,10 +76,6 @@ class _Meter:
         self.taken += len(chunk)
         return chunk
 
-    def read(self, _size: int = -1) -> bytes:
-        """As a file, for zstandard; gives whole chunks whatever is asked for."""
-        return next(self, b"")
-
 
 def _unroll(kind: str, source: _Meter) -> Iterator[bytes]:
     # Imported when first met: each is several milliseconds, and most streams need one.
@@ -89,9 +86,7 @@ def _unroll(kind: str, source: _Meter) -> Iterator[bytes]:
     if kind == "zstd":
         import zstandard
 
-        decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-        reader: Any = source  # it has all of a file that is asked for
-        return _zstd(decoder.stream_reader(reader, read_across_frames=True))
+        return _frames(source, lambda: zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj())
     if kind == "bzip2":
         import bz2
 
@@ -101,9 +96,24 @@ def _unroll(kind: str, source: _Meter) -> Iterator[bytes]:
     return _members(source, lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MEMORY))
 
 
-def _zstd(reader: Any) -> Iterator[bytes]:
-    while piece := reader.read(PIECE):
-        yield piece
+def _frames(source: Iterable[bytes], new_decoder: Callable[[], Any]) -> Iterator[bytes]:
+    """zstd. Its decoder can't bound what it gives, so what it takes is: 4 KiB are at most a thousand blocks of 128 KiB.
+
+    (Its stream reader could, but takes a frame that is cut off for the end.)
+    """
+    decoder: Any = None
+    for chunk in source:
+        view, at = memoryview(chunk), 0
+        while at < len(view):
+            if decoder is None or decoder.eof:
+                decoder = new_decoder()
+            part = view[at : at + _ZSTD_INPUT]
+            piece = decoder.decompress(part)
+            at += len(part) - len(decoder.unused_data if decoder.eof else b"")
+            if piece:
+                yield piece
+    if decoder is not None and not decoder.eof:
+        raise EOFError("unexpected end")
 
 
 def _members(source: Iterable[bytes], new_decoder: Callable[[], Any]) -> Iterator[bytes]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from typing import IO, Any, BinaryIO
 
 _MEMORY = 1 << 30
+# What decompression imports when it meets it; by then the file system of the host is out of reach.
+_NEEDED_LATER = ("bz2", "lzma", "zlib", "zstandard", "isal.isal_zlib")
 # chown, dac_override, fowner, fsetid, mknod, setfcap and sys_admin (for trusted.*) by their numbers in linux/capability.h
 _KEPT_CAPABILITIES = (0, 1, 3, 4, 21, 27, 31)
 
@@ -115,20 +117,15 @@ def main() -> None:
 
 
 def _run(request: dict[str, Any]) -> Extracted:
-    import bz2  # what decompression may import later is out of reach by then
     import hashlib
-    import lzma
-    import zlib  # noqa: F401
-
-    import zstandard  # noqa: F401
-    from isal import isal_zlib  # noqa: F401
 
     from inception.linux.path import RootDir
     from inception.store.compression import decompress
     from inception.store.extract import Extractor
     from inception.store.tar import TarReader
 
-    del bz2, lzma
+    for module in _NEEDED_LATER:
+        __import__(module)
     options, limits = decode(ExtractOptions, request["options"]), decode(Limits, request["limits"])
     root = RootDir(request["root"])
     _confine(request["root"], limits)

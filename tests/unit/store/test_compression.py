@@ -49,7 +49,7 @@ def test_only_one_layer_is_taken_off() -> None:
     assert b"".join(decompress([gzip.compress(inner)])) == inner
 
 
-@pytest.mark.parametrize("kind", ["gzip", "bzip2", "xz"])
+@pytest.mark.parametrize("kind", PACKERS)
 def test_a_stream_that_ends_early_is_an_error(kind: str) -> None:
     with pytest.raises(InvalidArgument, match=f"{kind} stream"):
         b"".join(decompress(pieces(PACKERS[kind](PLAIN)[:-20])))
@@ -72,4 +72,4 @@ def test_a_bomb_is_stopped_by_its_ratio() -> None:
 
     with pytest.raises(InvalidArgument, match="decompression bomb"):
         for piece in decompress(endless(), max_ratio=100):
-            assert len(piece) <= 1 << 20
+            assert len(piece) <= 128 << 20
