@@ -1,6 +1,6 @@
 """An OCI runtime: a spec becomes a plan, a plan becomes a process.
 
-    spec.py/oci  ->  validate.py  ->  container.py, exec.py (plans)  ->  plan.py (bytes)  ->  spawn.py  ->  _spawn_stub.h
+    spec.py/oci  ->  validate.py  ->  container.py, exec.py (plans)  ->  plan.py (bytes)  ->  child.py  ->  _spawn_stub.h
 
 `mounts.py`, `process.py`, `cgroup_mounts.py` are parts of a plan; `users.py` reads /etc/passwd and /etc/group of an image;
 `defaults.py` holds Docker's defaults; `words.py` turns plans and failures into text; `state.py`, `lifecycle.py`, `hooks.py`
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from inception.runtime.container import plan_container
     from inception.runtime.exec import plan_exec
     from inception.runtime.plan import Plan, Slot, Step
-    from inception.runtime.spawn import Child, Launched, begin, launch, resume, spawn, start
+    from inception.runtime.child import Child, Launched, begin, launch, resume, spawn, start
 
 _HOME = {
     "SpawnError": "inception._spawn",
     "plan_container": "inception.runtime.container",
     "plan_exec": "inception.runtime.exec",
     **dict.fromkeys(("Plan", "Slot", "Step"), "inception.runtime.plan"),
-    **dict.fromkeys(("Child", "Launched", "begin", "launch", "resume", "spawn", "start"), "inception.runtime.spawn"),
+    **dict.fromkeys(("Child", "Launched", "begin", "launch", "resume", "spawn", "start"), "inception.runtime.child"),
 }
 
 __all__ = [

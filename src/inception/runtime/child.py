@@ -28,12 +28,11 @@ class Child(Record):
 
 
 class Launched(Record):
-    """A container's init and its monitor. The caller owns both pidfds and is the parent of neither."""
+    """A container's init and its monitor. The caller owns the pidfd and is the parent of neither."""
 
     pid: int
     pidfd: int
     monitor_pid: int
-    monitor_pidfd: int
 
 
 def spawn(plan: bytes, fds: dict[str, int], stdio: tuple[int, int, int] = (0, 1, 2)) -> Child:
@@ -74,7 +73,8 @@ def launch(
     pid, pidfd, monitor_pid, monitor_pidfd = _spawn.launch(
         plan, fds, stdio, argv, [_MONITOR_PATH], kept, monitor_fds["init"], monitor_fds.get("errors", -1)
     )
-    return Launched(pid=pid, pidfd=pidfd, monitor_pid=monitor_pid, monitor_pidfd=monitor_pidfd)
+    os.close(monitor_pidfd)
+    return Launched(pid=pid, pidfd=pidfd, monitor_pid=monitor_pid)
 
 
 def start(plan: Plan, fds: dict[str, int], stdio: tuple[int, int, int] = (0, 1, 2)) -> Child:
