@@ -156,7 +156,7 @@ def _read_env_files(service: Map, environment: dict[str, str], warn: Callable[[s
         except OSError as error:
             if os.path.lexists(path) or file["required"]:
                 raise ComposeFileError(
-                    f"env file {path} not found: stat {path}: {(error.strerror or 'error').lower()}", place
+                    f"env file {path} not found: stat {path}: {(error.strerror or 'error').lower()}", place or written
                 ) from None
     merged = Map(service.place_of("environment"))
     own = service.get("environment", Map())

@@ -332,7 +332,7 @@ class _Up:
                         kind=START_CONTAINER,
                         target=target if container is None else container.name,
                         key=name,
-                        reason="" if container is None else f"is {container.status}",
+                        reason="" if container is None or stopped else f"is {container.status}",
                         container_id="" if container is None else container.id,
                         after=[*created, *stopped, *self.conditions(service)],
                     )

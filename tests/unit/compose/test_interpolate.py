@@ -47,7 +47,7 @@ def test_values_that_grow_without_bound_are_refused() -> None:
 
 
 def test_a_required_variable_raises_its_message() -> None:
-    with pytest.raises(MissingVariable, match="^required variable NO is missing a value: set b$"):
+    with pytest.raises(MissingVariable, match=r"^required variable NO is missing a value: set b$"):
         substitute("${NO:?set ${B}}", ENV)
 
 

@@ -29,7 +29,10 @@ def of_service(body: str, more: str = "") -> str:
 
 
 def test_ports_in_every_form(loaded: Loaded) -> None:
-    body = 'ports: [80, "8080:80/udp", "127.0.0.1:1000-1001:2000-2001", "3000-3001:90", {target: 99, published: "98", host_ip: "::1"}]'
+    body = (
+        'ports: [80, "8080:80/udp", "127.0.0.1:1000-1001:2000-2001", "3000-3001:90", '
+        '{target: 99, published: "98", host_ip: "::1"}]'
+    )
     assert loaded(of_service(body)).services["web"].ports == [
         Port(target=80),
         Port(target=80, published="8080", protocol="udp"),
@@ -129,13 +132,13 @@ def test_relative_devices_of_bind_volumes_start_at_the_file(loaded: Loaded, tmp_
 def test_a_second_file_merges_appends_and_replaces(loaded: Loaded) -> None:
     service = loaded(
         of_service(
-            "command: a\n    ports: ['80:80']\n    environment: [A=1, B=2]\n    volumes: ['one:/v', '/w']\n    dns: 1.1.1.1\n    "
-            "depends_on: [db]\n    networks: [n1]\n  db: {image: y}",
+            "command: a\n    ports: ['80:80']\n    environment: [A=1, B=2]\n    "
+            "volumes: ['one:/v', '/w']\n    dns: 1.1.1.1\n    depends_on: [db]\n    networks: [n1]\n  db: {image: y}",
             "volumes: {one: , two: }\nnetworks: {n1: , n2: }\n",
         ),
         of_service(
-            "command: [b]\n    ports: ['80:80', '81:81']\n    environment: {A: 2}\n    volumes: ['two:/v']\n    dns: [1.1.1.1, 2.2.2.2]\n    "
-            "depends_on: {db: {condition: service_healthy}}\n    networks: {n2: {aliases: [z]}}"
+            "command: [b]\n    ports: ['80:80', '81:81']\n    environment: {A: 2}\n    "
+            "volumes: ['two:/v']\n    dns: [1.1.1.1, 2.2.2.2]\n    depends_on: {db: {condition: service_healthy}}\n    networks: {n2: {aliases: [z]}}"
         ),
     ).services["web"]
     assert service.command == ["b"]
@@ -263,7 +266,8 @@ def test_secrets_are_not_in_the_repr_of_a_project(loaded: Loaded) -> None:
         ),
         (
             of_service("volumes:\n    - /ok\n    - type: floppy"),
-            "validating {}:6: services.web.volumes.1.type value must be one of 'bind', 'volume', 'tmpfs', 'cluster', 'npipe', 'image'",
+            "validating {}:6: services.web.volumes.1.type value must be one of "
+            "'bind', 'volume', 'tmpfs', 'cluster', 'npipe', 'image'",
         ),
         (of_service("volumes: [{target: /x}]"), "validating {}:4: services.web.volumes.0 missing properties 'type'"),
         (of_service("oom_score_adj: 2000"), "validating {}:4: services.web.oom_score_adj must be <= 1000, got 2000"),
@@ -312,7 +316,8 @@ def test_secrets_are_not_in_the_repr_of_a_project(loaded: Loaded) -> None:
         ),
         (
             of_service("mem_limit: 1g\n    deploy: {resources: {limits: {memory: 2g}}}"),
-            "{}:4: services.web: can't set distinct values on 'mem_limit' and 'deploy.resources.limits.memory': invalid compose project",
+            "{}:4: services.web: can't set distinct values on 'mem_limit' and "
+            "'deploy.resources.limits.memory': invalid compose project",
         ),
         (
             "services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, depends_on: [a]}\n",
@@ -324,7 +329,8 @@ def test_secrets_are_not_in_the_repr_of_a_project(loaded: Loaded) -> None:
         ),
         (
             of_service("container_name: nn\n    scale: 2"),
-            "{}:4: services.web: can't set container_name and scale to 2: container names must be unique: invalid compose project",
+            "{}:4: services.web: can't set container_name and scale to 2: "
+            "container names must be unique: invalid compose project",
         ),
         (
             of_service("secrets: [s]", "secrets:\n  s: {file: a, environment: B}\n"),
@@ -399,11 +405,11 @@ def test_a_missing_file_and_a_bad_name_are_refused(loaded: Loaded, tmp_path: obj
     here = os.getcwd()
     try:
         os.chdir(str(tmp_path))
-        with pytest.raises(NotFound, match="^no configuration file provided: not found$"):
+        with pytest.raises(NotFound, match=r"^no configuration file provided: not found$"):
             load(env={})
     finally:
         os.chdir(here)
-    with pytest.raises(InvalidArgument, match='^invalid project name "A B": must consist only of lowercase'):
+    with pytest.raises(InvalidArgument, match=r'^invalid project name "A B": must consist only of lowercase'):
         loaded("services: {a: {image: x}}", project_name="A B")
 
 
@@ -416,5 +422,6 @@ def test_chains_of_references_longer_than_the_stack_are_refused(loaded: Loaded) 
 def test_the_obsolete_version_is_mentioned(loaded: Loaded, warnings: list[str], tmp_path: object) -> None:
     loaded("version: '3'\nservices: {a: {image: x}}")
     assert warnings == [
-        f"{tmp_path}/compose.yaml: the attribute `version` is obsolete, it will be ignored, please remove it to avoid potential confusion"
+        f"{tmp_path}/compose.yaml: the attribute `version` is obsolete, it will be ignored, "
+        "please remove it to avoid potential confusion"
     ]

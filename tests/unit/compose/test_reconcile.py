@@ -189,7 +189,7 @@ def test_a_changed_network_takes_its_containers_along(loaded: Loaded) -> None:
 def test_a_changed_volume_is_a_conflict_and_its_data_stays(stack: Project) -> None:
     observed = running(stack)
     observed.volumes["demo_data"] = "old"
-    with pytest.raises(Conflict, match='^volume "demo_data" exists but doesn\'t match its configuration in the Compose file$'):
+    with pytest.raises(Conflict, match=r'^volume "demo_data" exists but doesn.t match its configuration in the Compose file$'):
         plan_up(stack, observed, UpOptions())
 
 
@@ -210,10 +210,10 @@ def test_containers_of_services_whose_profile_is_off_are_no_orphans(loaded: Load
 
 def test_missing_external_resources_are_named(loaded: Loaded) -> None:
     project = loaded("services: {a: {image: x, networks: [n]}}\nnetworks: {n: {external: true, name: theirs}}")
-    with pytest.raises(NotFound, match="^network theirs declared as external, but could not be found$"):
+    with pytest.raises(NotFound, match=r"^network theirs declared as external, but could not be found$"):
         plan_up(project, Observed(), UpOptions())
     project = loaded("services: {a: {image: x, volumes: ['v:/v']}}\nvolumes: {v: {external: true}}")
-    with pytest.raises(NotFound, match='^external volume "v" not found$'):
+    with pytest.raises(NotFound, match=r'^external volume "v" not found$'):
         plan_up(project, Observed(networks={"demo_default": ""}), UpOptions())
 
 
@@ -242,7 +242,7 @@ def test_images_are_built_or_pulled_once_each(loaded: Loaded) -> None:
         "build image x (asked for)",
         "build image demo-b (asked for)",
     ]
-    with pytest.raises(NotFound, match="^No such image: y$"):
+    with pytest.raises(NotFound, match=r"^No such image: y$"):
         plan_images(project, Observed(), ["c"], pull="never")
 
 
@@ -266,7 +266,7 @@ def test_down_with_volumes_and_images(loaded: Loaded) -> None:
 
 def test_down_of_one_service_leaves_the_rest(stack: Project) -> None:
     assert lines(plan_down(stack, running(stack), DownOptions(services=["web"]))) == ["remove container demo-web-1"]
-    with pytest.raises(NotFound, match="^no such service: nope$"):
+    with pytest.raises(NotFound, match=r"^no such service: nope$"):
         plan_down(stack, running(stack), DownOptions(services=["nope"]))
 
 
@@ -286,7 +286,7 @@ def test_stop_and_start_follow_the_dependencies(stack: Project) -> None:
         "start container demo-app-1 (is exited)",
         "start container demo-web-1 (is exited)",
     ]
-    with pytest.raises(NotFound, match='^service "db" has no container to start$'):
+    with pytest.raises(NotFound, match=r'^service "db" has no container to start$'):
         plan_start(stack, Observed(), ["db"])
 
 
