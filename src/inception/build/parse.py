@@ -34,6 +34,7 @@ MAX_LINE_BYTES = 65535
 
 _DIRECTIVE = re.compile(r"#[ \t]*([A-Za-z][A-Za-z0-9]*)[ \t]*=[ \t]*(.+?)[ \t]*")
 _HEREDOC = re.compile(r"[0-9]*<<(-?)([^<]+)")
+_NO_EMPTY_CONTINUATION = "NoEmptyContinuation"  # the one of Docker's build checks that there is
 _HEREDOC_INSTRUCTIONS = ("RUN", "COPY", "ADD")
 
 
@@ -43,6 +44,7 @@ class Dockerfile(Record):
     escape: str = "\\"
     syntax: str = ""
     warnings: list[str] = []
+    warnings_are_errors: bool = False
 
 
 def parse_dockerfile(data: bytes, name: str = "Dockerfile") -> Dockerfile:
@@ -50,6 +52,8 @@ def parse_dockerfile(data: bytes, name: str = "Dockerfile") -> Dockerfile:
     file = _Reader(_read_lines(data, name)).read()
     if not file.instructions:
         raise DockerfileError("the Dockerfile cannot be empty", file.source, 1, 1)
+    if file.warnings and file.warnings_are_errors:
+        raise DockerfileError(f"check=error=true: {file.warnings[0]}", file.source, 1, 1)
     return file
 
 
@@ -94,6 +98,7 @@ class _Reader:
         self.number = 0
         self.end = len(source.lines) - (1 if source.lines and not source.lines[-1] else 0)
         self.file = Dockerfile(source=source)
+        self.skipped: set[str] = set()
 
     def read(self, directives: bool = True) -> Dockerfile:
         if directives:
@@ -125,9 +130,20 @@ class _Reader:
                 self._fail(f"only one {name} parser directive can be used", self.number)
             seen[name] = match[2]
         self.file.syntax = seen.get("syntax", "")
+        self._read_checks(seen.get("check", ""))
         self.file.escape = seen.get("escape", "\\")
         if self.file.escape not in ("\\", "`"):
             self._fail(f"invalid escape token '{self.file.escape}' does not match ` or \\", self.number)
+
+    def _read_checks(self, text: str) -> None:
+        for part in text.split(";") if text else ():
+            name, _, value = part.strip().partition("=")
+            if name == "error" and value in ("true", "false"):
+                self.file.warnings_are_errors = value == "true"
+            elif name == "skip" and value:
+                self.skipped = {rule.strip() for rule in value.split(",")}
+            else:
+                self._fail(f"invalid check directive {text!r}: expected skip=<checks|all> or error=<boolean>", self.number)
 
     def _logical_line(self) -> tuple[int, str]:
         """The next instruction's first line and its text with continuation lines joined; empty text for nothing."""
@@ -143,8 +159,8 @@ class _Reader:
                 continue
             more, continues = self._strip(line)
             text += more
-        if blank and text:
-            self.file.warnings.append(f"{self.source.name}:{first}: empty continuation line")
+        if blank and text and not self.skipped & {"all", _NO_EMPTY_CONTINUATION}:
+            self.file.warnings.append(f"{self.source.name}:{first}: {_NO_EMPTY_CONTINUATION}: empty continuation line")
         return first, text.strip()
 
     def _strip(self, line: str) -> tuple[str, bool]:

@@ -30,7 +30,15 @@ def test_continuation_lines_join_and_comments_and_blank_lines_inside_are_skipped
 
 def test_an_empty_continuation_line_is_a_warning():
     file = parse_dockerfile(b"FROM a\nRUN x \\\n\n y\n")
-    assert file.warnings == ["Dockerfile:2: empty continuation line"]
+    assert file.warnings == ["Dockerfile:2: NoEmptyContinuation: empty continuation line"]
+
+
+def test_checks_can_be_skipped_or_made_errors():
+    text = "FROM a\nRUN x \\\n\n y\n"
+    assert parse_dockerfile(f"# check=skip=all\n{text}".encode()).warnings == []
+    assert parse_dockerfile(f"# check=skip=Other,NoEmptyContinuation;error=true\n{text}".encode()).warnings == []
+    assert "check=error=true: Dockerfile:3: NoEmptyContinuation" in fails(f"# check=error=true\n{text}")
+    assert fails(f"# check=nope\n{text}").startswith("Dockerfile:1: invalid check directive 'nope'")
 
 
 def test_a_doubled_escape_character_does_not_continue_the_line():
