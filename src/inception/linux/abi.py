@@ -8,13 +8,7 @@ from __future__ import annotations
 
 from inception import _spawn
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-
-    def __getattr__(name: str) -> int: ...
-
-else:
-    globals().update({name: value for name, value in vars(_spawn).items() if type(value) is int})
+globals().update({name: value for name, value in vars(_spawn).items() if type(value) is int})  # typed in abi.pyi
 
 ARCHITECTURE = _spawn.ARCHITECTURE
 

@@ -16,6 +16,7 @@ from inception.linux import abi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Protocol
 
     class Argument(Protocol):
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         errno_ret: int | None
 
         @property
-        def args(self) -> list[Argument]: ...
+        def args(self) -> Sequence[Argument]: ...
 
     class Description(Protocol):
         """`oci.runtime.Seccomp` is one."""
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
         listener_path: str
 
         @property
-        def syscalls(self) -> list[Rule]: ...
+        def syscalls(self) -> Sequence[Rule]: ...
 
     Instruction = tuple[int, int, int, int]
     Code = list[Instruction]
@@ -125,13 +126,13 @@ def _action(name: str, errno: int | None, where: str) -> int:
 def _rules(seccomp: Description, table: dict[str, int], default: int) -> dict[int, int | Code]:
     """number -> an action, or the code that looks at arguments."""
     plain: dict[int, int] = {}
-    conditional: dict[int, list[tuple[int, list[Argument]]]] = {}
+    conditional: dict[int, list[tuple[int, Sequence[Argument]]]] = {}
     for index, rule in enumerate(seccomp.syscalls):
         where = f"linux.seccomp.syscalls[{index}]"
         action = _action(rule.action, rule.errno_ret, f"{where}.action")
         if action == default:
             continue
-        alternatives = [rule.args]
+        alternatives: list[Sequence[Argument]] = [rule.args]
         if len({arg.index for arg in rule.args}) < len(rule.args):
             alternatives = [[arg] for arg in rule.args]  # several conditions on one argument: any of them
         for name in rule.names:
@@ -152,7 +153,7 @@ def _rules(seccomp: Description, table: dict[str, int], default: int) -> dict[in
     return rules
 
 
-def _conditions(cases: list[tuple[int, list[Argument]]], default: int) -> Code:
+def _conditions(cases: list[tuple[int, Sequence[Argument]]], default: int) -> Code:
     code: Code = []
     for action, args in cases:
         block: Code = []
