@@ -5,18 +5,10 @@ from __future__ import annotations
 from inception.cli.call import Call
 from inception.cli.flags import Command
 from inception.cli.run import check_terminal, finish, new_session
-from inception.errors import Conflict
 
 
 def attach(call: Call) -> int:
     container = call.engine.containers.get(call.arguments[0])
-    status = container.state.status
-    if status == "paused":
-        raise Conflict("You cannot attach to a paused container, unpause it first")
-    if status == "restarting":
-        raise Conflict("You cannot attach to a restarting container, wait until it is running")
-    if status != "running":
-        raise Conflict("You cannot attach to a stopped container, start it first")
     interactive = container.config.open_stdin and not call.flags.on("no-stdin")
     check_terminal(call, container.config.tty, interactive)
     session = new_session(call, container, interactive=interactive, outputs=("stdout", "stderr"))

@@ -12,9 +12,9 @@ def prune(call: Call) -> int:
     what = "all build cache" if flags.on("all") else "all dangling build cache"
     if not flags.on("force") and not confirm(f"WARNING! This will remove {what}.\nAre you sure you want to continue?"):
         return 0
-    from inception.build.cache import Cache
+    from inception.build.cache import BuildCache
 
-    Cache(call.engine.store).prune()
+    BuildCache(call.engine.store).prune()
     print("Total reclaimed space: " + human_size(call.engine.store.collect(), 4))
     return 0
 

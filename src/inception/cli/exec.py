@@ -40,7 +40,7 @@ def exec(call: Call) -> int:
     try:
         with container.exec_start(config) as process:
             session.run(process)
-            return 0 if session.detached else process.exit_code
+            return 0 if session.detached else process.wait()
     finally:
         session.close()
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from inception.engine.container import Container
 
 _FAILED = 125
+_KILLED = 137
 
 
 def run(call: Call) -> int:
@@ -186,6 +187,7 @@ def follow(session: Session, container: Container) -> int:
 
 def finish(session: Session, container: Container, stream: object) -> int:
     """Pass the stream's data until its end; answers the container's exit code."""
+    from inception.engine.release import release
     from inception.monitor.client import AttachStream, MonitorGone
 
     assert isinstance(stream, AttachStream)
@@ -195,12 +197,14 @@ def finish(session: Session, container: Container, stream: object) -> int:
         pass  # killed together with its monitor: what the engine makes of that is the answer
     if session.detached:
         return 0
-    if stream.exit_status is not None:
-        return stream.exit_status.exit_code
     try:
-        return container.wait()
+        code = stream.exit_status.exit_code if stream.exit_status is not None else container.wait()
+        release(
+            container.engine, container.id
+        )  # the stream's owner cleans up, so that `run --rm` leaves nothing when it returns
     except NotFound:
-        return _FAILED
+        code = stream.exit_status.exit_code if stream.exit_status is not None else _KILLED
+    return code
 
 
 _USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"

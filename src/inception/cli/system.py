@@ -39,8 +39,8 @@ def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
 
 
 def resume(call: Call) -> int:
-    for container in call.engine.system.resume():
-        print(container.name)
+    for name in call.engine.system.resume():
+        print(name)
     return 0
 
 

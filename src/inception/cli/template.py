@@ -222,7 +222,7 @@ class _Parser:
                     output.extend(leave.output)
                     if leave.word == "break":
                         break
-            return output if pairs else otherwise(scope)  # type: ignore[no-any-return]
+            return output if pairs else otherwise(scope)
 
         return run
 
