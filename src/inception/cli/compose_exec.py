@@ -171,7 +171,7 @@ def _one_off(call: Call, project: Project, service: Service) -> int:
     from inception.cli.run import finish
     from inception.cli.streams import Session
     from inception.compose.container import container_config
-    from inception.compose.files import provide
+    from inception.compose.files import service_files
 
     flags = call.flags
     slug = os.urandom(32).hex()
@@ -184,11 +184,10 @@ def _one_off(call: Call, project: Project, service: Service) -> int:
         service,
         1,
         name=name,
-        files=provide(call.engine, project, service, name),
         container_of=lambda other: container_of(call, project, other).id,
     )
     config = _one_off_config(call, config, service, slug, tty=tty, interactive=interactive)
-    container = call.engine.containers.create(config, pull="never")
+    container = call.engine.containers.create(config, pull="never", files=service_files(project, service))
     if detach:
         container.start()
         print(container.name)

@@ -7,7 +7,6 @@ from inception.cli.compose import dry_run, load_project, parallel, progress_of
 from inception.cli.flags import Command
 from inception.compose import labels
 from inception.compose.execute import Executor
-from inception.compose.files import restore
 from inception.compose.normalise import select
 from inception.compose.observe import containers_of, observe
 from inception.compose.plan import REMOVE_CONTAINER, Operation, Plan
@@ -65,7 +64,6 @@ def _run(
 
 def start(call: Call) -> int:
     project, observed = _project(call)
-    restore(call.engine, project.name)
     flags = call.flags
     plan = plan_start(project, observed, select(project, call.arguments), wait=flags.on("wait"))
     timeout_s = float(flags.number("wait-timeout")) if flags.number("wait-timeout") else None
@@ -79,7 +77,6 @@ def stop(call: Call) -> int:
 
 def restart(call: Call) -> int:
     project, observed = _project(call)
-    restore(call.engine, project.name)
     chosen = _chosen(call, observed)
     services = {each.service for each in chosen}
     names = [name for name in select(project, call.arguments, with_dependencies=False) if name in services]

@@ -8,9 +8,8 @@ from inception.cli.call import Call
 from inception.cli.compose import colour, dry_run, load_project, parallel, progress_of, warn
 from inception.cli.flags import Command, Flags, UsageError
 from inception.compose.execute import Executor
-from inception.compose.files import restore, sweep
 from inception.compose.normalise import parse_scales, select
-from inception.compose.observe import containers_of, observe
+from inception.compose.observe import observe
 from inception.compose.plan import BUILD_IMAGE, PULL_IMAGE, Operation, Plan
 from inception.compose.reconcile import DownOptions, UpOptions, plan_down, plan_images, plan_up
 from inception.errors import InvalidArgument
@@ -98,7 +97,6 @@ def _make(call: Call, project: Project, options: UpOptions, wait_timeout_s: floa
         quiet_build=flags.on("quiet-build"),
     )
     try:
-        restore(call.engine, project.name)
         if images:
             executor.run(images)
             observed = observe(call.engine, project)
@@ -109,7 +107,6 @@ def _make(call: Call, project: Project, options: UpOptions, wait_timeout_s: floa
         executor.run(plan)
     finally:
         progress.close()
-        _sweep(call, project)
     return executor.started
 
 
@@ -138,17 +135,6 @@ def _say_running(progress: Progress, observed: Observed, plan: Plan, names: list
         for container in observed.of(name):
             if container.running and container.name not in touched:
                 progress.update(f"Container {container.name}", "Running", done=True)
-
-
-def _sweep(call: Call, project: Project) -> None:
-    """Files of containers that are gone."""
-    used = {
-        mount.source
-        for container in containers_of(call.engine, project.name)
-        for mount in container.config.mounts
-        if mount.type == "bind"
-    }
-    sweep(call.engine, project.name, used)
 
 
 def _attach(call: Call, project: Project, options: UpOptions, started: list[str]) -> int:
@@ -226,7 +212,6 @@ def down(call: Call) -> int:
         Executor(call.engine, project, progress, parallel=parallel(call), stop_timeout_s=_timeout(flags)).run(plan)
     finally:
         progress.close()
-        _sweep(call, project)
     return 0
 
 

@@ -45,14 +45,13 @@ def container_config(
     *,
     name: str,
     image_id: str = "",
-    files: list[MountConfig] | None = None,
     inherited: dict[str, str] | None = None,
     container_of: Callable[[str], str] = lambda service: service,
 ) -> ContainerConfig:
     """What the engine is asked for.
 
-    *files* are the mounts of its secrets and configs; *inherited* the anonymous volumes of the container that this one
-    replaces, by target; *container_of* gives the container whose namespace or volumes a `service:x` shares.
+    *inherited* are the anonymous volumes of the container that this one replaces, by target; *container_of* gives the
+    container whose namespace or volumes a `service:x` shares.
     """
     return ContainerConfig(
         image=image_name(project, service),
@@ -70,11 +69,11 @@ def container_config(
         stop_signal=service.stop_signal,
         stop_timeout_s=None if service.stop_grace_period_ns is None else -(-service.stop_grace_period_ns // 10**9),
         healthcheck=_healthcheck(service),
-        mounts=[*_mounts(project, service, inherited or {}), *(files or [])],
+        mounts=_mounts(project, service, inherited or {}),
         volumes_from=[_shared_volumes(entry, container_of) for entry in service.volumes_from],
         network_mode=_network_mode(project, service, container_of),
         networks=_endpoints(project, service, name),
-        ports=[binding for port in service.ports for binding in [_port(port)]],
+        ports=[_port(port) for port in service.ports],
         exposed_ports=[each for text in service.expose for each in _exposed(text)],
         restart=_restart(service),
         resources=_resources(service),

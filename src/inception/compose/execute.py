@@ -13,7 +13,8 @@ import threading
 import time
 
 from inception.compose import labels
-from inception.compose.container import container_config
+from inception.compose.container import container_config, image_name
+from inception.compose.files import service_files
 from inception.compose.hashing import network_hash, volume_hash
 from inception.compose.plan import (
     AWAIT_SERVICE,
@@ -38,7 +39,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inception.compose.model import Hook, Network, Project, Service, Volume
+    from inception.compose.model import Hook, Network, Project, Volume
     from inception.compose.plan import Operation, Plan
     from inception.compose.progress import Progress
     from inception.engine import Engine
@@ -215,26 +216,18 @@ class Executor:
         self.progress.update(name, "Recreated", done=True)
 
     def _make(self, operation: Operation, name: str) -> Container:
-        from inception.compose.files import provide
-
         service = self.project.services[operation.key]
         config = container_config(
             self.project,
             service,
             operation.number,
             name=operation.target,
-            image_id=self.engine.images.get(self._image(service)).id,
-            files=provide(self.engine, self.project, service, operation.target),
+            image_id=self.engine.images.get(image_name(self.project, service)).id,
             inherited=operation.inherited,
             container_of=self._container_of,
         )
         config.name = name
-        return self.engine.containers.create(config, pull="never")
-
-    def _image(self, service: Service) -> str:
-        from inception.compose.container import image_name
-
-        return image_name(self.project, service)
+        return self.engine.containers.create(config, pull="never", files=service_files(self.project, service))
 
     def _container_of(self, service: str) -> str:
         """The id of the first container of *service*."""

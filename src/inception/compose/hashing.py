@@ -22,9 +22,9 @@ def service_hash(project: Project, service: Service) -> str:
     for key in _IGNORED:
         value.pop(key, None)
     if service.secrets or service.configs:
-        from inception.compose.files import contents_digest
+        from inception.compose.files import service_files
 
-        value["files"] = contents_digest(project, service)
+        value["files"] = encode(service_files(project, service))
     return _digest(value)
 
 

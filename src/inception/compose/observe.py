@@ -16,7 +16,7 @@ RUNNING = ("running", "paused", "restarting")
 
 
 class ObservedContainer(Record):
-    """`volumes` are its anonymous volumes by target; `files` the sources of what is mounted from the run root."""
+    """`volumes` are its anonymous volumes, name by target; `depends_on` the services that it was made to start after."""
 
     id: str
     name: str

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from inception.engine.engine import Engine
+    from inception.engine.private_files import PrivateFile
     from inception.engine.results import PruneReport
     from inception.engine.supervisor import Supervisor
     from inception.runtime import Plan
@@ -31,16 +32,18 @@ class Containers:
         *,
         pull: str = "missing",
         progress: Callable[[Progress], None] | None = None,
+        files: list[PrivateFile] | None = None,
     ) -> Container:
         """Make a container; it does not run yet.
 
-        *pull* is `missing`, `always` or `never`. Raises InvalidArgument for a config that makes no sense, Conflict for a
-        name in use, NotFound for an image that is nowhere. Nothing is left behind when it fails.
+        *pull* is `missing`, `always` or `never`; *files* are secrets and configs that it alone gets to see. Raises
+        InvalidArgument for a config that makes no sense, Conflict for a name in use, NotFound for an image that is nowhere.
+        Nothing is left behind when it fails.
         """
         from inception.engine.create import create
 
         self._recover()
-        return Container(self.engine, create(self.engine, config, pull=pull, progress=progress))
+        return Container(self.engine, create(self.engine, config, pull=pull, progress=progress, files=files))
 
     def get(self, reference: str) -> Container:
         """The container with this name, id or unique id prefix. Raises NotFound."""

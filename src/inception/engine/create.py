@@ -28,18 +28,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inception.engine.engine import Engine
+    from inception.engine.private_files import PrivateFile
     from inception.store.database import Transaction
     from inception.store.images import Image
     from inception.store.progress import Progress
 
 
 def create(
-    engine: Engine, config: ContainerConfig, *, pull: str = "missing", progress: Callable[[Progress], None] | None = None
+    engine: Engine,
+    config: ContainerConfig,
+    *,
+    pull: str = "missing",
+    progress: Callable[[Progress], None] | None = None,
+    files: list[PrivateFile] | None = None,
 ) -> ContainerRecord:
     """A container that is ready to start."""
     image = resolve(engine, config, pull=pull, progress=progress)
     record = insert(engine, complete(engine, config, image), image.id)
     try:
+        if files:
+            from inception.engine.private_files import keep
+
+            keep(engine, record.id, files)
         fill_volumes(engine, record)
     except BaseException:
         take_back(engine, record)

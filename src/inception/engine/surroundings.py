@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 
-from inception.engine import records
+from inception.engine import private_files, records
 from inception.engine.cgroups import cgroup_path
 from inception.engine.endpoints import network_mode
 from inception.engine.live import open_init
@@ -55,7 +55,7 @@ class OpenSurroundings:
             hostname=hostname(self.engine, self.record),
             user=user.user,
             home=user.home,
-            mounts=[*self._mounts(), *self._ipc_mounts(config)],
+            mounts=[*self._mounts(), *self._ipc_mounts(config), *private_files.mounts(self.engine, self.record.id)],
             files={place: source for place, source in files.items() if place not in self._own_places()},
             joined=joined,
             shared=shared,
