@@ -201,10 +201,8 @@ class Writer:
             folder, first = self._links[key]
             os.link(first, name, src_dir_fd=folder, dst_dir_fd=parent, follow_symlinks=False)
             return
-        source = selection.tree.open(node)
+        source = selection.tree.open_file(node)
         try:
-            if not stat.S_ISREG(os.fstat(source).st_mode):
-                raise Unavailable(f"read {node.path}: it changed meanwhile")
             target = os.open(name, _NEW, 0o600, dir_fd=parent)
             try:
                 copy_bytes(source, target)

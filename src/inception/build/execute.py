@@ -257,6 +257,8 @@ class _Build:
             before = os.stat(upper)
             if isinstance(step, Run):
                 steps.run(self.engine, self.config, step, snapshot_id, self.scratch.path, report.output)
+                with snapshots.open_layers(stack.layer_ids) as lower:
+                    steps.remove_stubs(upper, lower)
             else:
                 with snapshots.open(snapshot_id, read_only=False) as root:
                     if isinstance(step, MakeFolder):

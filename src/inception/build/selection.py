@@ -12,7 +12,7 @@ import stat
 
 from inception.build.ignore import IgnoreRules, Pattern, clean
 from inception.build.tree import Node, Tree
-from inception.errors import InvalidArgument, NotFound
+from inception.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from inception.build.operations import Copy
 
+_CHUNK = 1 << 20
 # What an image may carry over; `trusted.*` is overlayfs's own.
 _KEPT_XATTRS = ("security.capability", "user.", "system.posix_acl_")
 
@@ -139,11 +140,16 @@ def read_xattrs(tree: Tree, node: Node) -> list[tuple[str, bytes]]:
 
 
 def hash_file(tree: Tree, node: Node) -> str:
-    """The digest of a file's bytes. Raises InvalidArgument when it is no file any more."""
+    """The digest of a file's bytes. Raises Unavailable when it changes meanwhile."""
     import hashlib
 
-    fd = tree.open(node)
-    with open(fd, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise InvalidArgument(f"{node.path}: it changed meanwhile")
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    fd = tree.open_file(node)
+    try:
+        # hashlib.file_digest makes a buffer of 256 KiB for each file; most files are far smaller.
+        size = min(node.stat.st_size + 1, _CHUNK)
+        hasher = hashlib.sha256()
+        while chunk := os.read(fd, size):
+            hasher.update(chunk)
+        return hasher.hexdigest()
+    finally:
+        os.close(fd)

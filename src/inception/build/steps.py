@@ -12,6 +12,8 @@ from inception.build.selection import Selection, Source
 from inception.build.stage import SCRIPT_FOLDER
 from inception.engine.config import ContainerConfig, MountConfig
 from inception.errors import InceptionError, InvalidArgument, Unavailable
+from inception.linux import abi
+from inception.linux.path import RootDir, openat2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from inception.build.config import BuildConfig
     from inception.build.tree import Tree
     from inception.engine import Engine
-    from inception.linux.path import RootDir
 
+# What every sandbox mounts something on, inner paths first.
+_STUBS = ("etc/resolv.conf", "etc/hosts", "etc/hostname", "etc", "dev", "proc", "sys")
+_BENEATH: int = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
 # Of a failing command's output this much is kept for the report.
 _TAIL_BYTES = 32 << 10
 DOWNLOAD_MODE = 0o600
@@ -78,6 +82,40 @@ def _container(config: BuildConfig, step: Run, scratch: str, snapshot_id: str) -
     )
 
 
+def remove_stubs(upper: str, lower: RootDir) -> None:
+    """Takes away the empty files and folders that a sandbox's mounts needed to stand on and that *lower* doesn't have.
+
+    The step saw a mount in their place, so whatever lies there in *upper* is none of its work.
+    """
+    with RootDir.open_host(upper) as root:
+        for path in _STUBS:
+            head, _, name = path.rpartition("/")
+            try:
+                parent = openat2(root.fd, head or ".", abi.O_PATH | os.O_DIRECTORY, 0, _BENEATH)
+            except OSError:
+                continue  # the step put something else there
+            try:
+                found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                if _has(lower, path):
+                    continue
+                if stat.S_ISDIR(found.st_mode):
+                    os.rmdir(name, dir_fd=parent)
+                elif stat.S_ISREG(found.st_mode) and found.st_size == 0:
+                    os.unlink(name, dir_fd=parent)
+            except OSError:
+                continue  # not there, or a folder that holds something
+            finally:
+                os.close(parent)
+
+
+def _has(root: RootDir, path: str) -> bool:
+    try:
+        root.stat(path, follow=False)
+    except OSError:
+        return False
+    return True
+
+
 def make_folder(root: RootDir, step: MakeFolder) -> None:
     """Raises InvalidArgument when something else is in the way."""
     try:
@@ -123,7 +161,7 @@ def _unpacked(writer: Writer, step: Copy, tree: Tree, source: Source) -> bool:
     """Unpacks *source* when it is a local archive that ADD should unpack."""
     if step.unpack is False or source.is_dir or not stat.S_ISREG(source.node.stat.st_mode):
         return False
-    with open(tree.open(source.node), "rb", buffering=0) as file:
+    with open(tree.open_file(source.node), "rb", buffering=0) as file:
         if not is_archive(file.fileno()):
             return False
         unpack(writer, step, file.fileno())

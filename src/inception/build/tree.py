@@ -69,6 +69,17 @@ class Tree:
         except OSError as error:
             raise Unavailable(f"read {node.path or '.'}: {error.strerror}") from error
 
+    def open_file(self, node: Node) -> int:
+        """`open` of a regular file that is still what was found: a file that changes while it is read would be cached under
+        the digest of another. Raises Unavailable."""
+        fd = self.open(node)
+        now, then = os.fstat(fd), node.stat
+        same = (now.st_mode, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+        if same != (then.st_mode, then.st_size, then.st_mtime_ns, then.st_ctime_ns) or not stat.S_ISREG(now.st_mode):
+            os.close(fd)
+            raise Unavailable(f"read {node.path}: it changed while it was being copied")
+        return fd
+
     def readlink(self, node: Node) -> str:
         fd = self.open(node, abi.O_PATH | os.O_NOFOLLOW)
         try:
