@@ -13,6 +13,8 @@ from inception.monitor import client, handover
 from inception.monitor.config import DnsConfig
 from inception.monitor.logs import read_logs
 from inception.oci.image import Healthcheck
+from inception.oci.runtime import Process
+from inception.runtime import plan_exec
 
 pytestmark = pytest.mark.needs("root", "busybox")
 
@@ -109,6 +111,20 @@ def test_stdin_reaches_the_container(container):
     stream.write(b"y" * 300_000)
     stream.close_stdin()
     assert text(stream) == b"y" * 300_000 + b"end\n"
+
+
+def test_a_detached_exec_joins_the_container_and_is_a_child_of_the_monitor(container):
+    one = container("sleep 60").start()
+    wait_until(lambda: one.status is not None)
+    plan = plan_exec(Process(cwd="/", args=["/bin/sleep", "61"], env=["PATH=/bin"]))
+    pid = client.exec_detached(one.run_dir, plan.compile())
+    status = dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
+    assert int(status["PPid"]) == one.launched.monitor_pid
+    assert len(status["NSpid"].split()) == 2
+    broken = plan_exec(Process(cwd="/", args=["/bin/missing"], env=["PATH=/bin"]))
+    with pytest.raises(client.RequestFailed) as failure:
+        client.exec_detached(one.run_dir, broken.compile())
+    assert failure.value.errno == 2
 
 
 def test_health_is_probed_inside(container):

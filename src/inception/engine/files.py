@@ -66,7 +66,6 @@ def plan_dns(engine: Engine, record: ContainerRecord, endpoints: list[Endpoint])
     return DnsConfig(
         tables=[names_table(engine, endpoint.network.id) for endpoint in endpoints if endpoint.network.name != "bridge"],
         upstream=resolv.upstream(host, config.dns),
-        search=config.dns_search or host.search,
         forward=not all(endpoint.network.config.internal for endpoint in endpoints),
     )
 

@@ -21,7 +21,6 @@ class DnsConfig(Record):
 
     tables: list[str] = []
     upstream: list[str] = []
-    search: list[str] = []
     forward: bool = True
 
 
