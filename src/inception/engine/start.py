@@ -207,7 +207,6 @@ class Start:
             raise start_failed(self.record, plan, error) from error
         os.close(launched.pidfd)
         monitor = (launched.monitor_pid, start_time_of(launched.monitor_pid))
-        os.close(launched.monitor_pidfd)
         self._first_status(launched.pid, launched.monitor_pid)
         self._set_running(launched.pid, monitor)
 
