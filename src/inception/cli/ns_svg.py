@@ -17,7 +17,7 @@ _GAP = 14.0
 _HEAD = 44.0
 _ROW = 24.0
 _PID = 66.0
-_CHAR = 7.3
+_CHAR = 7.9
 _WRAP = 1120.0
 _MIN_WIDTH = 250.0
 _LEVELS = 6
@@ -54,7 +54,7 @@ class _Box:
 
     def _measure(self) -> tuple[float, float]:
         widest = max((_row_width(row) for row in self.rows), default=0.0)
-        width = max(_MIN_WIDTH, widest, len(self.title) * 8.5) + 2 * _PAD
+        width = max(_MIN_WIDTH, widest, len(self.title) * 8.8) + 2 * _PAD
         height = _HEAD + len(self.rows) * _ROW + _PAD
         x, y, tallest = _PAD, height, 0.0
         for child in self.children:
