@@ -11,7 +11,7 @@ import pytest
 from inception.linux.process import wait_pidfd
 from inception.monitor import client, handover
 from inception.monitor.config import DnsConfig
-from inception.monitor.logs import read_logs
+from inception.monitor.logs import read_logs, while_running
 from inception.oci.image import Healthcheck
 from inception.oci.runtime import Process
 from inception.runtime import plan_exec
@@ -157,6 +157,24 @@ def test_much_output_with_nobody_reading_costs_no_memory(container):
     assert peak_kb < 24_000
     logs = [name for name in os.listdir(os.path.dirname(one.log_path)) if name.startswith("c-json.log")]
     assert sorted(logs) == ["c-json.log", "c-json.log.1", "c-json.log.2"]
+
+
+def test_following_a_log_ends_with_the_container(container):
+    one = container("echo first; read go; seq 1000", open_stdin=True).start()
+    wait_until(lambda: one.status is not None)
+    lines = read_logs(one.log_path, follow=while_running(one.run_dir))
+    assert next(lines).data == b"first\n"
+    client.attach(one.run_dir, stdin=True).write(b"go\n")
+    assert [line.data for line in lines] == [b"%d\n" % number for number in range(1, 1001)]
+
+
+def test_following_the_log_of_a_killed_container_ends(container):
+    one = container("echo first; sleep 60").start()
+    wait_until(lambda: one.status is not None)
+    lines = read_logs(one.log_path, follow=while_running(one.run_dir))
+    assert next(lines).data == b"first\n"
+    one.kill_monitor()
+    assert list(lines) == []
 
 
 def test_a_monitor_loads_little(container):

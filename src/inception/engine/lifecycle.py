@@ -195,7 +195,7 @@ def logs(
     engine: Engine, container_id: str, stdout: bool, stderr: bool, follow: bool, tail: int | None, since: str, until: str
 ) -> Iterator[LogLine]:
     from inception.engine.times import parse_when_ns
-    from inception.monitor.logs import read_logs
+    from inception.monitor.logs import read_logs, while_running
 
     record = records.load(engine, container_id)
     if record.config.log.driver == "none":
@@ -204,13 +204,11 @@ def logs(
         raise InvalidArgument("Bad parameters: you must choose at least one stream")
     return read_logs(
         log_path(engine, container_id),
-        stdout=stdout,
-        stderr=stderr,
-        follow=follow,
+        streams=frozenset(name for name, wanted in (("stdout", stdout), ("stderr", stderr)) if wanted),
+        follow=while_running(engine.run_dir(container_id)) if follow else None,
         tail=tail,
         since_ns=parse_when_ns(since) if since else None,
         until_ns=parse_when_ns(until) if until else None,
-        run_dir=engine.run_dir(container_id),
     )
 
 

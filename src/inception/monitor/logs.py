@@ -10,6 +10,7 @@ import os
 import time
 
 from inception import jsontext
+from inception.monitor.status import read_status
 from inception.monitor.times import parse
 
 TYPE_CHECKING = False
@@ -68,6 +69,17 @@ def read_logs(
                 return
             if since_ns is None or when_ns >= since_ns:
                 yield line
+
+
+def while_running(run_dir: str) -> Callable[[], bool]:
+    """What `follow` wants to be: whether the container of *run_dir* runs, or will again after its back-off."""
+
+    def running() -> bool:
+        status = read_status(run_dir)
+        # Init may be dead already while its monitor still writes what it said; a monitor that was killed writes no more.
+        return status is not None and status.phase != "exited" and os.path.exists(f"/proc/{status.monitor_pid}")
+
+    return running
 
 
 def _lines(path: str, tail: int | None, follow: Callable[[], bool] | None) -> Iterator[LogLine]:
