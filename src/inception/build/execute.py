@@ -139,6 +139,8 @@ class _Build:
         for thread in threads:
             thread.start()
         self._run_stage(target)
+        if isinstance(self.failure, KeyboardInterrupt):
+            raise self.failure  # commands of other stages end with this process; what they leave the next build removes
         for thread in threads:
             thread.join()
         if self.failure is not None:

@@ -54,7 +54,8 @@ def run(
         del tail[:-_TAIL_BYTES]
         on_output(data)
 
-    exit_code = run_step(engine, snapshot_id=snapshot_id, config=_container(config, step, scratch, snapshot_id), on_output=keep)
+    container = _container(config, step, scratch, snapshot_id)
+    exit_code = run_step(engine, snapshot_id, container, on_output=lambda _stream, data: keep(data))
     if exit_code != 0:
         raise CommandFailed(step.args, exit_code, bytes(tail))
 
