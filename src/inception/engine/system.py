@@ -126,7 +126,7 @@ class System:
         records = listed(engine, running_only=False)
         images = engine.images.list(all=True)
         used = {record.image_id for record in records}
-        sizes = dict(engine.database.rows("SELECT id, size FROM layers"))
+        sizes = dict(engine.database.rows("SELECT id, size_bytes FROM layers"))
         needed = {layer for image in images if image.id in used for layer in image.layer_ids}
         stored = {layer for image in images for layer in image.layer_ids}
         containers = [(record, engine.store.snapshots.usage(record.id)) for record in records]
