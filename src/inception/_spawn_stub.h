@@ -224,11 +224,9 @@ stub_make_next(int root, char *path, int file, long mode, uint64_t resolve)
         if (size >= 0 && !(resolve & RESOLVE_NO_SYMLINKS)) {
             char rest[STUB_PATH_MAX];
             size_t rest_length = 0, length = size && link[0] == '/' ? 0 : at;
-            char slash = '/';
-            result = -ENAMETOOLONG;
+            result = -ENAMETOOLONG; /* the rest begins with its slash, or is empty */
             if (stub_append(rest, &rest_length, path + end, stub_length(path + end)) &&
-                stub_append(path, &length, link, (size_t)size) && stub_append(path, &length, &slash, 1) &&
-                stub_append(path, &length, rest, rest_length))
+                stub_append(path, &length, link, (size_t)size) && stub_append(path, &length, rest, rest_length))
                 result = 0;
         } else {
             size_t more = end;
