@@ -87,6 +87,18 @@ def test_a_restart_runs_the_plan_again(container):
     assert (stream.exit_status.restart_count, stream.exit_status.exit_code) == (2, 1)
 
 
+def test_what_the_monitor_ignores_the_container_does_not(container):
+    """A monitor ignores SIGTERM and others; dispositions are inherited, so a second start must have reset them."""
+    one = container("while read line; do case $line in Sig[IB]*) echo $line;; esac; done </proc/self/status; exit 1")
+    one.config.restart, one.config.restart_maximum_retries = "on-failure", 1
+    stream = one.attach()
+    one.start()
+    words = text(stream).split()
+    assert words[::2] == [b"SigBlk:", b"SigIgn:"] * 2
+    # Without SIGQUIT, which busybox's shell ignores by itself.
+    assert [int(mask, 16) & ~(1 << signal.SIGQUIT - 1) for mask in words[1::2]] == [0] * 4
+
+
 def test_a_terminal_works_across_a_restart(container):
     one = container("stty -echo; echo ready; read word; echo got $word; exit 1", tty=True, open_stdin=True, restart="always")
     stream = one.attach(stdin=True)

@@ -366,8 +366,12 @@ class Monitor:
             return
         from inception.monitor.health import HealthCheck
 
-        with open(f"{self.config.run_dir}/health-plan", "rb") as file:
-            plan = file.read()
+        try:
+            with open(f"{self.config.run_dir}/health-plan", "rb") as file:
+                plan = file.read()
+        except OSError as error:  # an unprobed container is better than none, but it must be said
+            self.status.error = f"health check of {self.config.name}: health-plan: {error.strerror}"
+            return
         self._health = HealthCheck(
             self.loop, check, lambda stdio: self._spawn(plan, self._join_slots({}), stdio), self._health_changed
         )

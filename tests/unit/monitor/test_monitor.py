@@ -7,6 +7,7 @@ import pytest
 
 from inception.monitor import client
 from inception.monitor.status import read_status
+from inception.oci.image import Healthcheck
 
 
 def wait_until(condition):
@@ -202,3 +203,9 @@ def test_dropped_clients_leave_no_descriptor(fake):
 def test_a_client_without_a_monitor_is_told(tmp_path):
     with pytest.raises(client.MonitorGone, match="no monitor listens"):
         client.watch(str(tmp_path))
+
+
+def test_a_health_check_without_its_plan_is_said_and_the_container_runs(fake):
+    container = fake("sleep 60", healthcheck=Healthcheck(test=["CMD", "true"])).start()
+    assert container.thread.status.error == "health check of web: health-plan: No such file or directory"
+    assert container.thread.status.phase == "running"
