@@ -21,7 +21,8 @@ from inception.engine.cgroups import cgroup_of
 from inception.engine.config import PortBinding
 from inception.engine.lifecycle import event_attributes, log_path
 from inception.engine.live import ContainerLock
-from inception.engine.owner import take
+from inception.engine.owner import start_or_zero, take
+from inception.engine.records import snapshot_of
 from inception.engine.release import await_monitor, ended_state, release_locked, tear_down
 from inception.engine.seccomp import filter_of
 from inception.engine.spec import build_spec
@@ -31,7 +32,6 @@ from inception.engine.validate import log_limits, parse_signal
 from inception.errors import Conflict, NotModified, StartFailed, Unavailable
 from inception.jsontext import dumps
 from inception.linux.namespaces import new_netns
-from inception.linux.process import start_time as start_time_of
 from inception.monitor import handover
 from inception.monitor.config import MonitorConfig, PublishedPort
 from inception.monitor.status import MonitorStatus, status_text
@@ -117,6 +117,10 @@ class Start:
         except BaseException as error:
             self._take_back(error)
             raise
+        self.emit_start()
+
+    def emit_start(self) -> None:
+        """Tell the world."""
         self.engine.events.emit("container", "start", self.record.id, event_attributes(self.record))
 
     # The steps, in their order
@@ -206,7 +210,7 @@ class Start:
         except SpawnError as error:
             raise start_failed(self.record, plan, error) from error
         os.close(launched.pidfd)
-        monitor = (launched.monitor_pid, start_time_of(launched.monitor_pid))
+        monitor = (launched.monitor_pid, start_or_zero(launched.monitor_pid))
         self._first_status(launched.pid, launched.monitor_pid)
         self._set_running(launched.pid, monitor)
 
@@ -216,7 +220,7 @@ class Start:
 
     def _first_status(self, pid: int, monitor_pid: int) -> None:
         """The monitor's first word, said for it until its interpreter is up; its own, if it was faster, stays."""
-        started = MonitorStatus(pid=pid, pid_start_time=start_time_of(pid), monitor_pid=monitor_pid, started_at=now())
+        started = MonitorStatus(pid=pid, pid_start_time=start_or_zero(pid), monitor_pid=monitor_pid, started_at=now())
         path = f"{self.run_dir}/status.json"
         files.write(f"{path}.first", status_text(started).encode())
         try:
@@ -308,6 +312,10 @@ class Start:
             "UPDATE containers SET status = ?, state = ?, owner_pid = 0, owner_start = 0 WHERE id = ?",
             (state.status, records.to_json(state), record.id),
         )
+        if record.config.auto_remove:
+            from inception.engine.remove import remove_locked
+
+            remove_locked(engine, records.load(engine, record.id), volumes=True)
 
 
 def plan_process(engine: Engine, record: ContainerRecord, spec: Spec) -> tuple[Plan, list[str]]:
@@ -324,7 +332,7 @@ def plan_process(engine: Engine, record: ContainerRecord, spec: Spec) -> tuple[P
         raise Unavailable(f"create cgroup {cgroup.path}: {error}") from error
     plan = plan_container(
         spec,
-        rootfs=engine.store.snapshots.mount(record.id),
+        rootfs=engine.store.snapshots.mount(snapshot_of(record)),
         join=join,
         die_with_parent=True,
         init=record.config.init,
