@@ -73,7 +73,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     networks = [name for name in engine("network", "ls", "--format", "{{.Name}}").split() if name not in PREDEFINED]
     if networks:
         engine("network", "rm", *networks)
-    engine("system", "prune", "-f", "--all", "--volumes")
+
 
 
 PREDEFINED = ("bridge", "host", "none")

@@ -130,7 +130,7 @@ def test_names_that_are_not_there_are_told_one_by_one(cli):
 
 
 def test_logs_exec_top_and_inspect(cli, web):
-    cli("run", "-d", *QUIET, "--name", "talker", "busybox", "sh", "-c", "echo one; echo two >&2; echo three; sleep 60")
+    cli("run", "-d", *QUIET, "--name", "talker", "busybox", "sh", "-c", "echo one; echo two >&2; sleep 0.3; echo three; sleep 60")
     try:
         wait_until(lambda: "three" in cli.run("logs", "talker").stdout, "the container to speak")
         done = cli.run("logs", "talker")
