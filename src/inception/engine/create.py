@@ -107,7 +107,7 @@ def insert(engine: Engine, config: ContainerConfig, image_id: str, kind: str = "
         check_name_free(engine, record.name)
         record = replace(record, mounts=_mount_points(engine, tx, record))
         records.insert(tx, record)
-        if kind == "container":
+        if kind != "step":
             engine.store.snapshots.prepare(record.id, image_id=image_id)
     return record
 

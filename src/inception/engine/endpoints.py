@@ -277,7 +277,7 @@ def names_table(engine: Engine, network_id: str) -> str:
 
 def names_of(record: ContainerRecord, network: Network, config: EndpointConfig) -> list[str]:
     """The names that a container answers to in one network."""
-    if network.name == "bridge" or record.kind != "container":
+    if network.name == "bridge" or record.kind == "step":
         return []
     hostname = [record.config.hostname] if record.config.hostname else []
     return list(dict.fromkeys([record.name, record.id[:12], *config.aliases, *hostname]))

@@ -26,3 +26,11 @@ def take(engine: Engine, container_id: str, status: str) -> None:
     engine.database.execute(
         "UPDATE containers SET status = ?, owner_pid = ?, owner_start = ? WHERE id = ?", (status, *me(), container_id)
     )
+
+
+def start_or_zero(pid: int) -> int:
+    """The start time of *pid*, 0 when it has ended already: an owner that is never found alive."""
+    try:
+        return start_time(pid)
+    except ProcessLookupError:
+        return 0

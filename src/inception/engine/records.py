@@ -56,6 +56,11 @@ class ContainerRecord(Record):
     owner_start: int
 
 
+def snapshot_of(record: ContainerRecord) -> str:
+    """The id of its snapshot: its own, but for a step, whose snapshot is the builder's and stands in place of an image."""
+    return record.image_id if record.kind == "step" else record.id
+
+
 _COLUMNS = "id, name, kind, image_id, created_at, config, mounts, status, state, wanted, owner_pid, owner_start"
 
 

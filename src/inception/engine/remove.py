@@ -59,7 +59,7 @@ def remove_locked(engine: Engine, record: ContainerRecord, *, volumes: bool) -> 
     from inception.store.scratch import remove_tree
 
     take(engine, record.id, "removing")
-    if record.kind == "container":
+    if record.kind != "step":
         engine.store.snapshots.remove(record.id)
     remove_tree(engine.container_dir(record.id))
     with engine.database.transaction() as tx:
@@ -75,5 +75,5 @@ def remove_locked(engine: Engine, record: ContainerRecord, *, volumes: bool) -> 
                     remove_volume(engine, mount.source)
                 except (Conflict, NotFound):
                     pass  # another container has it through --volumes-from
-    if record.kind == "container":
+    if record.kind != "step":
         engine.events.emit("container", "destroy", record.id, event_attributes(record))

@@ -85,6 +85,8 @@ class OpenSurroundings:
                 shared.append(kind)
             elif mode.startswith("container:"):
                 joined[kind] = self._slot(f"joined-{kind}", self._open_other(mode, kind))
+        if "netns" in self.slots:
+            joined["network"] = "fd:netns"
         return joined, shared
 
     def _open_other(self, mode: str, kind: str) -> int:
@@ -187,10 +189,10 @@ def look_up_user(engine: Engine, record: ContainerRecord) -> FoundUser:
     """The user of the first process. Fresh containers of one image share the answer: their files are the image's."""
     config = record.config
     key = (record.image_id, config.user, tuple(config.group_add))
-    fresh = record.state.status == "created" and record.kind == "container"
+    fresh = record.state.status == "created" and record.kind != "step"
     known = engine.users.get(key) if fresh else None
     if known is None:
-        with engine.store.snapshots.view(record.id) as root:
+        with engine.store.snapshots.view(records.snapshot_of(record)) as root:
             known = resolve(root, config.user, config.group_add)
         if fresh:
             engine.users[key] = known

@@ -1,0 +1,80 @@
+"""One command of a build: a container without a name, image or monitor, on a snapshot that the builder prepared.
+
+It is a row like any other while it runs, so that a builder that is killed leaves nothing that the next command would not
+find. The calling thread is the parent of its process and waits for it.
+"""
+
+from __future__ import annotations
+
+from inception.engine.create import insert, take_back
+from inception.engine.exec import ExecProcess
+from inception.engine.live import ContainerLock
+from inception.engine.start import Start, start_failed
+from inception.engine.validate import check_config
+from inception.errors import InvalidArgument
+from inception.record import replace
+from inception.runtime import SpawnError, spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inception.engine.config import ContainerConfig
+    from inception.engine.engine import Engine
+    from inception.engine.records import ContainerRecord
+    from inception.engine.surroundings import OpenSurroundings
+    from inception.runtime import Plan
+
+_STREAMS = {"stdout": 1, "stderr": 2}
+
+
+def run_step(engine: Engine, snapshot_id: str, config: ContainerConfig, *, on_output: Callable[[int, bytes], None]) -> int:
+    """Run the command of *config* on the builder's snapshot; its exit code. The snapshot stays the builder's.
+
+    *on_output* gets what it says, with 1 for stdout and 2 for stderr. Its network is of its own with a way out (`bridge`),
+    none, or the host's. Raises StartFailed when the command can't be executed.
+    """
+    check_config(config)
+    if config.tty or config.open_stdin or config.ports:
+        raise InvalidArgument("a build step has no terminal, input or published ports")
+    record = insert(engine, replace(config, name=""), snapshot_id, kind="step")
+    try:
+        with ContainerLock(engine, record.id):
+            step = Step(engine, record)
+            step.run()
+        assert step.process is not None
+        with step.process as process:
+            while (piece := process.read()) is not None:
+                on_output(_STREAMS[piece[0]], piece[1])
+            assert process.exit_code is not None
+            return process.exit_code
+    finally:
+        _forget(engine, record)
+
+
+class Step(Start):
+    """A start whose process is this thread's own child."""
+
+    process: ExecProcess | None = None
+
+    def _open_monitor(self, around: OpenSurroundings) -> None:
+        self._slots = around.slots
+        self._open_stdio()
+
+    def _launch(self, plan: Plan) -> None:
+        try:
+            child = spawn(plan.compile(), self._slots, self._stdio())
+        except SpawnError as error:
+            raise start_failed(self.record, plan, error) from error
+        outputs = {self._fds.pop("stdout"): "stdout", self._fds.pop("stderr"): "stderr"}
+        self.process = ExecProcess(child.pid, child.pidfd, None, outputs, False)
+
+    def emit_start(self) -> None:
+        """Steps are the builder's business, not events."""
+
+
+def _forget(engine: Engine, record: ContainerRecord) -> None:
+    from inception.engine.release import tear_down
+
+    tear_down(engine, record)
+    take_back(engine, record)
