@@ -17,7 +17,7 @@ from inception.engine.config import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Any, BinaryIO
 
@@ -138,14 +138,15 @@ class Container:
 
     # Its life
 
-    def start(self) -> None:
+    def start(self, *, connect: Callable[[str], None] | None = None) -> None:
         """Start it; returns when its process has been executed.
 
+        *connect* is called with its run folder when its monitor can be attached to, before its first instruction.
         Raises NotModified when it runs already; StartFailed, with Docker's exit code, when its command can't be executed.
         """
         from inception.engine.start import start
 
-        start(self.engine, self.id)
+        start(self.engine, self.id, connect)
         self.reload()
 
     def start_attached(self) -> AttachStream:
@@ -156,11 +157,14 @@ class Container:
         self.reload()
         return stream
 
-    def attach(self) -> AttachStream:
-        """A stream of its output from now on, and to its stdin. Raises Conflict when it does not run."""
+    def attach(self, *, stdin: bool = True, stdout: bool = True, stderr: bool = True, lossless: bool = False) -> AttachStream:
+        """A stream of its output from now on, and to its stdin. Raises Conflict when it does not run.
+
+        *lossless*: it waits while this stream is not read, instead of dropping it.
+        """
         from inception.engine.lifecycle import attach
 
-        return attach(self.engine, self.id)
+        return attach(self.engine, self.id, stdin=stdin, stdout=stdout, stderr=stderr, lossless=lossless)
 
     def stop(self, *, timeout_s: float | None = None, signal: str = "") -> None:
         """Ask it to end with its stop signal; after *timeout_s* (its own, else 10; -1 waits for ever) kill it.
@@ -235,12 +239,12 @@ class Container:
         *,
         stdout: bool = True,
         stderr: bool = True,
-        follow: bool = False,
+        follow: bool | Callable[[], bool] = False,
         tail: int | None = None,
         since: str = "",
         until: str = "",
     ) -> Iterator[LogLine]:
-        """Lines of its log, oldest first: the last *tail* ones; *follow* goes on until it ends.
+        """Lines of its log, oldest first: the last *tail* ones; *follow* goes on until it ends, or answers no.
 
         *since* and *until* are RFC 3339 times, Unix times, or ages such as `10m`.
         """

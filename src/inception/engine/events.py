@@ -72,7 +72,7 @@ class Events:
         """Whole lines; goes on until *until_ns* (None is for ever). Follows a rotation to the new file."""
         if history:
             yield from _read_lines(f"{self.path}.1")
-        reader = _Tail(self.path, from_start=history)
+        reader = Tail(self.path, from_start=history)
         while True:
             yield from reader.lines()
             if until_ns is not None and time.time_ns() >= until_ns:
@@ -95,7 +95,7 @@ def _read_lines(path: str) -> list[bytes]:
         return []
 
 
-class _Tail:
+class Tail:
     """A file that grows, and is replaced by a new one of its name from time to time."""
 
     def __init__(self, path: str, *, from_start: bool) -> None:

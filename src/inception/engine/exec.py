@@ -72,6 +72,10 @@ class ExecProcess:
         """Readable when `read` has something to say."""
         return self._epoll.fileno()
 
+    def stdin_fileno(self) -> int | None:
+        """Where its input is written to; None when it takes none, or no more."""
+        return self._stdin
+
     @property
     def pending(self) -> bool:
         """Whether something was read already and waits here: never."""
@@ -149,7 +153,9 @@ class ExecProcess:
             try:
                 view = view[os.write(self._stdin, view) :]
             except BlockingIOError:
-                select.select([], [self._stdin], [])
+                poll = select.poll()  # select(2) ends at descriptor 1023
+                poll.register(self._stdin, select.POLLOUT)
+                poll.poll()
             except (BrokenPipeError, OSError):
                 return
 

@@ -168,7 +168,9 @@ def unpause(engine: Engine, container_id: str) -> None:
     engine.events.emit("container", "unpause", container_id, event_attributes(record))
 
 
-def attach(engine: Engine, container_id: str) -> client.AttachStream:
+def attach(
+    engine: Engine, container_id: str, *, stdin: bool = True, stdout: bool = True, stderr: bool = True, lossless: bool = False
+) -> client.AttachStream:
     record = records.load(engine, container_id)
     if record.state.status == "paused":
         raise Conflict("You cannot attach to a paused container, unpause it first")
@@ -176,7 +178,8 @@ def attach(engine: Engine, container_id: str) -> client.AttachStream:
         raise Conflict("You cannot attach to a restarting container, wait until it is running")
     if record.state.status != "running":
         raise Conflict("You cannot attach to a stopped container, start it first")
-    stream = client.attach(engine.run_dir(container_id), stdin=record.config.open_stdin)
+    stdin = stdin and record.config.open_stdin
+    stream = client.attach(engine.run_dir(container_id), stdin=stdin, stdout=stdout, stderr=stderr, lossless=lossless)
     engine.events.emit("container", "attach", container_id, event_attributes(record))
     return stream
 
@@ -192,7 +195,14 @@ def resize(engine: Engine, container_id: str, rows: int, columns: int) -> None:
 
 
 def logs(
-    engine: Engine, container_id: str, stdout: bool, stderr: bool, follow: bool, tail: int | None, since: str, until: str
+    engine: Engine,
+    container_id: str,
+    stdout: bool,
+    stderr: bool,
+    follow: bool | Callable[[], bool],
+    tail: int | None,
+    since: str,
+    until: str,
 ) -> Iterator[LogLine]:
     from inception.engine.times import parse_when_ns
     from inception.monitor.logs import read_logs, while_running
@@ -202,10 +212,12 @@ def logs(
         raise InvalidArgument("configured logging driver does not support reading")
     if not (stdout or stderr):
         raise InvalidArgument("Bad parameters: you must choose at least one stream")
+    running = while_running(engine.run_dir(container_id))
+    goes_on = running if follow is True else (lambda: follow() and running()) if follow else None
     return read_logs(
         log_path(engine, container_id),
         streams=frozenset(name for name, wanted in (("stdout", stdout), ("stderr", stderr)) if wanted),
-        follow=while_running(engine.run_dir(container_id)) if follow else None,
+        follow=goes_on,
         tail=tail,
         since_ns=parse_when_ns(since) if since else None,
         until_ns=parse_when_ns(until) if until else None,

@@ -42,6 +42,8 @@ from inception.runtime.resources import device_rules, limited_controllers, plan_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inception.engine.config import ContainerConfig
     from inception.engine.endpoints import Endpoint
     from inception.engine.engine import Engine
@@ -52,10 +54,10 @@ if TYPE_CHECKING:
     from inception.runtime import Plan
 
 
-def start(engine: Engine, container_id: str) -> None:
-    """Start it under a monitor of its own."""
+def start(engine: Engine, container_id: str, connect: Callable[[str], None] | None = None) -> None:
+    """Start it under a monitor of its own; *connect* is called with its run folder when the monitor's socket listens."""
     with ContainerLock(engine, container_id):
-        Start(engine, startable(engine, container_id)).run()
+        Start(engine, startable(engine, container_id), connect=connect).run()
 
 
 def start_attached(engine: Engine, container_id: str) -> AttachStream:
@@ -88,13 +90,21 @@ def startable(engine: Engine, container_id: str) -> ContainerRecord:
 class Start:
     """One start of a container whose lock the caller holds."""
 
-    def __init__(self, engine: Engine, record: ContainerRecord, *, attach: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        record: ContainerRecord,
+        *,
+        attach: bool = False,
+        connect: Callable[[str], None] | None = None,
+    ) -> None:
         self.engine = engine
         self.record = record
         self.run_dir = engine.run_dir(record.id)
         self.dir = engine.container_dir(record.id)
         self.stream: AttachStream | None = None
         self._attach = attach
+        self._connect = connect
         self._endpoints: list[Endpoint] = []
         self._ports: list[Listener] = []
         self._fds: dict[str, int] = {}  # what the monitor inherits, by the names of its package
@@ -177,6 +187,8 @@ class Start:
 
             config = self.record.config
             self.stream = attach(self.run_dir, stdin=config.open_stdin, lossless=True, claim_release=True)
+        if self._connect is not None:
+            self._connect(self.run_dir)
 
     def _open_stdio(self) -> None:
         fds, config = self._fds, self.record.config
