@@ -12,6 +12,7 @@ import pytest
 from inception.build import BuildConfig, BuildResult, build
 from inception.build.progress import Event
 from inception.engine import Engine
+from inception.engine.endpoints import take_down
 from inception.oci.image import ImageDocument
 
 
@@ -87,6 +88,7 @@ def builder(engine: Engine, tmp_path: Path) -> Iterator[Builder]:
     # Whatever a build met, nothing half-made stays.
     assert engine.store.snapshots.list() == []
     assert os.listdir(engine.store.tmp) == []
+    take_down(engine, engine.networks.get("bridge"))
     with open("/proc/self/mountinfo") as mounts:
         assert str(tmp_path) not in mounts.read()
 
