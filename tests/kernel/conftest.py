@@ -13,33 +13,9 @@ from inception.oci.runtime import Capabilities, Linux, Mount, Namespace, Process
 from inception.record import replace
 from inception.runtime import defaults, plan_container, start
 
-APPLETS = [
-    "sh",
-    "true",
-    "false",
-    "ls",
-    "cat",
-    "id",
-    "sleep",
-    "mount",
-    "ps",
-    "echo",
-    "env",
-    "stat",
-    "readlink",
-    "touch",
-    "mkdir",
-    "ln",
-    "rm",
-    "tty",
-    "stty",
-    "hostname",
-    "kill",
-    "head",
-    "pwd",
-    "dd",
-    "wc",
-]
+APPLETS = (
+    "sh true false ls cat id sleep mount ps echo env stat readlink touch mkdir ln rm tty stty hostname kill head pwd dd wc"
+)
 
 
 class Box:
@@ -51,7 +27,7 @@ class Box:
         (self.image / "bin").mkdir(parents=True)
         (self.image / "etc").mkdir()
         shutil.copy("/bin/busybox", self.image / "bin/busybox")
-        for name in APPLETS:
+        for name in APPLETS.split():
             (self.image / "bin" / name).symlink_to("busybox")
         for name in ("upper", "work"):
             (folder / name).mkdir()

@@ -224,6 +224,9 @@ _COMPARE = {
 }
 
 
+ACTIONS, OPERATORS, ARCHITECTURES = list(_ACTIONS), list(_COMPARE), list(_AUDIT)
+
+
 def _ranges(rules: dict[int, int | Code], default: int) -> list[tuple[int, int | Code]]:
     """(first number, answer) of each range, in order; the first starts at 0."""
     beyond = rules.pop(-1, None)

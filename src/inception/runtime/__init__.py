@@ -12,10 +12,10 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception._spawn import SpawnError
+    from inception.runtime.child import Child, Launched, begin, launch, resume, spawn, start
     from inception.runtime.container import plan_container
     from inception.runtime.exec import plan_exec
     from inception.runtime.plan import Plan, Slot, Step
-    from inception.runtime.child import Child, Launched, begin, launch, resume, spawn, start
 
 _HOME = {
     "SpawnError": "inception._spawn",

@@ -61,6 +61,12 @@ _NEGATED = {"async", "nolazytime", "nomand", "loud", "noiversion", "defaults"}
 _REFUSED = {"tmpcopyup", "idmap", "ridmap"}
 
 
+def option_names() -> list[str]:
+    """Every option that has a meaning here, for `features`."""
+    recursive = [f"r{name}" for name in _ATTRIBUTES]
+    return sorted({*_ATTRIBUTES, *recursive, *_PROPAGATION, *_SUPERBLOCK, *_NEGATED, "bind", "rbind"})
+
+
 class MountOptions:
     """Options of one mount, taken apart."""
 
