@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import hashlib
 import os
 
@@ -104,6 +103,8 @@ def _save(answer: object, scratch: str, url: str) -> tuple[str, str]:
 
 def _time_ns(text: str) -> int:
     """Last-Modified as nanoseconds; 0 when there is none, so that the layer doesn't depend on the day of the download."""
+    import email.utils  # 13 ms
+
     try:
         return int(email.utils.parsedate_to_datetime(text).timestamp()) * 1_000_000_000
     except (TypeError, ValueError, IndexError, OverflowError):
