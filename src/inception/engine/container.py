@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from inception.engine.engine import Engine
     from inception.engine.exec import ExecProcess
     from inception.engine.records import ContainerRecord
-    from inception.engine.results import Change, ContainerStats, ExecResult, PathStat, TopResult
+    from inception.engine.results import ContainerStats, ExecResult, PathStat, TopResult
     from inception.monitor.client import AttachStream
     from inception.monitor.logs import LogLine
+    from inception.store.snapshots import Change
 
 
 class Container:

@@ -19,7 +19,7 @@ from inception.engine.owner import me
 from inception.engine.records import ContainerRecord, MountPoint
 from inception.engine.times import now
 from inception.engine.validate import check_config
-from inception.engine.volumes import Volume, ensure_volume
+from inception.engine.volumes import ensure_volume
 from inception.errors import Conflict, InvalidArgument, Unavailable
 from inception.record import replace
 
@@ -71,13 +71,16 @@ def resolve(
     return engine.images.ensure(config.image, pull=pull, progress=progress)
 
 
-def complete(engine: Engine, config: ContainerConfig, image: Image) -> ContainerConfig:
-    """*config* with what the image and other containers say about it; checked against what is there."""
+def complete(engine: Engine, config: ContainerConfig, image: Image, *, dry: bool = False) -> ContainerConfig:
+    """*config* with what the image and other containers say about it; checked against what is there.
+
+    Host folders that `-v` asks for are made, unless *dry*.
+    """
     merged = merge(config, image.document.config)
     check_config(replace(merged, exposed_ports=config.exposed_ports))
     merged = replace(merged, mounts=merged.mounts + _from_containers(engine, merged))
     for mount in merged.mounts:
-        _check_source(mount)
+        _check_source(mount, dry)
     for mode in (merged.network_mode, merged.pid_mode, merged.ipc_mode):
         if mode.startswith("container:"):
             records.find(engine, mode.removeprefix("container:"))
@@ -97,7 +100,7 @@ def insert(engine: Engine, config: ContainerConfig, image_id: str, kind: str = "
             image_id=image_id,
             created_at=now(),
             config=config,
-            mounts=[],
+            mounts=plan_mount_points(config),
             status="creating",
             state=ContainerState(),
             wanted=False,
@@ -105,7 +108,7 @@ def insert(engine: Engine, config: ContainerConfig, image_id: str, kind: str = "
             owner_start=start,
         )
         check_name_free(engine, record.name)
-        record = replace(record, mounts=_mount_points(engine, tx, record))
+        _claim_volumes(engine, tx, record)
         records.insert(tx, record)
         if kind != "step":
             engine.store.snapshots.prepare(record.id, image_id=image_id)
@@ -149,11 +152,13 @@ def _check_networks(engine: Engine, config: ContainerConfig) -> None:
             raise InvalidArgument("a network is given twice")
 
 
-def _check_source(mount: MountConfig) -> None:
+def _check_source(mount: MountConfig, dry: bool) -> None:
     if mount.type != "bind" or os.path.lexists(mount.source):
         return
     if not mount.create_host_path:
         raise InvalidArgument(f'invalid mount config for type "bind": bind source path does not exist: {mount.source}')
+    if dry:
+        return
     try:
         os.makedirs(mount.source, mode=0o755, exist_ok=True)
     except OSError as error:
@@ -182,47 +187,42 @@ def _from_containers(engine: Engine, config: ContainerConfig) -> list[MountConfi
     return list(found.values())
 
 
-def _mount_points(engine: Engine, tx: Transaction, record: ContainerRecord) -> list[MountPoint]:
-    """All mounts decided: names for anonymous volumes, volumes made, uses noted."""
+def plan_mount_points(config: ContainerConfig) -> list[MountPoint]:
+    """All mounts decided, anonymous volumes with fresh names. Of two at one place the later counts: another container's
+    mount covers an image's volume."""
     points: dict[str, MountPoint] = {}
-    for mount in record.config.mounts:
+    for mount in config.mounts:
         target = clean(mount.target)
-        if target in points:  # a mount of another container's in the place of an image's volume
-            _drop_volume(tx, record, points[target])
-        source = mount.source
-        if mount.type == "volume":
-            volume = _volume(engine, mount)
-            source = volume.name
-            tx.execute("INSERT OR IGNORE INTO volume_uses VALUES (?, ?)", (volume.name, record.id))
+        anonymous = mount.type == "volume" and not mount.source
         points[target] = MountPoint(
             type=mount.type,
             destination=target,
-            source=source,
+            source=new_id() if anonymous else mount.source,
             read_only=mount.read_only,
             propagation=mount.propagation,
             recursive_read_only=mount.recursive_read_only,
             subpath=mount.subpath,
             no_copy=mount.no_copy or bool(mount.subpath),
-            anonymous=mount.type == "volume" and not mount.source,
+            anonymous=anonymous,
             tmpfs_options=_tmpfs_options(mount),
         )
     return list(points.values())
 
 
-def _volume(engine: Engine, mount: MountConfig) -> Volume:
-    config = VolumeConfig(
-        name=mount.source or new_id(),
-        driver=mount.driver or "local",
-        driver_options=mount.driver_options,
-        labels=mount.labels,
-    )
-    return ensure_volume(engine, config, anonymous=not mount.source)
-
-
-def _drop_volume(tx: Transaction, record: ContainerRecord, point: MountPoint) -> None:
-    if point.anonymous:
-        tx.execute("DELETE FROM volume_uses WHERE volume = ? AND container_id = ?", (point.source, record.id))
-        tx.execute("DELETE FROM volumes WHERE name = ?", (point.source,))
+def _claim_volumes(engine: Engine, tx: Transaction, record: ContainerRecord) -> None:
+    """Make the volumes of *record* that are missing, and note that it has them."""
+    asked = {clean(mount.target): mount for mount in record.config.mounts}
+    for point in record.mounts:
+        if point.type == "volume":
+            mount = asked[point.destination]
+            config = VolumeConfig(
+                name=point.source,
+                driver=mount.driver or "local",
+                driver_options=mount.driver_options,
+                labels=mount.labels,
+            )
+            ensure_volume(engine, config, anonymous=point.anonymous)
+            tx.execute("INSERT OR IGNORE INTO volume_uses VALUES (?, ?)", (point.source, record.id))
 
 
 def _tmpfs_options(mount: MountConfig) -> list[str]:

@@ -31,6 +31,8 @@ from inception.record import Record, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from inception.engine.config import ContainerConfig
     from inception.engine.engine import Engine
     from inception.engine.records import ContainerRecord
@@ -207,12 +209,12 @@ class Redirect(Record):
 _REDIRECT = "protocol, host_ip, host_port, target_ip, target_port"
 
 
-def _redirect(row: tuple[str, str, int, str, int]) -> Redirect:
+def _redirect(row: tuple[Any, ...]) -> Redirect:
     return Redirect(protocol=row[0], host_ip=row[1], host_port=row[2], target_ip=row[3], target_port=row[4])
 
 
 def _all_ports(engine: Engine) -> list[Redirect]:
-    return [_redirect(row) for row in engine.database.rows(f"SELECT {_REDIRECT} FROM ports")]  # type: ignore[arg-type]
+    return [_redirect(row) for row in engine.database.rows(f"SELECT {_REDIRECT} FROM ports")]
 
 
 def ports_of(engine: Engine, record: ContainerRecord) -> list[PortBinding]:
@@ -260,7 +262,7 @@ def publish(engine: Engine, record: ContainerRecord, endpoints: list[Endpoint], 
             for row in rows:
                 tx.execute(f"INSERT INTO ports ({_REDIRECT}, container_id) VALUES (?, ?, ?, ?, ?, ?)", row)
         try:
-            firewall.add_ports(engine.tag, [_redirect(row[:5]) for row in rows])  # type: ignore[arg-type]
+            firewall.add_ports(engine.tag, [_redirect(row[:5]) for row in rows])
         except NotFound:
             _ensure_rules(engine)
     for endpoint in endpoints:
@@ -293,7 +295,7 @@ def release_endpoints(engine: Engine, record: ContainerRecord) -> None:
     for network_id, address, host_interface in rows:
         _leave(engine, record, network_id, address, host_interface)
     if ports and firewall.present(engine.tag):
-        firewall.remove_ports(engine.tag, [_redirect(row) for row in ports])  # type: ignore[arg-type]
+        firewall.remove_ports(engine.tag, [_redirect(row) for row in ports])
     with database.transaction() as tx:
         tx.execute("DELETE FROM ports WHERE container_id = ?", (record.id,))
         tx.execute("DELETE FROM endpoints WHERE container_id = ?", (record.id,))

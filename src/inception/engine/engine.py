@@ -65,13 +65,14 @@ class Engine:
     @cached_property
     def database(self) -> Database:
         with self._lock:
-            if "database" in self.__dict__:
-                return self.__dict__["database"]  # type: ignore[no-any-return]
-            from inception.engine.schema import open_database
+            database: Database | None = self.__dict__.get("database")
+            if database is None:
+                from inception.engine.schema import open_database
 
-            make_private(self.root)
-            make_private(self.run_root)
-            return self.__dict__.setdefault("database", open_database(self.root))
+                make_private(self.root)
+                make_private(self.run_root)
+                database = self.__dict__["database"] = open_database(self.root)
+            return database
 
     @cached_property
     def store(self) -> Store:
@@ -84,7 +85,8 @@ class Engine:
         from inception.engine.containers import Containers
 
         with self._lock:
-            return self.__dict__.setdefault("containers", Containers(self))
+            containers: Containers = self.__dict__.setdefault("containers", Containers(self))
+            return containers
 
     @cached_property
     def images(self) -> Images:

@@ -24,7 +24,7 @@ from inception.engine.names import new_id
 from inception.engine.results import ExecResult
 from inception.engine.seccomp import filter_of
 from inception.engine.spec import Surroundings, held_capabilities, plan_capabilities, plan_env, security_options
-from inception.engine.surroundings import hostname, resolve
+from inception.engine.surroundings import hostname, resolve_user_of
 from inception.errors import Conflict, InvalidArgument, Unavailable
 from inception.linux.path import RootDir
 from inception.linux.process import pidfd_send_signal, reap
@@ -302,7 +302,9 @@ def start_detached(engine: Engine, container_id: str, config: ExecConfig) -> str
     except client.RequestFailed as error:
         if error.step < 0:
             raise
-        raise plan.failure(error) from None
+        from inception.runtime.words import explain_failure
+
+        raise explain_failure(plan, error.step, error.errno) from None
     except client.MonitorGone:
         raise not_running(record) from None
     _emit(engine, record, config)
@@ -313,7 +315,7 @@ def plan_process(engine: Engine, record: ContainerRecord, config: ExecConfig, in
     """The plan of a process in the container whose first process *init* is a pidfd of."""
     with RootDir.open_host(f"/proc/{record.state.pid}/root") as root:
         pidfd_send_signal(init, 0)  # still that process: the root is its root
-        found = resolve(root, config.user or record.config.user, [] if config.user else record.config.group_add)
+        found = resolve_user_of(root, config.user or record.config.user, [] if config.user else record.config.group_add)
     process = plan_values(record, config, found.user, found.home, hostname(engine, record))
     capabilities = process.capabilities.bounding if process.capabilities else []
     seccomp = None if config.privileged else filter_of(engine, record.config, capabilities)

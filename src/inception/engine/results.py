@@ -31,13 +31,6 @@ class PathStat(Record):
     link_target: str = ""
 
 
-class Change(Record):
-    """One line of `diff`: kind is `A`, `C` or `D`."""
-
-    kind: str
-    path: str
-
-
 class PruneReport(Record):
     """What `prune` deleted. Images are entries `untagged: NAME` and `deleted: ID`, as `docker image prune` shows them."""
 

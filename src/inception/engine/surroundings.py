@@ -193,13 +193,13 @@ def look_up_user(engine: Engine, record: ContainerRecord) -> FoundUser:
     known = engine.users.get(key) if fresh else None
     if known is None:
         with engine.store.snapshots.view(records.snapshot_of(record)) as root:
-            known = resolve(root, config.user, config.group_add)
+            known = resolve_user_of(root, config.user, config.group_add)
         if fresh:
             engine.users[key] = known
     return known
 
 
-def resolve(root: RootDir, user: str, group_add: list[str]) -> FoundUser:
+def resolve_user_of(root: RootDir, user: str, group_add: list[str]) -> FoundUser:
     """*user* (`name`, `uid`, with `:group`) by the files beneath *root*."""
     found = resolve_user(root, user, group_add)
     return FoundUser(

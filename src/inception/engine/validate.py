@@ -242,7 +242,7 @@ def parse_signal(text: str) -> int:
     else:
         base, sign, offset = name.partition("+" if "+" in name else "-")
         if base in ("RTMIN", "RTMAX") and (not sign or offset.isdecimal()):
-            number = getattr(signal, f"SIG{base}") + int(offset or 0) * (-1 if sign == "-" else 1)
+            number = int(getattr(signal, f"SIG{base}")) + int(offset or 0) * (-1 if sign == "-" else 1)
             if 34 <= number <= 64:
                 return number
         elif not sign and hasattr(signal.Signals, f"SIG{name}"):

@@ -1,0 +1,102 @@
+"""`run --explain`: the plan of a container that is never made. Nothing is created, started or changed."""
+
+from __future__ import annotations
+
+from inception.engine.cgroups import cgroup_path
+from inception.engine.config import ContainerState
+from inception.engine.create import complete, plan_mount_points, resolve
+from inception.engine.endpoints import network_mode
+from inception.engine.files import PLACES
+from inception.engine.names import new_id, random_name
+from inception.engine.records import ContainerRecord
+from inception.engine.seccomp import filter_of
+from inception.engine.spec import Surroundings, build_spec, held_capabilities, plan_mount
+from inception.engine.surroundings import hostname, plan_devices, resolve_user_of
+from inception.engine.times import now
+from inception.linux.cgroup import JoinPlan
+from inception.oci.runtime import Mount
+from inception.runtime import plan_container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.engine.config import ContainerConfig
+    from inception.engine.engine import Engine
+    from inception.runtime import Plan
+    from inception.store.images import Image
+
+
+def explain_plan(engine: Engine, config: ContainerConfig, *, pull: str) -> Plan:
+    """What `start` would run, with the paths that it would have."""
+    image = resolve(engine, config, pull=pull)
+    record = _imagine(complete(engine, config, image, dry=True), image)
+    spec = build_spec(record.config, _surroundings(engine, record, image), engine.cgroups)
+    assert spec.process is not None and spec.process.capabilities is not None
+    return plan_container(
+        spec,
+        rootfs=_rootfs(engine, record, image),
+        join=JoinPlan(cgroup2_path=_cgroup2_path(engine, record)),
+        die_with_parent=True,
+        init=record.config.init,
+        seccomp=filter_of(engine, record.config, spec.process.capabilities.bounding),
+    )
+
+
+def _imagine(config: ContainerConfig, image: Image) -> ContainerRecord:
+    return ContainerRecord(
+        id=new_id(),
+        name=config.name or random_name(),
+        kind="container",
+        image_id=image.id,
+        created_at=now(),
+        config=config,
+        mounts=plan_mount_points(config),
+        status="created",
+        state=ContainerState(),
+        wanted=False,
+        owner_pid=0,
+        owner_start=0,
+    )
+
+
+def _surroundings(engine: Engine, record: ContainerRecord, image: Image) -> Surroundings:
+    config = record.config
+    modes = {
+        "network": network_mode(config),
+        "pid": config.pid_mode,
+        "ipc": config.ipc_mode,
+        "uts": config.uts_mode,
+        "cgroup": config.cgroupns_mode,
+    }
+    joined = {kind: f"fd:joined-{kind}" for kind, mode in modes.items() if mode.startswith("container:")}
+    if modes["network"] != "host" and "network" not in joined:
+        joined["network"] = "fd:netns"
+    with engine.store.lease(), engine.store.snapshots.open_layers(image.layer_ids) as root:
+        user = resolve_user_of(root, config.user, config.group_add)
+    volumes = f"{engine.root}/volumes"
+    return Surroundings(
+        hostname=hostname(engine, record),
+        user=user.user,
+        home=user.home,
+        mounts=[
+            plan_mount(point, f"{volumes}/{point.source}/_data" if point.type == "volume" else point.source)
+            for point in record.mounts
+        ],
+        files={place: f"{engine.container_dir(record.id)}/{name}" for place, name in PLACES.items()},
+        joined=joined,
+        shared=[kind for kind, mode in modes.items() if mode == "host"],
+        held=held_capabilities(),
+        devices=plan_devices(config),
+        cgroup_path=cgroup_path(config.cgroup_parent, record.id),
+    )
+
+
+def _rootfs(engine: Engine, record: ContainerRecord, image: Image) -> Mount:
+    lowers = ":".join(engine.store.layers.path(number) for number in reversed(image.layer_ids))
+    snapshot = engine.store.snapshots.path(record.id)
+    options = [f"lowerdir={lowers}", f"upperdir={snapshot}/upper", f"workdir={snapshot}/work"]
+    return Mount(destination="/", type="overlay", source="overlay", options=options)
+
+
+def _cgroup2_path(engine: Engine, record: ContainerRecord) -> str | None:
+    mount_point = engine.cgroups.v2
+    return None if mount_point is None else mount_point + cgroup_path(record.config.cgroup_parent, record.id)
