@@ -205,8 +205,8 @@ def test_a_terminal_has_our_size_passes_keys_and_can_be_left(cli):
         os.write(terminal, b"stty size; tty\r")
         seen = read_until(terminal, b"/dev/pts/0")
         assert b"30 100" in seen
-        os.write(terminal, b"sleep 50\r")
-        read_until(terminal, b"sleep 50")
+        os.write(terminal, b"echo sta''rted; sleep 50\r")
+        read_until(terminal, b"started")
         os.write(terminal, b"\x03")
         read_until(terminal, b"# ")
         os.write(terminal, b"\x10\x11")

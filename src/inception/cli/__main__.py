@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
+from inception.cli.main import entry
 
-from inception.cli.main import main
-
-sys.exit(main())
+entry()

@@ -6,6 +6,7 @@ fails; 126 and 127 when the command can't be executed or is not there; 130 after
 
 from __future__ import annotations
 
+import os
 import sys
 
 from inception.cli.commands import resolve
@@ -13,6 +14,8 @@ from inception.errors import InceptionError, NotModified, StartFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from inception.cli.call import Call, Settings
     from inception.cli.flags import Command
 
@@ -48,6 +51,21 @@ def main(argv: list[str] | None = None) -> int:
         return _report(error, debug, 1)
     except Exception as error:  # the last line of defence: nobody is shown a traceback
         return _report_bug(error, debug)
+
+
+def entry() -> NoReturn:
+    """The installed command: `main`, then out of the process at once.
+
+    Taking the interpreter down object by object costs 7 to 10 ms here, a tenth of `inception run`, and changes nothing: files
+    are written, the database is in WAL mode, and whatever lives on is another process.
+    """
+    code = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # nobody reads any more
+    os._exit(code)
 
 
 def _globals(argv: list[str]) -> tuple[Settings | None, list[str]]:
@@ -165,9 +183,7 @@ def _in_words(error: OSError) -> Exception:
     """An OSError without Python's brackets: `open env.list: no such file or directory`, as Go says it."""
     if error.filename is None or error.strerror is None:
         return error
-    from os import fsdecode
-
-    name = fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)
     return InceptionError(f"open {name}: {error.strerror.lower()}")
 
 
@@ -192,8 +208,6 @@ def _causes(error: BaseException | None) -> None:
 
 def _silence() -> None:
     """Whoever read our output went away: nothing more to say, and nothing for the interpreter to flush at its end."""
-    import os
-
     null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     os.dup2(null, 1)
     os.close(null)
