@@ -75,5 +75,4 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
         engine("network", "rm", *networks)
 
 
-
 PREDEFINED = ("bridge", "host", "none")
