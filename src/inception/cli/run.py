@@ -17,10 +17,13 @@ from inception.errors import InvalidArgument, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inception.cli.flags import Flags
     from inception.cli.streams import Session
     from inception.engine.config import ContainerConfig
     from inception.engine.container import Container
+    from inception.store.progress import Progress
 
 _FAILED = 125
 _KILLED = 137
@@ -70,7 +73,7 @@ def _explain(call: Call, config: ContainerConfig) -> int:
     from inception.cli.format import write
 
     plan = call.engine.containers.plan(config, pull=_pull(call.flags))
-    write(plan.explain() + "\n")
+    write(plan.explain().rstrip("\n") + "\n")
     return 0
 
 
@@ -84,26 +87,24 @@ def _pull(flags: Flags) -> str:
 def _create(call: Call, config: ContainerConfig) -> Container:
     flags = call.flags
     with _IdFile(flags.text("cidfile")) as id_file:
-        container = call.engine.containers.create(config, pull=_pull(flags), progress=_Notice(config.image, flags.on("quiet")))
+        container = call.engine.containers.create(config, pull=_pull(flags), progress=_Pulling(flags.on("quiet")))
         id_file.write(container.id)
     return container
 
 
-class _Notice:
-    """Says that an image is fetched, at its first sign, and imports what shows progress only then."""
+class _Pulling:
+    """How an image is fetched, on standard error. What shows it is imported at the first sign of it: most runs need no pull."""
 
-    def __init__(self, image: str, quiet: bool) -> None:
-        self.image = image
+    def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
-        self._show: object = None
+        self._show: Callable[[Progress], None] | None = None
 
-    def __call__(self, progress: object) -> None:
+    def __call__(self, progress: Progress) -> None:
         if self._show is None:
-            from inception.cli.progress import PullProgress, full_name
+            from inception.cli.progress import PullProgress
 
-            print(f"Unable to find image '{full_name(self.image)}' locally", file=sys.stderr)
             self._show = PullProgress(sys.stderr, quiet=self.quiet)
-        self._show(progress)  # type: ignore[operator]
+        self._show(progress)
 
 
 class _IdFile:
