@@ -10,7 +10,7 @@ from inception.cli.run import check_terminal, finish, new_session
 def attach(call: Call) -> int:
     container = call.engine.containers.get(call.arguments[0])
     interactive = container.config.open_stdin and not call.flags.on("no-stdin")
-    check_terminal(call, container.config.tty, interactive)
+    check_terminal(container.config.tty, interactive)
     session = new_session(call, container, interactive=interactive, outputs=("stdout", "stderr"))
     try:
         with container.attach() as stream:

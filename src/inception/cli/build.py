@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.build import BuildConfig, BuildResult
     from inception.cli.flags import Flags
+    from inception.engine.config import Ulimit
 
 _PROGRESS = ("auto", "plain", "tty", "quiet")
 
@@ -62,7 +63,6 @@ def _show_output(error: InceptionError) -> None:
 
 def _config(flags: Flags, context: str) -> BuildConfig:
     from inception.build import BuildConfig
-    from inception.cli.run_config import parse_host, parse_ulimit
     from inception.engine.config import ResourceConfig
 
     try:
@@ -74,9 +74,9 @@ def _config(flags: Flags, context: str) -> BuildConfig:
             cpu_period_us=flags.number("cpu-period"),
             cpuset_cpus=flags.text("cpuset-cpus"),
             cpuset_mems=flags.text("cpuset-mems"),
-            ulimits=[parse_ulimit(text) for text in flags.list("ulimit")],
+            ulimits=_ulimits(flags.list("ulimit")),
         )
-        hosts = [parse_host(text) for text in flags.list("add-host")]
+        hosts = _hosts(flags.list("add-host"))
     except ValueError as error:
         raise InvalidArgument(str(error)) from None
     if flags.number("shm-size"):
@@ -95,6 +95,22 @@ def _config(flags: Flags, context: str) -> BuildConfig:
         platform=flags.text("platform"),
         resources=resources,
     )
+
+
+def _ulimits(texts: list[str]) -> list[Ulimit]:
+    if not texts:
+        return []
+    from inception.cli.run_config import parse_ulimit
+
+    return [parse_ulimit(text) for text in texts]
+
+
+def _hosts(texts: list[str]) -> list[str]:
+    if not texts:
+        return []
+    from inception.cli.run_config import parse_host
+
+    return [parse_host(text) for text in texts]
 
 
 def _build_args(given: list[str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ def exec(call: Call) -> int:
         detach_keys=flags.text("detach-keys"),
     )
     if not detach:
-        check_terminal(call, tty, interactive)
+        check_terminal(tty, interactive)
     container = call.engine.containers.get(call.arguments[0])
     if detach:
         container.exec_detached(config)

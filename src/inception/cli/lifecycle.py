@@ -34,7 +34,7 @@ def _start_attached(call: Call, container: Container) -> int:
     from inception.cli.run import check_terminal, finish, new_session
 
     interactive = call.flags.on("interactive") and container.config.open_stdin
-    check_terminal(call, container.config.tty, interactive)
+    check_terminal(container.config.tty, interactive)
     outputs = ("stdout", "stderr") if call.flags.on("attach") else ()
     session = new_session(call, container, interactive=interactive, outputs=outputs or ("stdout", "stderr"))
     try:

@@ -147,7 +147,8 @@ def run_command(command: Command, path: str, name: str, settings: Settings, argv
         return 0
     except UsageError as error:
         print(error, file=sys.stderr)
-        print(error.page, file=sys.stderr)
+        if error.page:
+            print(error.page, file=sys.stderr)
         return error.exit_code
 
 

@@ -36,7 +36,7 @@ def run(call: Call) -> int:
     if flags.on("explain"):
         return _explain(call, config)
     if not flags.on("detach"):
-        check_terminal(call, config.tty, "stdin" in _attached(flags))
+        check_terminal(config.tty, "stdin" in _attached(flags))
     container = _create(call, config)
     if flags.on("detach"):
         print(container.id, flush=True)
@@ -63,10 +63,10 @@ def _check_together(call: Call) -> None:
         raise UsageError("conflicting options: cannot specify both --restart and --rm", _page(call))
 
 
-def check_terminal(call: Call, tty: bool, interactive: bool) -> None:
+def check_terminal(tty: bool, interactive: bool) -> None:
     """Docker's refusal to give a terminal's keys to a container when there are none."""
     if tty and interactive and not os.isatty(0):
-        raise UsageError("the input device is not a TTY", _page(call), exit_code=1)
+        raise UsageError("the input device is not a TTY", exit_code=1)
 
 
 def _explain(call: Call, config: ContainerConfig) -> int:
