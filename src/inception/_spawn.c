@@ -381,8 +381,8 @@ receive_report(int channel, struct report *report, int *fd)
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     long size = sys(SYS_recvmsg, channel, (long)&message, MSG_CMSG_CLOEXEC, 0, 0, 0);
     *fd = -1;
-    if (size == -ECONNRESET) /* it ended with our byte unread */
-        return 0;
+    if (size == -ECONNRESET) /* it ended with our byte unread; what it said before that is still queued */
+        size = sys(SYS_recvmsg, channel, (long)&message, MSG_CMSG_CLOEXEC, 0, 0, 0);
     if (size <= 0)
         return size;
     if (message.msg_controllen >= CMSG_LEN(sizeof(int)) && control.header.cmsg_type == SCM_RIGHTS)

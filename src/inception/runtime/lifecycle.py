@@ -34,6 +34,7 @@ from inception.runtime.resources import device_rules, limited_controllers, plan_
 from inception.runtime.state import Folder, RuntimeState
 from inception.runtime.validate import check_spec
 
+_CGROUP_PARENT = "/inception-runc"
 _MAX_CONFIG_BYTES = 16 << 20
 
 
@@ -77,7 +78,7 @@ class Container:
         if spec.process.terminal and console_socket is None:
             raise InvalidArgument("process.terminal: needs --console-socket, or `run` in the foreground")
         self.folder.make()
-        cgroup = self._cgroup(spec.linux.cgroups_path or f"/inception-runc/{self.folder.id}")
+        cgroup = self._cgroup(spec.linux.cgroups_path or f"{_CGROUP_PARENT}/{self.folder.id}")
         fifo = -1
         try:
             os.mkfifo(self.folder.fifo, 0o600)
@@ -103,7 +104,7 @@ class Container:
             self.folder.save(state, spec)
             return child, plan
         except BaseException:
-            cgroup.remove()
+            self._remove_cgroup(cgroup)
             self.folder.remove()
             raise
         finally:
@@ -205,7 +206,7 @@ class Container:
             self._kill_and_wait(state)
         cgroup = self._cgroup(state.cgroup)
         cgroup.kill()
-        cgroup.remove()
+        self._remove_cgroup(cgroup)
         hooks = self.folder.load_spec().hooks or Hooks()
         self.folder.remove()
         return run_hooks(hooks.poststop, self._told(state, "stopped"), "poststop", warn=True)
@@ -250,6 +251,19 @@ class Container:
         if ":" in path or ".." in path.split("/"):
             raise InvalidArgument(f"linux.cgroupsPath: {path!r} is not supported (systemd's form, or with ..)")
         return Cgroups.detect().at("/" + path.strip("/"))
+
+    @classmethod
+    def _remove_cgroup(cls, cgroup: Cgroup) -> None:
+        """And the folder above it that we made, once the last container has left it."""
+        cgroup.remove()
+        if os.path.dirname(cgroup.path) != _CGROUP_PARENT:
+            return
+        parent = cls._cgroup(_CGROUP_PARENT)
+        for folder in {parent.folder(name) for name in (None, *parent.cgroups.controllers(), *parent.cgroups.v1)}:
+            try:
+                os.rmdir(folder or "")
+            except OSError:  # others are in it, or it was never made
+                pass
 
     @staticmethod
     def _make_cgroup(cgroup: Cgroup, spec: Spec, *, fresh: bool = True) -> JoinPlan:
