@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from inception.build import BuildFailed, steps
+from inception.build.source import CommandFailed
 from inception.errors import Unavailable
 
 pytestmark = pytest.mark.needs("root")
@@ -58,7 +59,7 @@ def test_a_failure_stops_the_other_stages_and_is_the_one_that_is_told(builder, c
 
     def fail(_on_output) -> None:
         failed.set()
-        raise steps.CommandFailed(["/bin/sh", "-c", "fail"], 3, b"why\n")
+        raise CommandFailed(["/bin/sh", "-c", "fail"], 3, b"why\n")
 
     commands["fail"] = fail
     commands["other"] = lambda _on_output: failed.wait(20) and None
@@ -78,7 +79,7 @@ def test_steps_before_a_failure_are_cached_and_those_after_it_were_never_run(bui
 
     def sometimes(_on_output) -> None:
         if broken[0]:
-            raise steps.CommandFailed(["x"], 1, b"")
+            raise CommandFailed(["x"], 1, b"")
 
     commands.update({"first": nothing, "sometimes": sometimes, "last": nothing})
     text = "FROM scratch\nRUN first\nRUN sometimes\nRUN last\n"

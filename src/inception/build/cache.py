@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 
 from inception import jsontext
-from inception.oci.digest import chain_id
+from inception.oci.digest import chain_id, sha256
 from inception.record import Record
 
 TYPE_CHECKING = False
@@ -119,8 +119,6 @@ class BuildCache:
 
 def key_of(definition: Sequence[object], diff_ids: Sequence[str], content: Sequence[str] = ()) -> str:
     """The key of a step on a stack of layers (bottom first) that copies files with these digests."""
-    import hashlib
-
     below = str(chain_id(list(diff_ids))) if diff_ids else ""
     text = jsontext.dumps([1, below, list(definition), list(content)])
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text.encode()).hex

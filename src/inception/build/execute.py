@@ -14,7 +14,6 @@ import os
 import threading
 import time
 
-from inception.build import steps
 from inception.build.cache import BuildCache, key_of
 from inception.build.config import BuildConfig, BuildResult
 from inception.build.context import Context, open_context
@@ -23,9 +22,8 @@ from inception.build.operations import Configure, Copy, MakeFolder, Operation, R
 from inception.build.parse import parse_dockerfile
 from inception.build.plan import BaseImage, BuildPlan, StagePlan, plan_build
 from inception.build.progress import Reporter, Step
-from inception.build.remote import Remote, check
 from inception.build.selection import Selection, hash_file, select
-from inception.build.source import BuildFailed, DockerfileError
+from inception.build.source import BuildFailed, CommandFailed, DockerfileError
 from inception.build.tree import Tree
 from inception.errors import InceptionError, InvalidArgument, NotFound
 from inception.oci.digest import sha256
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from inception.build.progress import OnEvent
+    from inception.build.remote import Remote
     from inception.engine import Engine
     from inception.linux.path import RootDir
     from inception.oci.image import ImageDocument
@@ -200,8 +199,6 @@ class _Build:
                 self._do_step(step, stack, inputs, report)
         except (BuildFailed, DockerfileError, Cancelled):
             raise
-        except steps.CommandFailed as error:
-            raise self._failed(step, error, title, error.output, error.exit_code) from None
         except InceptionError as error:
             raise self._failed(step, error, title) from error
         except OSError as error:
@@ -217,8 +214,8 @@ class _Build:
             step.last_line,
             step.instruction,
             title=title,
-            output=output,
-            exit_code=exit_code,
+            output=error.output if isinstance(error, CommandFailed) else b"",
+            exit_code=error.exit_code if isinstance(error, CommandFailed) else 0,
             hint=error.hint,
         )
 
@@ -251,6 +248,8 @@ class _Build:
 
     def _make(self, step: Operation, stack: Stack, inputs: _Inputs, report: Step) -> int | None:
         """Carries *step* out on top of *stack*; the new layer, None when nothing changed."""
+        from inception.build import steps  # a build whose steps are all cached needs none of it
+
         snapshots = self.store.snapshots
         snapshot_id = _snapshot_id()
         snapshots.prepare(snapshot_id, stack.layer_ids)
@@ -331,6 +330,9 @@ class _Inputs:
         if not isinstance(step, Copy):
             yield []
             return
+        if step.urls:
+            from inception.build.remote import check
+
         self.remotes = [check(url, step.checksum, self._build.cache, self._build.scratch.path) for url in step.urls]
         downloads = [f"{remote.name} {remote.digest}" for remote in self.remotes]
         if not step.sources:

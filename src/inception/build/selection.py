@@ -13,6 +13,7 @@ import stat
 from inception.build.ignore import IgnoreRules, Pattern, clean
 from inception.build.tree import Node, Tree
 from inception.errors import NotFound
+from inception.oci.digest import small_sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +47,7 @@ class Selection:
 
     def digest(self, content: Callable[[Tree, Node], str]) -> str:
         """*content* gives the digest of a file's bytes."""
-        import hashlib
-
-        hasher = hashlib.sha256()
+        hasher = small_sha256()
         for source in self.sources:
             hasher.update(f"{'d' if source.is_dir else 'f'}\0{source.name}\0".encode("utf-8", "surrogateescape"))
             for path, node in source.entries:

@@ -72,3 +72,12 @@ class BuildFailed(InceptionError, Located):
         self.title = title
         self.output = output
         self.exit_code = exit_code
+
+
+class CommandFailed(InceptionError):
+    """A RUN step's command ended with something else than 0."""
+
+    def __init__(self, args: list[str], exit_code: int, output: bytes) -> None:
+        super().__init__(f"The command '{' '.join(args)}' returned a non-zero code: {exit_code}")
+        self.exit_code = exit_code
+        self.output = output

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from inception.build import expand as expansion
 from inception.build.ignore import clean
-from inception.build.mode import parse_mode
 from inception.build.operations import Configure, Copy, MakeFolder, Operation, Run, hide_password
 from inception.build.parse import heredoc_word, parse_trigger
 from inception.duration import format_duration, parse_duration_ns
@@ -304,6 +303,8 @@ class _Stage:
     def copy(self, instruction: Instruction) -> None:
         flags = {name: self.expand(instruction.flag(name)) for name in ("chown", "chmod", "checksum")}
         if flags["chmod"]:
+            from inception.build.mode import parse_mode
+
             parse_mode(flags["chmod"])
         *words, last = instruction.arguments
         documents = iter(instruction.heredocs)

@@ -9,6 +9,7 @@ from inception.build.copy import Writer
 from inception.build.operations import Copy, MakeFolder, Run
 from inception.build.remote import Remote, fetch, file_name
 from inception.build.selection import Selection, Source
+from inception.build.source import CommandFailed
 from inception.build.stage import SCRIPT_FOLDER
 from inception.engine.config import ContainerConfig, MountConfig
 from inception.errors import InceptionError, InvalidArgument, Unavailable
@@ -30,15 +31,6 @@ _BENEATH: int = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_M
 # Of a failing command's output this much is kept for the report.
 _TAIL_BYTES = 32 << 10
 DOWNLOAD_MODE = 0o600
-
-
-class CommandFailed(InceptionError):
-    """A RUN step's command ended with something else than 0."""
-
-    def __init__(self, args: list[str], exit_code: int, output: bytes) -> None:
-        super().__init__(f"The command '{' '.join(args)}' returned a non-zero code: {exit_code}")
-        self.exit_code = exit_code
-        self.output = output
 
 
 def run(
