@@ -290,6 +290,12 @@ def start(engine: Engine, container_id: str, config: ExecConfig) -> ExecProcess:
 
 def start_detached(engine: Engine, container_id: str, config: ExecConfig) -> str:
     """Leave it to the monitor: it lives on when this process ends."""
+    start_watched(engine, container_id, config).close()
+    return new_id()
+
+
+def start_watched(engine: Engine, container_id: str, config: ExecConfig) -> client.ExecWatch:
+    """Leave it to the monitor, and hear of its end. The caller closes what it gets; that doesn't end the exec."""
     config = replace(config, tty=False, open_stdin=False)
     record = _running(engine, container_id, config)
     init = open_init(engine, record)
@@ -298,7 +304,7 @@ def start_detached(engine: Engine, container_id: str, config: ExecConfig) -> str
     finally:
         os.close(init)
     try:
-        client.exec_detached(engine.run_dir(container_id), plan.compile())
+        watch = client.exec_watched(engine.run_dir(container_id), plan.compile())
     except client.RequestFailed as error:
         if error.step < 0:
             raise
@@ -308,7 +314,7 @@ def start_detached(engine: Engine, container_id: str, config: ExecConfig) -> str
     except client.MonitorGone:
         raise not_running(record) from None
     _emit(engine, record, config)
-    return new_id()
+    return watch
 
 
 def plan_process(engine: Engine, record: ContainerRecord, config: ExecConfig, init: int) -> Plan:
@@ -321,6 +327,14 @@ def plan_process(engine: Engine, record: ContainerRecord, config: ExecConfig, in
     seccomp = None if config.privileged else filter_of(engine, record.config, capabilities)
     join = cgroup_of(engine, record).create(early_controllers(engine, record.config))
     return plan_exec(process, join=join, seccomp=seccomp)
+
+
+def plan_probe(engine: Engine, record: ContainerRecord, command: list[str], user: User, around: Surroundings) -> Plan:
+    """The plan of a health check: an exec of the container's own user. The monitor knows init, and fills it in."""
+    process = plan_values(record, ExecConfig(command=command), user, around.home, around.hostname)
+    capabilities = process.capabilities.bounding if process.capabilities else []
+    join = cgroup_of(engine, record).create(early_controllers(engine, record.config))
+    return plan_exec(process, join=join, seccomp=filter_of(engine, record.config, capabilities))
 
 
 def plan_values(record: ContainerRecord, config: ExecConfig, user: User, home: str, host_name: str) -> Process:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from inception.engine.records import ContainerRecord
     from inception.monitor.client import AttachStream
     from inception.network.ports import Listener
+    from inception.oci.image import Healthcheck
     from inception.oci.runtime import Spec
     from inception.runtime import Plan
 
@@ -166,7 +167,17 @@ class Start:
         written = files.write_files(engine, record, self._endpoints)
         spec = build_spec(record.config, around.gather(written), engine.cgroups)
         plan, self._accounting = plan_process(engine, record, spec)
+        self._write_health_plan(around, spec)
         return plan
+
+    def _write_health_plan(self, around: OpenSurroundings, spec: Spec) -> None:
+        """What the monitor runs again and again, compiled once: it knows users, rights and cgroups only from here."""
+        command = probe_command(self.record.config.healthcheck)
+        if command and spec.process is not None:
+            from inception.engine.exec import plan_probe
+
+            plan = plan_probe(self.engine, self.record, command, spec.process.user, around.value)
+            files.write(f"{self.run_dir}/health-plan", plan.compile())
 
     def _open_monitor(self, around: OpenSurroundings) -> None:
         lock = handover.open_lock(self.run_dir)
@@ -351,6 +362,14 @@ def plan_process(engine: Engine, record: ContainerRecord, spec: Spec) -> tuple[P
         seccomp=filter_of(engine, record.config, spec.process.capabilities.bounding),
     )
     return plan, join.late_procs_files
+
+
+def probe_command(check: Healthcheck | None) -> list[str]:
+    """The command of a health check; empty when there is none."""
+    kind, *words = check.test if check is not None and check.test else ["NONE"]
+    if kind == "CMD-SHELL":
+        return ["/bin/sh", "-c", " ".join(words)]
+    return words if kind == "CMD" else []
 
 
 def start_failed(record: ContainerRecord, plan: Plan, error: SpawnError) -> StartFailed:
