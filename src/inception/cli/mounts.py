@@ -115,7 +115,10 @@ def _fields(text: str) -> list[str]:
         return text.split(",")
     import csv  # only for quoted fields: `"volume-opt=o=addr=10.0.0.1,rw"`
 
-    return next(csv.reader([text], strict=True), [])
+    try:
+        return next(csv.reader([text], strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"parse error on line 1: {error}") from None
 
 
 def parse_mount(text: str) -> MountConfig:

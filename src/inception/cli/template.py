@@ -571,7 +571,7 @@ def _printf(pattern: str, *values: Any) -> str:
             return value.encode().hex()
         return f"%!{verb}({_go_type(value)}={render(value)})"
 
-    return re.sub(r"%([-+# 0]*\d*(?:\.\d+)?)([a-zA-Z%])", one, pattern)
+    return re.sub(r"%([-+# 0]*\d{0,4}(?:\.\d{1,3})?)([a-zA-Z%])", one, pattern)
 
 
 def _truncate(value: Any, length: int) -> str:
