@@ -386,6 +386,8 @@ class Monitor:
 
     def _join_accounting(self) -> None:
         """Puts init and its descendants into hierarchies that only count; each join waits some ms for the kernel (RCU)."""
+        if not self.status.pid:  # it has ended already, and 0 would mean this process: the cgroup could never be removed
+            return
         try:
             join_accounting(self.status.pid, self.config.accounting_procs)
         except OSError as error:
