@@ -9,8 +9,6 @@ Source: Dockerfile reference, "Environment replacement"; POSIX 2.6.2 for the ope
 
 from __future__ import annotations
 
-import re
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -196,15 +194,14 @@ class _Scanner:
         char = self.peek()
         if not char:
             return ""
-        pattern = _DIGITS if char.isdigit() else _NAME
-        match = pattern.match(self.text, self.position)
-        if match is None:
-            if char not in "@*#?-$!":
-                return ""
+        start = self.position
+        if char in _NAME_CHARS:
+            allowed = _DIGITS if char in _DIGITS else _NAME_CHARS
+            while (char := self.peek()) and char in allowed:
+                self.position += 1
+        elif char in "@*#?-$!":
             self.position += 1
-            return char
-        self.position = match.end()
-        return match.group()
+        return self.text[start : self.position]
 
     def _braced(self, name: str) -> str:
         value = self.env.get(name)
@@ -239,16 +236,20 @@ class _Scanner:
                 self.position += 1
             pattern = self.read("/", raw_escapes=True)[0]
             replacement = self.read("}")[0]
+            import re
+
             return re.sub(_shell_pattern(pattern), lambda _: replacement, value or "", count=0 if everywhere else 1)
         raise ExpansionError(f"unsupported modifier ({operator}) in substitution")
 
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_DIGITS = re.compile(r"[0-9]+")
+_DIGITS = frozenset("0123456789")
+_NAME_CHARS = _DIGITS | frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 
 
 def _trim(value: str, pattern: str, side: str, longest: bool) -> str:
     """*value* without the shortest or longest match of *pattern* at its start (`#`) or end (`%`)."""
+    import re
+
     expression = re.compile(_shell_pattern(pattern), re.DOTALL)
     lengths = range(len(value), -1, -1) if longest else range(len(value) + 1)
     for length in lengths:
@@ -260,6 +261,8 @@ def _trim(value: str, pattern: str, side: str, longest: bool) -> str:
 
 def _shell_pattern(pattern: str) -> str:
     """A regular expression for a pattern of `*`, `?` and backslash escapes."""
+    from re import escape
+
     result: list[str] = []
     chars = iter(pattern)
     for char in chars:
@@ -269,7 +272,7 @@ def _shell_pattern(pattern: str) -> str:
         elif char == "?":
             result.append(".")
         elif char == "\\":
-            result.append(re.escape(next(chars, "\\")))
+            result.append(escape(next(chars, "\\")))
         else:
-            result.append(re.escape(char))
+            result.append(escape(char))
     return "".join(result)

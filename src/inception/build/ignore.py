@@ -8,8 +8,6 @@ Source: Docker's build context page, ".dockerignore files"; Go's filepath.Match 
 
 from __future__ import annotations
 
-import re
-
 from inception.errors import InvalidArgument
 
 # A context has one ignore file, written by hand.
@@ -20,6 +18,8 @@ class Pattern:
     """One line: `text` cleaned as Docker does, `negated` when it began with `!`."""
 
     def __init__(self, text: str, negated: bool) -> None:
+        import re  # only where there are patterns
+
         self.text = text
         self.negated = negated
         self._expression = re.compile(pattern_expression(text), re.DOTALL)
@@ -68,6 +68,8 @@ class IgnoreRules:
 
 def parse_ignore(data: bytes, name: str = ".dockerignore") -> IgnoreRules:
     """Raises InvalidArgument naming file and line for a pattern that can't be read."""
+    import re
+
     if len(data) > MAX_BYTES:
         raise InvalidArgument(f"{name}: larger than {MAX_BYTES} bytes")
     patterns = []
@@ -85,7 +87,7 @@ def parse_ignore(data: bytes, name: str = ".dockerignore") -> IgnoreRules:
             continue  # for historical reasons it means nothing
         try:
             patterns.append(Pattern(text, negated))
-        except re.error:
+        except (ValueError, re.error):
             raise InvalidArgument(f"{name}:{number}: syntax error in pattern: {line.strip()!r}") from None
     return IgnoreRules(patterns)
 
@@ -106,7 +108,9 @@ def clean(path: str) -> str:
 
 
 def pattern_expression(pattern: str) -> str:
-    """A regular expression for Go's filepath.Match with `**`. Raises re.error when it can't be read."""
+    """A regular expression for Go's filepath.Match with `**`. Raises ValueError when it can't be read."""
+    import re
+
     result: list[str] = []
     position = 0
     while position < len(pattern):
@@ -129,7 +133,7 @@ def pattern_expression(pattern: str) -> str:
             position = end
         elif char == "\\":
             if position >= len(pattern):
-                raise re.error("a backslash at the end")
+                raise ValueError("a backslash at the end")
             result.append(re.escape(pattern[position]))
             position += 1
         else:
@@ -139,22 +143,24 @@ def pattern_expression(pattern: str) -> str:
 
 def _char_class(pattern: str, position: int) -> tuple[int, str]:
     """Reads `^a-z]` from *position*; returns where it ends and the expression."""
+    import re
+
     negated = pattern[position : position + 1] == "^"
     position += negated
     items: list[str] = []
     while True:
         char = pattern[position : position + 1]
         if not char:
-            raise re.error("an unclosed [")
+            raise ValueError("an unclosed [")
         if char == "]" and items:
             return position + 1, f"(?!/)[{'^' if negated else ''}{''.join(items)}]"
         if char == "\\":
             position += 1
             char = pattern[position : position + 1]
             if not char:
-                raise re.error("an unclosed [")
+                raise ValueError("an unclosed [")
         elif char in "-]":
-            raise re.error(f"an unexpected {char}")
+            raise ValueError(f"an unexpected {char}")
         position += 1
         low, high = char, char
         if pattern[position : position + 1] == "-":
@@ -164,5 +170,5 @@ def _char_class(pattern: str, position: int) -> tuple[int, str]:
                 high = pattern[position : position + 1]
                 position += 1
             if not high or high == "]":
-                raise re.error("an unclosed range")
+                raise ValueError("an unclosed range")
         items.append(f"{re.escape(low)}-{re.escape(high)}" if high != low else re.escape(low))

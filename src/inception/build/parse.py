@@ -16,8 +16,6 @@ word of its own (`<<EOF`, `3<<-"EOF"`, never `<<<`).
 
 from __future__ import annotations
 
-import re
-
 from inception.build import expand
 from inception.build.instruction import Heredoc, Instruction
 from inception.build.shapes import NAMES, SHAPES, check_flags, read_flags, split_word
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 4 << 20
 MAX_LINE_BYTES = 65535
 
-_DIRECTIVE = re.compile(r"#[ \t]*([A-Za-z][A-Za-z0-9]*)[ \t]*=[ \t]*(.+?)[ \t]*")
-_HEREDOC = re.compile(r"[0-9]*<<(-?)([^<]+)")
 _NO_EMPTY_CONTINUATION = "NoEmptyContinuation"  # the one of Docker's build checks that there is
 _HEREDOC_INSTRUCTIONS = ("RUN", "COPY", "ADD")
 
@@ -103,8 +99,6 @@ class _Reader:
     def read(self, directives: bool = True) -> Dockerfile:
         if directives:
             self._read_directives()
-        escape = re.escape(self.file.escape)
-        self.continued = re.compile(rf"(?:^|(?<=[^{escape}])){escape}[ \t]*$")
         while self.number < self.end:
             first, text = self._logical_line()
             if text:
@@ -121,14 +115,13 @@ class _Reader:
     def _read_directives(self) -> None:
         seen: dict[str, str] = {}
         while self.number < self.end:
-            match = _DIRECTIVE.fullmatch(self.source.lines[self.number].strip())
-            name = match[1].lower() if match else ""
-            if match is None or name not in ("syntax", "escape", "check"):
+            name, value = _directive(self.source.lines[self.number].strip())
+            if name not in ("syntax", "escape", "check"):
                 break
             self.number += 1
             if name in seen:
                 self._fail(f"only one {name} parser directive can be used", self.number)
-            seen[name] = match[2]
+            seen[name] = value
         self.file.syntax = seen.get("syntax", "")
         self._read_checks(seen.get("check", ""))
         self.file.escape = seen.get("escape", "\\")
@@ -166,8 +159,10 @@ class _Reader:
     def _strip(self, line: str) -> tuple[str, bool]:
         if line.lstrip().startswith("#"):
             return "", False
-        match = self.continued.search(line)
-        return (line[: match.start()], True) if match else (line, False)
+        # An escaped escape character is no continuation.
+        text, escape = line.rstrip(" \t"), self.file.escape
+        continues = text.endswith(escape) and not text.endswith(escape * 2)
+        return (text[:-1], True) if continues else (line, False)
 
     def _instruction(self, first: int, text: str) -> Instruction:
         word, rest = split_word(text)
@@ -236,15 +231,26 @@ def _check_trigger(trigger: Instruction, error: Callable[[str], Exception]) -> N
 
 
 def heredoc_word(word: str) -> Heredoc | None:
-    """An empty Heredoc when *word* announces one."""
-    match = _HEREDOC.fullmatch(word)
-    if match is None:
+    """An empty Heredoc when *word* announces one: `<<EOF`, `3<<-"E O F"`."""
+    descriptor, mark, name = word.partition("<<")
+    chomp = name.startswith("-")
+    name = name.removeprefix("-")
+    if not mark or not name or "<" in name or descriptor.strip("0123456789"):
         return None
     try:
-        names = expand.expand_words(match[2], {})
-        if len(expand.split_raw(match[2])) != 1 or len(names) != 1:
+        names = expand.expand_words(name, {})
+        if len(expand.split_raw(name)) != 1 or len(names) != 1:
             return None
     except expand.ExpansionError:
         return None
-    plain = not any(mark in match[2] for mark in "'\"\\")
-    return Heredoc(name=match[2] if plain else names[0], content="", expand=plain, chomp=match[1] == "-")
+    plain = not any(char in name for char in "'\"\\")
+    return Heredoc(name=name if plain else names[0], content="", expand=plain, chomp=chomp)
+
+
+def _directive(line: str) -> tuple[str, str]:
+    """Name (in lower case) and value of `# name = value`; empty when *line* is something else."""
+    name, equals, value = line.removeprefix("#").partition("=")
+    name, value = name.strip(" \t"), value.strip(" \t")
+    if not line.startswith("#") or not equals or not value or not (name.isascii() and name.isalnum()):
+        return "", ""
+    return name.lower(), value

@@ -5,8 +5,6 @@ Every function of the table fills an `Instruction` from the rest of its line, or
 
 from __future__ import annotations
 
-import re
-
 from inception import jsontext
 from inception.build.instruction import Instruction
 
@@ -14,13 +12,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_BLANKS = re.compile(r"[\t\v\f\r ]+")
+# What separates words; a no-break space is part of one.
+_BLANKS = "\t\v\f\r "
+_NAME_START = frozenset("abcdefghijklmnopqrstuvwxyz")
+_NAME = _NAME_START | frozenset("0123456789._-")
 
 
 def split_word(text: str) -> tuple[str, str]:
     """The first word of *text*, and what follows the white space after it."""
-    word, *rest = _BLANKS.split(text, maxsplit=1)
-    return word, rest[0] if rest else ""
+    end = next((position for position, char in enumerate(text) if char in _BLANKS), len(text))
+    return text[:end], text[end:].lstrip(_BLANKS)
+
+
+def split_words(text: str) -> list[str]:
+    for char in _BLANKS:
+        text = text.replace(char, " ")
+    return [word for word in text.split(" ") if word]
 
 
 # --- flags ---
@@ -104,18 +111,18 @@ def _exactly_one(found: Instruction) -> None:
 
 
 def _words(found: Instruction, rest: str, escape: str) -> None:
-    found.arguments.extend(rest.split())
+    found.arguments.extend(split_words(rest))
     _at_least(found, 1)
 
 
 def _from(found: Instruction, rest: str, escape: str) -> None:
-    found.arguments.extend(rest.split())
+    found.arguments.extend(split_words(rest))
     words = found.arguments
     if len(words) not in (1, 3) or (len(words) == 3 and words[1].upper() != "AS"):
         raise ValueError("FROM requires either one or three arguments: FROM <image> [AS <name>]")
     if len(words) == 3:
         words[2] = words[2].lower()
-        if not re.fullmatch(r"[a-z][a-z0-9._-]*", words[2]):
+        if words[2][0] not in _NAME_START or not _NAME.issuperset(words[2]):
             raise ValueError(f'invalid name for build stage: "{words[2]}", name can\'t start with a number or contain symbols')
 
 
@@ -155,12 +162,12 @@ def _run(found: Instruction, rest: str, escape: str) -> None:
 
 
 def _sources(found: Instruction, rest: str, escape: str) -> None:
-    _array_or(found, rest, rest.split())
+    _array_or(found, rest, split_words(rest))
     _at_least(found, 2)
 
 
 def _volume(found: Instruction, rest: str, escape: str) -> None:
-    _array_or(found, rest, rest.split())
+    _array_or(found, rest, split_words(rest))
     _at_least(found, 1)
     if not all(path.strip() for path in found.arguments):
         raise ValueError("VOLUME specified can not be an empty string")
@@ -176,10 +183,10 @@ def _shell(found: Instruction, rest: str, escape: str) -> None:
 def _pairs(found: Instruction, rest: str, escape: str) -> None:
     words = _raw_words(rest, escape)
     if words and "=" not in words[0]:
-        key, *value = _BLANKS.split(rest, maxsplit=1)
+        key, value = split_word(rest)
         if not value:
             raise ValueError(f"{found.name} must have two arguments")
-        words = [f"{key}={value[0]}"]
+        words = [f"{key}={value}"]
     for word in words:
         name, equals, text = word.partition("=")
         if not equals:

@@ -9,7 +9,6 @@ in between is an error and never a way out.
 from __future__ import annotations
 
 import os
-import re
 import stat
 
 from inception.build.ignore import IgnoreRules, clean, pattern_expression
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 _MAX_LINKS = 40
 _MAX_DEPTH = 512
 _BENEATH: int = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
-_WILDCARDS = re.compile(r"[*?\[\\]")
 
 
 class Node:
@@ -167,7 +165,7 @@ class Tree:
         Raises InvalidArgument for a pattern that can't be read.
         """
         pattern = clean(pattern)
-        if not _WILDCARDS.search(pattern):
+        if not any(char in pattern for char in "*?[\\"):
             node = self.lookup(pattern)
             return [] if node is None else [("" if pattern == "." else pattern, node)]
         found: dict[str, Node] = {}
@@ -175,6 +173,8 @@ class Tree:
         return sorted(found.items())
 
     def _match(self, folder: Node, above: str, parts: list[str], recursive: bool, found: dict[str, Node]) -> None:
+        import re
+
         part, rest = parts[0], parts[1:]
         if part == "**" and recursive:
             if rest:
@@ -187,7 +187,7 @@ class Tree:
             return
         try:
             expression = re.compile(pattern_expression(part.replace("**", "*")), re.DOTALL)
-        except re.error as error:
+        except (ValueError, re.error) as error:
             raise InvalidArgument(f"syntax error in pattern {'/'.join(parts)!r}: {error}") from None
         for child in list(self.children(folder).values()):
             if not expression.fullmatch(child.name):
