@@ -62,8 +62,8 @@ def arguments(config: ContainerConfig) -> list[str]:
 def _process(config: ContainerConfig, image: ImageConfig) -> tuple[list[str], list[str]]:
     entrypoint = config.entrypoint
     command = config.command or []
-    if entrypoint == [""]:  # `--entrypoint ""`: none, not even the image's
-        entrypoint = []
+    if entrypoint == [""]:  # `--entrypoint ""`: nothing of the image's, also not its command
+        return [], command
     if not entrypoint:
         command = command or image.cmd or []
         entrypoint = (image.entrypoint or []) if entrypoint is None else []

@@ -133,27 +133,29 @@ class OpenSurroundings:
             ) from error
 
     def _ipc_mounts(self, config: ContainerConfig) -> list[Mount]:
-        """/dev/shm and /dev/mqueue where the IPC namespace is not the container's own."""
-        if config.ipc_mode == "host":
+        """/dev/shm and /dev/mqueue where the IPC namespace is not the container's alone."""
+        mode, owner = config.ipc_mode, self.record
+        if mode.startswith("container:"):
+            owner = find_running(self.engine, mode)
+            mode = owner.config.ipc_mode
+        if mode == "host":
             return [
                 Mount(destination=place, type="bind", source=place, options=["bind", "rprivate"])
                 for place in ("/dev/shm", "/dev/mqueue")
                 if os.path.isdir(place)
             ]
-        if config.ipc_mode.startswith("container:"):
-            other = find_running(self.engine, config.ipc_mode)
-            pidfd = open_init(self.engine, other)
-            try:
-                with RootDir.open_host(f"/proc/{other.state.pid}/root") as root:
-                    shm = self._slot("joined-shm", root.open("/dev/shm", os.O_PATH | os.O_DIRECTORY))
-            finally:
-                os.close(pidfd)
-            options = ["nosuid", "nodev", "noexec", "mode=1777", "size=65536k"]
-            return [
-                Mount(destination="/dev/shm", type="bind", source=shm, options=["bind", "rprivate"]),
-                Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=options[:3]),
-            ]
-        return []
+        if mode != "shareable":
+            return []
+        # A folder of the run root, which is memory: a mount inside the one container could not be cloned into another.
+        shm = f"{self.engine.run_dir(owner.id)}/shm"
+        if owner is self.record:
+            os.makedirs(shm, exist_ok=True)
+            os.chmod(shm, 0o1777)
+        restricted = ["nosuid", "nodev", "noexec"]
+        return [
+            Mount(destination="/dev/shm", type="bind", source=shm, options=["bind", "rprivate", *restricted]),
+            Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=restricted),
+        ]
 
 
 def find_running(engine: Engine, mode: str) -> ContainerRecord:

@@ -127,9 +127,16 @@ def plan_filesystem(plan: Plan, fstype: str, source: str, options: MountOptions,
 
 
 def plan_bind(plan: Plan, source: str, options: MountOptions, out: Slot) -> None:
-    """A copy of the host's mount (or folder, or file) at *source*, attached nowhere, in *out*."""
+    """A copy of the host's mount (or folder, or file) at *source*, attached nowhere, in *out*.
+
+    A source `fd:NAME` is the inherited descriptor NAME.
+    """
     flags = abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC | (abi.AT_RECURSIVE if options.recursive_bind else 0)
-    plan.call("open_tree", AT_FDCWD, source, flags, out=out, why="Takes a copy of what the host has there.")
+    if source.startswith("fd:"):  # a place that the caller has opened, beneath a root of its own
+        held = plan.inherit(source[3:])
+        plan.call("open_tree", held, "", flags | AT_EMPTY_PATH, out=out, why="Takes a copy of what was opened before.")
+    else:
+        plan.call("open_tree", AT_FDCWD, source, flags, out=out, why="Takes a copy of what the host has there.")
     set, clear = options.set, options.clear & ~options.set
     plan_setattr(plan, out, set, clear, 0, recursive=False, why="Gives the copy its own flags; the host's stay.")
     plan_setattr(
