@@ -58,6 +58,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "network rm": ("networks:RM", "Remove one or more networks"),
     "ns": ("ns:NS", "Draw the pid namespaces of this machine with every process's pid at each level"),
     "resume": ("system:RESUME", "Start again what should run, after a reboot or a crash"),
+    "serve": ("serve:SERVE", "Serve the Docker Engine API"),
+    "system dial-stdio": ("serve:DIAL_STDIO", "Proxy standard input and output to the API's socket"),
     "system df": ("df:DF", "Show disk usage"),
     "system events": ("events:EVENTS", "Get real time events"),
     "system info": ("system:INFO", "Display system-wide information"),

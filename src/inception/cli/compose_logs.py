@@ -97,7 +97,11 @@ class Followed:
         self.engine, self.project = engine, project
         self.abort, self.exit_code_from, self.stop_timeout_s = abort, exit_code_from, stop_timeout_s
         self.started = set(started)
-        everything = [each for each in containers_of(engine, project.name) if each.labels.get(labels.ONEOFF) != "True"]
+        everything = [
+            each
+            for each in containers_of(engine, project.name)
+            if each.labels.get(labels.ONEOFF) != "True" and (each.name in started or each.record.state.status in RUNNING)
+        ]
         everything.sort(key=lambda each: each.name)
         self.containers = [each for each in everything if each.labels.get(labels.SERVICE) in services]
         self.watched = everything if abort else self.containers
@@ -255,12 +259,17 @@ def logs(call: Call) -> int:
         return _follow_all(printer, containers, options)
     import heapq
 
-    streams = (((line.time_ns, container.name, line) for line in container.logs(**options)) for container in containers)
+    streams = [_timed(container, options) for container in containers]
     for _, name, line in heapq.merge(*streams, key=lambda entry: entry[:2]):
         printer.line(name, line)
     for container in containers:
         printer.end(container.name)
     return 0
+
+
+def _timed(container: Container, options: dict[str, Any]) -> Iterator[tuple[int, str, LogLine]]:
+    for line in container.logs(**options):
+        yield line.time_ns, container.name, line
 
 
 def _follow_all(printer: Printer, containers: list[Container], options: dict[str, Any]) -> int:

@@ -264,7 +264,11 @@ def _bind(source: str, target: str) -> None:
     try:
         mount.mount(source, target, None, abi.MS_BIND)
     except OSError as error:
-        raise Forbidden(f"mount {source} on {target} failed: {error.strerror}") from None
+        # The kernel keeps a mount namespace in an older one only. 6.18 compares numbers that it hands out per processor, so
+        # a newer namespace may look older; util-linux fails there as well (measured: half of all tries across two CPUs).
+        mount_namespace = source.endswith("/mnt") and error.errno == errno.EINVAL
+        hint = "the file must lie on a private mount; if it does, try again under `taskset -c 0`" if mount_namespace else ""
+        raise Forbidden(f"mount {source} on {target} failed: {error.strerror}", hint) from None
 
 
 def _bind_files(persist: dict[str, str], pid: int) -> None:
