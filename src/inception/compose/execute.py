@@ -99,6 +99,10 @@ class Executor:
 
     def run(self, plan: Plan) -> None:
         """Every operation of *plan*. Raises the first error, or KeyboardInterrupt."""
+        if any("container" in operation.kind for operation in plan):
+            # Modules that import one another, imported by several threads at once, can be seen half-made.
+            from inception.engine import create, exec, lifecycle, recover, remove, start  # noqa: F401
+            from inception.runtime import child, container  # noqa: F401
         if plan:
             _Walk(self, plan).run()
 

@@ -138,7 +138,8 @@ def test_a_second_file_merges_appends_and_replaces(loaded: Loaded) -> None:
         ),
         of_service(
             "command: [b]\n    ports: ['80:80', '81:81']\n    environment: {A: 2}\n    "
-            "volumes: ['two:/v']\n    dns: [1.1.1.1, 2.2.2.2]\n    depends_on: {db: {condition: service_healthy}}\n    networks: {n2: {aliases: [z]}}"
+            "volumes: ['two:/v']\n    dns: [1.1.1.1, 2.2.2.2]\n    "
+            "depends_on: {db: {condition: service_healthy}}\n    networks: {n2: {aliases: [z]}}"
         ),
     ).services["web"]
     assert service.command == ["b"]
