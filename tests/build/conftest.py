@@ -85,10 +85,10 @@ def builder(engine: Engine, tmp_path: Path) -> Iterator[Builder]:
     context = tmp_path / "context"
     context.mkdir()
     yield Builder(engine, context)
+    take_down(engine, engine.networks.get("bridge"))
     # Whatever a build met, nothing half-made stays.
     assert engine.store.snapshots.list() == []
     assert os.listdir(engine.store.tmp) == []
-    take_down(engine, engine.networks.get("bridge"))
     with open("/proc/self/mountinfo") as mounts:
         assert str(tmp_path) not in mounts.read()
 

@@ -44,7 +44,27 @@ class Images:
             except NotFound:
                 if pull == "never":
                     raise
+            return self._fetch_once(reference, progress)
         return self._fetch(reference, progress)
+
+    def _fetch_once(self, reference: str, progress: OnProgress) -> Image:
+        """Of several that miss the same image at once (the services of a project), one fetches it and the others wait."""
+        import fcntl
+        import os
+        import zlib
+
+        folder = f"{self.engine.run_root}/fetch"
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        # Opened anew by each, so it excludes threads as well as processes; the kernel lets go when a holder dies.
+        fd = os.open(f"{folder}/{zlib.crc32(reference.encode()):08x}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            try:
+                return self.get(reference)
+            except NotFound:
+                return self._fetch(reference, progress)
+        finally:
+            os.close(fd)
 
     def _fetch(self, reference: str, progress: OnProgress) -> Image:
         from inception.store.bootstrap import find_recipe
