@@ -236,8 +236,22 @@ def resumed(run_dir: str) -> None:
     _request(run_dir, protocol.RESUMED)
 
 
-def exec_detached(run_dir: str, plan: bytes, slots: dict[str, int] | None = None) -> int:
-    """Runs a compiled exec plan under the monitor, without stdio; its pid. The slot `init` is filled in by the monitor.
+class ExecWatch(Connection):
+    """An exec that the monitor runs, watched; to let go of it doesn't end it. `pid` is its process."""
+
+    pid = 0
+
+    def exit_code(self, timeout_s: float | None = None) -> int | None:
+        """Its exit code; None when *timeout_s* ran out. Raises MonitorGone."""
+        while (frame := self.frame(timeout_s)) is not None:
+            if frame[:1] == protocol.EXEC_EXIT:
+                code: int = jsontext.loads(frame[1:])["exit_code"]
+                return code
+        return None
+
+
+def exec_watched(run_dir: str, plan: bytes, slots: dict[str, int] | None = None) -> ExecWatch:
+    """Runs a compiled exec plan under the monitor, without stdio. The slot `init` is filled in by the monitor.
 
     Raises RequestFailed with step and errno when the plan fails, MonitorGone.
     """
@@ -246,11 +260,22 @@ def exec_detached(run_dir: str, plan: bytes, slots: dict[str, int] | None = None
     try:
         os.write(plan_fd, plan)
         payload = jsontext.dumps({"slots": list(slots)}).encode()
-        with Connection(run_dir) as connection:
-            pid: int = connection.request(protocol.EXEC, payload, [plan_fd, *slots.values()])["pid"]
-            return pid
+        watch = ExecWatch(run_dir)
+        try:
+            watch.pid = watch.request(protocol.EXEC, payload, [plan_fd, *slots.values()])["pid"]
+        except BaseException:
+            watch.close()
+            raise
+        return watch
     finally:
         os.close(plan_fd)
+
+
+def exec_detached(run_dir: str, plan: bytes, slots: dict[str, int] | None = None) -> int:
+    """As `exec_watched`, let go of at once; its pid."""
+    watch = exec_watched(run_dir, plan, slots)
+    watch.close()
+    return watch.pid
 
 
 def _request(run_dir: str, kind: bytes) -> None:

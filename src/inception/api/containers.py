@@ -1,0 +1,135 @@
+"""Containers: list, create, inspect, change, remove."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from inception.api.call import Call, empty, reply
+from inception.api.convert import container_config, update_config
+from inception.api.documents import container_summary
+from inception.api.fields import Fields
+from inception.engine.config import CommitConfig
+from inception.errors import InvalidArgument
+
+_KINDS = {"C": 0, "A": 1, "D": 2}
+
+
+async def list_containers(call: Call) -> web.Response:
+    filters = call.filters()
+    limit = call.number("limit", -1)
+    every = call.flag("all") or limit > 0 or "status" in filters or bool(call.text("since") or call.text("before"))
+    for name in ("since", "before"):
+        if call.text(name):
+            filters.setdefault(name, []).append(call.text(name))
+    size, engine = call.flag("size"), call.engine
+
+    def rows() -> list[dict[str, Any]]:
+        found = engine.containers.list(all=every, filters=filters, limit=max(limit, 0))
+        stopped = any(not container.record.state.endpoints for container in found)
+        ids = {network.name: network.id for network in engine.networks.list()} if stopped else {}
+        return [container_summary(container, size=size, network_ids=ids) for container in found]
+
+    return reply(await call.run(rows))
+
+
+async def create(call: Call) -> web.Response:
+    body = await call.json()
+    if not body:
+        raise InvalidArgument("config cannot be empty in order to create a container")
+    config = container_config(Fields(body), name=call.text("name").removeprefix("/"), platform=call.text("platform"))
+    # Clients pull by themselves when they hear of a missing image.
+    container = await call.run(call.engine.containers.create, config, pull="never")
+    return reply({"Id": container.id, "Warnings": []}, 201)
+
+
+async def inspect(call: Call) -> web.Response:
+    container = await call.container()
+    document = await call.run(container.inspect, size=call.flag("size"))
+    document["ExecIDs"] = call.server.execs.of(container.id) or None
+    return reply(document)
+
+
+async def remove(call: Call) -> web.Response:
+    call.refuse(link="links are not supported")
+    container = await call.container()
+    await call.run(container.remove, force=call.flag("force"), volumes=call.flag("v"))
+    return empty()
+
+
+async def rename(call: Call) -> web.Response:
+    container = await call.container()
+    if not call.text("name"):
+        raise InvalidArgument("Neither old nor new names may be empty")
+    await call.run(container.rename, call.text("name"))
+    return empty()
+
+
+async def update(call: Call) -> web.Response:
+    changes = update_config(Fields(await call.json()))
+    container = await call.container()
+    await call.run(container.update, changes)
+    return reply({"Warnings": []})
+
+
+async def top(call: Call) -> web.Response:
+    container = await call.container()
+    found = await call.run(container.top, call.text("ps_args"))
+    return reply({"Titles": found.titles, "Processes": found.processes})
+
+
+async def changes(call: Call) -> web.Response:
+    container = await call.container()
+    found = await call.run(container.diff)
+    return reply([{"Path": change.path, "Kind": _KINDS[change.kind]} for change in found] or None)
+
+
+async def prune(call: Call) -> web.Response:
+    report = await call.run(call.engine.containers.prune, call.filters())
+    return reply({"ContainersDeleted": report.containers or None, "SpaceReclaimed": report.space_reclaimed_bytes})
+
+
+async def commit(call: Call) -> web.Response:
+    container = await call.run(call.engine.containers.get, call.text("container"))
+    repository, tag = call.text("repo"), call.text("tag")
+    changes = [line for text in call.query.getall("changes", []) for line in text.splitlines() if line.strip()]
+    config = CommitConfig(
+        reference=f"{repository}:{tag}" if repository and tag else repository,
+        author=call.text("author"),
+        message=call.text("comment"),
+        changes=[*_changes_of(Fields(await call.json())), *changes],
+        pause=call.flag("pause", True),
+    )
+    return reply({"Id": await call.server.threads.long(container.commit, config)}, 201)
+
+
+def _changes_of(body: Fields) -> list[str]:
+    """A configuration in the body says what the image gets, as Dockerfile instructions would."""
+    from json import dumps
+
+    found = [f"LABEL {dumps(key)}={dumps(value)}" for key, value in body.texts("Labels").items()]
+    found += [f"ENV {name}={dumps(value)}" for name, _, value in (item.partition("=") for item in body.strings("Env"))]
+    found += [f"EXPOSE {port}" for port in body.keys("ExposedPorts")]
+    found += [f"VOLUME {dumps([path])}" for path in body.keys("Volumes")]
+    for field, instruction in (("Cmd", "CMD"), ("Entrypoint", "ENTRYPOINT")):
+        if body.strings(field):
+            found.append(f"{instruction} {dumps(body.strings(field))}")
+    for field, instruction in (("User", "USER"), ("WorkingDir", "WORKDIR"), ("StopSignal", "STOPSIGNAL")):
+        if body.text(field):
+            found.append(f"{instruction} {body.text(field)}")
+    return found
+
+
+ROUTES = [
+    ("GET", "/containers/json", list_containers),
+    ("POST", "/containers/create", create),
+    ("POST", "/containers/prune", prune),
+    ("GET", "/containers/{id}/json", inspect),
+    ("GET", "/containers/{id}/top", top),
+    ("GET", "/containers/{id}/changes", changes),
+    ("POST", "/containers/{id}/update", update),
+    ("POST", "/containers/{id}/rename", rename),
+    ("DELETE", "/containers/{id}", remove),
+    ("POST", "/commit", commit),
+]

@@ -1,0 +1,150 @@
+"""Networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from inception.api.call import Call, empty, reply
+from inception.api.convert import endpoint_config
+from inception.api.fields import Fields
+from inception.engine.config import NetworkConfig
+from inception.errors import InvalidArgument, NotFound
+
+# Options of Docker's bridge driver, and what they are here.
+_BRIDGE = "com.docker.network.bridge."
+_TRUE, _FALSE = ("1", "t", "T", "true", "True", "TRUE"), ("0", "f", "F", "false", "False", "FALSE")
+
+
+async def list_networks(call: Call) -> web.Response:
+    filters = call.filters()
+
+    def rows() -> list[dict[str, Any]]:
+        return [{**network.inspect(), "Containers": {}} for network in call.engine.networks.list(filters)]
+
+    return reply(await call.run(rows))
+
+
+async def inspect(call: Call) -> web.Response:
+    if call.text("scope") not in ("", "local"):
+        raise NotFound(f"network {call.arguments['id']} not found")
+
+    def document() -> dict[str, Any]:
+        return call.engine.networks.get(call.arguments["id"]).inspect()
+
+    return reply(await call.run(document))
+
+
+async def create(call: Call) -> web.Response:
+    config = network_config(Fields(await call.json()))
+    network = await call.run(call.engine.networks.create, config)
+    return reply({"Id": network.id, "Warning": ""}, 201)
+
+
+def network_config(body: Fields) -> NetworkConfig:
+    """The body of `POST /networks/create`."""
+    body.refuse(
+        ConfigOnly="it is for Swarm",
+        EnableIPv6="networks have no IPv6",
+        Ingress="it is for Swarm",
+    )
+    if body.value.get("EnableIPv4") is False:
+        raise InvalidArgument("EnableIPv4: a network without IPv4 is not supported")
+    if body.text("Scope") not in ("", "local"):
+        raise InvalidArgument(f"scope {body.text('Scope')!r} is for Swarm")
+    if body.object("ConfigFrom").text("Network"):
+        raise InvalidArgument("ConfigFrom is not supported: it is for Swarm")
+    ipam = body.object("IPAM")
+    if ipam.text("Driver") not in ("", "default"):
+        raise InvalidArgument(f"IPAM driver {ipam.text('Driver')!r} is not supported: there is only the default one")
+    ipam.refuse(Options="the default IPAM driver has none")
+    pools = [pool for pool in ipam.objects("Config") if pool.value]
+    if len(pools) > 1:
+        raise InvalidArgument("IPAM.Config: several subnets in one network are not supported")
+    pool = pools[0] if pools else Fields(None)
+    pool.refuse(AuxiliaryAddresses="reserved addresses are not supported; use an IPRange")
+    return _with_options(
+        NetworkConfig(
+            name=body.text("Name"),
+            driver=body.text("Driver") or "bridge",
+            subnet=pool.text("Subnet"),
+            gateway=pool.text("Gateway"),
+            ip_range=pool.text("IPRange"),
+            internal=body.flag("Internal"),
+            attachable=body.flag("Attachable"),
+            labels=body.texts("Labels"),
+        ),
+        body.texts("Options"),
+    )
+
+
+def _with_options(config: NetworkConfig, options: dict[str, str]) -> NetworkConfig:
+    config.options = options
+    for key, value in options.items():
+        if key in ("com.docker.network.driver.mtu", "mtu"):
+            if not value.isdecimal():
+                raise InvalidArgument(f"invalid value {value!r} for {key}")
+            config.mtu = int(value)
+        elif key == f"{_BRIDGE}name":
+            config.bridge_name = value
+        elif key == f"{_BRIDGE}enable_icc":
+            config.inter_container = _boolean(key, value)
+        elif key == f"{_BRIDGE}enable_ip_masquerade":
+            config.masquerade = _boolean(key, value)
+        elif key == f"{_BRIDGE}host_binding_ipv4":
+            config.default_host_ip = value
+        elif key == "com.docker.network.enable_ipv6" and value in _FALSE:
+            pass
+        else:
+            raise InvalidArgument(f"network option {key} is not supported")
+    return config
+
+
+def _boolean(key: str, value: str) -> bool:
+    if value not in (*_TRUE, *_FALSE):
+        raise InvalidArgument(f"invalid value {value!r} for {key}")
+    return value in _TRUE
+
+
+async def remove(call: Call) -> web.Response:
+    await call.run(lambda: call.engine.networks.get(call.arguments["id"]).remove())
+    return empty()
+
+
+async def connect(call: Call) -> web.Response:
+    body = Fields(await call.json())
+    endpoint = endpoint_config(body.object("EndpointConfig"))
+    container = _container_of(body)
+    await call.run(lambda: call.engine.networks.get(call.arguments["id"]).connect(container, endpoint))
+    return empty(200)
+
+
+async def disconnect(call: Call) -> web.Response:
+    body = Fields(await call.json())
+    container, force = _container_of(body), body.flag("Force")
+    await call.run(lambda: call.engine.networks.get(call.arguments["id"]).disconnect(container, force=force))
+    return empty(200)
+
+
+def _container_of(body: Fields) -> str:
+    name = body.text("Container")
+    if not name:
+        raise InvalidArgument("Container: missing")
+    return name
+
+
+async def prune(call: Call) -> web.Response:
+    report = await call.run(call.engine.networks.prune, call.filters())
+    return reply({"NetworksDeleted": report.networks or None})
+
+
+ROUTES = [
+    ("GET", "/networks", list_networks),
+    ("POST", "/networks/create", create),
+    ("POST", "/networks/prune", prune),
+    ("GET", "/networks/{id}", inspect),
+    ("DELETE", "/networks/{id}", remove),
+    ("POST", "/networks/{id}/connect", connect),
+    ("POST", "/networks/{id}/disconnect", disconnect),
+]

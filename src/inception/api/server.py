@@ -1,0 +1,205 @@
+"""The server: sockets, one door for all requests, start and graceful stop.
+
+Who may speak: on a unix socket whoever may open it (0600 in a 0700 folder, so its owner); on TCP whoever shows a certificate of
+our authority. A browser may not: a foreign `Host` or `Origin` is refused (DNS rebinding, CVE-2025-9074's neighbourhood).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from inception import __version__
+from inception.api.attach import Attachments
+from inception.api.call import Call, reply
+from inception.api.errors import message_of, status_of
+from inception.api.hijack import HangUps
+from inception.api.hub import Hub
+from inception.api.router import API_VERSION, Router
+from inception.api.threads import Threads
+from inception.errors import Forbidden, InceptionError, NotModified
+
+if TYPE_CHECKING:
+    import ssl
+
+    from inception.api.exec import Execs
+    from inception.engine import Engine
+
+# What is under way when the server is told to stop may take this long; containers don't mind either way.
+_STOP_TIMEOUT_S = 5.0
+_HEAD_BYTES = 128 << 10
+HEADERS = {
+    "Api-Version": f"{API_VERSION[0]}.{API_VERSION[1]}",
+    "Docker-Experimental": "false",
+    "Ostype": "linux",
+    "Server": f"Inception/{__version__} (linux)",
+}
+
+
+class Listener:
+    """An open socket, and what protects it: nothing but its folder's mode (unix), or TLS. *names* are hosts it goes by."""
+
+    def __init__(self, sock: socket.socket, tls: ssl.SSLContext | None = None, names: tuple[str, ...] = ()) -> None:
+        self.socket = sock
+        self.tls = tls
+        self.names = names
+
+
+class Server:
+    """Serves one engine until `stop`."""
+
+    def __init__(self, engine: Engine, names: tuple[str, ...] = ()) -> None:
+        from inception.api.exec import Execs
+
+        self.engine = engine
+        self.threads = Threads()
+        self.hub = Hub(engine)
+        self.hang_ups = HangUps()
+        self.attachments = Attachments(self.hub, self.threads)
+        self.execs: Execs = Execs()
+        self._router = Router()
+        self._names = names
+        self._stopping: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self, listeners: list[Listener], ready: Any = None) -> None:
+        """Serve *listeners* until `stop` is called; *ready* is called when clients can connect."""
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self.hub.start()
+        self.hang_ups.start()
+        runner = web.ServerRunner(
+            web.Server(
+                self.handle,
+                handler_cancellation=True,
+                access_log=None,
+                max_line_size=_HEAD_BYTES,
+                max_field_size=_HEAD_BYTES,
+                auto_decompress=False,  # a gzip body is the client's archive, not an encoding of it
+            ),
+            shutdown_timeout=_STOP_TIMEOUT_S,
+        )
+        await runner.setup()
+        try:
+            for listener in listeners:
+                await web.SockSite(runner, listener.socket, ssl_context=listener.tls, backlog=512).start()
+            if ready is not None:
+                ready()
+            await self._stopping.wait()
+        finally:
+            self.execs.close()
+            self.threads.close()
+            await runner.cleanup()
+            self.hang_ups.close()
+            self.hub.close()
+
+    def stop(self) -> None:
+        """End `run`; from any thread."""
+        if self._loop is not None and self._stopping is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """One request; every error becomes Docker's JSON, none a traceback."""
+        call: Call | None = None
+        try:
+            self._check_origin(request)
+            handler, version, arguments = self._router.find(request.method, request.path)
+            call = Call(self, request, version, arguments)
+            response: web.StreamResponse = await handler(call)
+        except NotModified:
+            response = web.Response(status=304)
+        except InceptionError as error:
+            response = reply({"message": message_of(error)}, status_of(error))
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            print(f"inception serve: {request.method} {request.path}: {type(error).__name__}: {error}", file=sys.stderr)
+            if os.environ.get("INCEPTION_DEBUG"):
+                import traceback
+
+                traceback.print_exc()
+            response = reply({"message": f"{type(error).__name__}: {error}"}, 500)
+        finally:
+            if call is not None:
+                call.close()
+        if not response.prepared:
+            response.headers.update(HEADERS)
+        return response
+
+    def _check_origin(self, request: web.BaseRequest) -> None:
+        host = _host_name(request.headers.get("Host", ""))
+        if not self._is_ours(host):
+            raise Forbidden(f"host {host!r} is not a name of this server")
+        origin = request.headers.get("Origin", "")
+        if origin and not self._is_ours(urlsplit(origin).hostname or "null"):
+            raise Forbidden(f"requests from pages of {origin} are refused")
+
+    def _is_ours(self, host: str) -> bool:
+        """Docker's clients say `docker`, `localhost`, `api.moby.localhost`, the socket's path, or where they connect to."""
+        return (
+            host in ("", "docker", "localhost", "127.0.0.1", "::1", *self._names)
+            or host.endswith(".localhost")
+            or host.startswith(("/", "%2f"))
+        )
+
+
+def _host_name(header: str) -> str:
+    """The name in a Host header, without its port."""
+    header = header.strip().lower()
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.rpartition(":")[0] if header.count(":") == 1 else header
+
+
+def listen_unix(path: str) -> socket.socket:
+    """A listening socket at *path*: 0600, in a folder that is made 0700 when it is not there.
+
+    A socket that nobody serves any more is replaced; raises Forbidden for anything else in its place, Conflict for one that
+    somebody serves.
+    """
+    from inception.errors import Conflict, Unavailable
+
+    folder = os.path.dirname(path)
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        _remove_stale(path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        former = os.umask(0o177)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(former)
+        sock.listen(512)
+    except InceptionError:
+        raise
+    except OSError as error:
+        if error.errno == 98:
+            raise Conflict(f"listen on {path}: {error.strerror}") from error
+        raise Unavailable(f"listen on {path}: {error}") from error
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    import stat
+
+    from inception.errors import Conflict
+
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise Forbidden(f"listen on {path}: there is something else that is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            os.unlink(path)
+        else:
+            raise Conflict(f"listen on {path}: another server is there", "stop it, or give another --host")
