@@ -10,6 +10,7 @@ through /proc/self/fd and write where it should not.
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
 import time
@@ -52,6 +53,7 @@ class ExecProcess:
     def __init__(self, pid: int, pidfd: int, stdin: int | None, outputs: dict[int, str], terminal: bool) -> None:
         self.pid = pid
         self.exit_code: int | None = None
+        self._lock = _thread.allocate_lock()
         self._pidfd = pidfd
         self._stdin = stdin
         self._outputs = outputs
@@ -161,9 +163,15 @@ class ExecProcess:
 
     def close_stdin(self) -> None:
         """The end of its input; with a terminal that is a character (^D), which is the caller's to send."""
-        if self._stdin is not None and not self._terminal:
-            os.close(self._stdin)
-            self._stdin = None
+        stdin = None if self._terminal else self._take_stdin()
+        if stdin is not None:
+            os.close(stdin)
+
+    def _take_stdin(self) -> int | None:
+        """The input's descriptor, for whoever comes first: one thread ends the input while another lets go of everything."""
+        with self._lock:
+            stdin, self._stdin = self._stdin, None
+        return stdin
 
     def resize(self, rows: int, columns: int) -> None:
         """The size of its terminal."""
@@ -195,9 +203,10 @@ class ExecProcess:
         if self.exit_code is None:
             self.kill()
             self.exit_code = reap(self._pidfd)
-        fds = {*self._outputs, *([self._stdin] if self._stdin is not None else []), self._pidfd}
+        stdin = self._take_stdin()
+        fds = {*self._outputs, *([stdin] if stdin is not None else []), self._pidfd}
         self._outputs.clear()
-        self._stdin, self._pidfd = None, -1
+        self._pidfd = -1
         self._epoll.close()
         for fd in fds:
             os.close(fd)
