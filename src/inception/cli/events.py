@@ -27,7 +27,7 @@ def events(call: Call) -> int:
     try:
         for event in stream:
             if text == "json":
-                from inception.cli.template import to_json
+                from inception.cli.template_values import to_json
 
                 write(to_json(document(event), escape_html=True) + "\n")
             elif template is not None:

@@ -48,7 +48,8 @@ class Listing:
         if format_text in ("", "table"):
             names = default or self.default
             return columns([[self.headings[name] for name in names], *([_cell(row[name]) for name in names] for row in rows)])
-        from inception.cli.template import Template, to_json
+        from inception.cli.template import Template
+        from inception.cli.template_values import to_json
 
         if format_text == "json":
             return "".join(to_json(dict(sorted(row.items())), escape_html=True) + "\n" for row in rows)

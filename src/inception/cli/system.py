@@ -15,7 +15,8 @@ def info(call: Call) -> int:
     facts = call.engine.system.info()
     text = call.flags.text("format")
     if text:
-        from inception.cli.template import Template, to_json
+        from inception.cli.template import Template
+        from inception.cli.template_values import to_json
 
         write((to_json(facts) if text == "json" else Template(text).render(facts)) + "\n")
         return 0

@@ -11,9 +11,8 @@ Values render as Go's fmt does: `true`, `[a b]`, `map[k:v]`, `<no value>` for wh
 from __future__ import annotations
 
 import re
-from json.encoder import encode_basestring as _quote_raw
-from json.encoder import encode_basestring_ascii as _quote
 
+from inception.cli.template_values import FUNCTIONS, go_type, missing, quote, render
 from inception.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -117,7 +116,7 @@ class _Parser:
         while at < end:
             match = _TOKEN.match(self.text, at, end)
             if match is None or match.lastgroup is None:
-                raise self.fail(at, f"unexpected {_quote_raw(self.text[at])} in command")
+                raise self.fail(at, f"unexpected {quote(self.text[at])} in command")
             if match.lastgroup == "space":
                 glued = False
             else:
@@ -332,7 +331,7 @@ class _Parser:
             return {"true": True, "false": False, "nil": None}[text]
         if token.kind == "word":
             raise self.fail(token.at, f'function "{text}" not defined')
-        raise self.fail(token.at, f"unexpected {_quote_raw(text)} in operand")
+        raise self.fail(token.at, f"unexpected {quote(text)} in operand")
 
     def _fields(self, base: Node, token: Token) -> Node:
         names = token.text.split(".")[1:] if token.text != "." else []
@@ -354,11 +353,11 @@ class _Parser:
             if name in value:
                 return value[name]
             if parent in _MAPS:
-                return _missing(value)
+                return missing(value)
             raise self.executing(token, f'map has no entry for key "{name}"')
         if value is None:
             raise self.executing(token, f"nil pointer evaluating interface {{}}.{name}")
-        raise self.executing(token, f"can't evaluate field {name} in type {_go_type(value)}")
+        raise self.executing(token, f"can't evaluate field {name} in type {go_type(value)}")
 
 
 # -- nodes
@@ -447,11 +446,6 @@ def _pairs(value: Any, text: str) -> list[tuple[Any, Any]]:
     raise TemplateError(f'template: :1: executing "" at <{text}>: range can\'t iterate over {render(value)}')
 
 
-def _missing(mapping: dict[str, Any]) -> Any:
-    """Go answers a missing key with the zero value of the map's type: an empty string in a map of strings."""
-    return "" if all(isinstance(value, str) for value in mapping.values()) else None
-
-
 def _unquote(text: str) -> str:
     from json import loads
 
@@ -459,166 +453,3 @@ def _unquote(text: str) -> str:
         return str(loads(text.replace("\\'", "'").replace("\\a", "\\u0007").replace("\\v", "\\u000b")))
     except ValueError:
         raise TemplateError(f"template parsing error: template: :1: invalid syntax: {text}") from None
-
-
-# -- values
-
-
-def _go_type(value: Any) -> str:
-    return {bool: "bool", str: "string", int: "int", float: "float64", list: "[]interface {}"}.get(type(value), "interface {}")
-
-
-def render(value: Any, inside: bool = False) -> str:
-    """*value* as Go's fmt prints it with %v; *inside* a list or map nothing is `<nil>`, at the top `<no value>`."""
-    if value is None:
-        return "<nil>" if inside else "<no value>"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return "map[" + " ".join(f"{key}:{render(value[key], True)}" for key in sorted(value) if not callable(value[key])) + "]"
-    if isinstance(value, (list, tuple)):
-        return "[" + " ".join(render(item, True) for item in value) + "]"
-    if isinstance(value, float):
-        return f"{int(value)}" if value.is_integer() and abs(value) < 1e21 else repr(value)
-    return str(value)
-
-
-def to_json(value: Any, *, escape_html: bool = False) -> str:
-    """*value* as Go's encoding/json writes it: no spaces; with *escape_html* also `<`, `>` and `&` escaped."""
-    import json
-
-    text = json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False)
-    if escape_html:
-        text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    return text
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items() if not callable(item)}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
-
-
-# -- functions
-
-
-def _index(value: Any, *keys: Any) -> Any:
-    for key in keys:
-        if isinstance(value, dict):
-            value = value[key] if key in value else _missing(value)
-        elif isinstance(value, (list, str)):
-            if not 0 <= key < len(value):
-                raise ValueError(f"index out of range: {key}")
-            value = ord(value[key]) if isinstance(value, str) else value[key]
-        elif value is None:
-            raise ValueError("index of untyped nil")
-        else:
-            raise ValueError(f"can't index item of type {_go_type(value)}")
-    return value
-
-
-def _slice(value: Any, *bounds: int) -> Any:
-    low, high = [*bounds, *(0, len(value))[len(bounds) :]][:2]
-    if not 0 <= low <= high <= len(value):
-        raise ValueError(f"index out of range: {max(low, high)}")
-    return value[low:high]
-
-
-def _len(value: Any) -> int:
-    if not isinstance(value, (str, list, dict)):
-        raise ValueError(f"len of type {_go_type(value)}")
-    return len(value.encode()) if isinstance(value, str) else len(value)
-
-
-def _comparable(left: Any, right: Any) -> None:
-    kinds = [bool if isinstance(v, bool) else float if isinstance(v, (int, float)) else type(v) for v in (left, right)]
-    if kinds[0] is not kinds[1] and left is not None and right is not None:
-        raise ValueError("incompatible types for comparison")
-
-
-def _eq(left: Any, *others: Any) -> bool:
-    if not others:
-        raise ValueError("missing argument for comparison")
-    for other in others:
-        _comparable(left, other)
-    return any(left == other for other in others)
-
-
-def _less(left: Any, right: Any) -> bool:
-    _comparable(left, right)
-    return bool(left < right)
-
-
-def _printf(pattern: str, *values: Any) -> str:
-    rest = list(values)
-
-    def one(match: re.Match[str]) -> str:
-        flags, verb = match.group(1), match.group(2)
-        if verb == "%":
-            return "%"
-        if not rest:
-            return f"%!{verb}(MISSING)"
-        value = rest.pop(0)
-        if verb in "sv":
-            return ("%" + flags.replace("0", "", 1) + "s" if flags.startswith("0") else "%" + flags + "s") % render(value)
-        if verb == "q":
-            return ("%" + flags + "s") % _quote_raw(render(value))
-        if verb == "t":
-            return render(value)
-        if verb in "dxXofgeE" and isinstance(value, (int, float)):
-            return str(("%" + flags + verb) % value)
-        if verb in "xX" and isinstance(value, str):
-            return value.encode().hex()
-        return f"%!{verb}({_go_type(value)}={render(value)})"
-
-    return re.sub(r"%([-+# 0]*\d{0,4}(?:\.\d{1,3})?)([a-zA-Z%])", one, pattern)
-
-
-def _truncate(value: Any, length: int) -> str:
-    text = render(value)
-    return text if len(text) < length else text[:length]
-
-
-def _print(*values: Any) -> str:
-    output = ""
-    for i, value in enumerate(values):  # Go puts a space between two operands when neither is a string
-        if i and not isinstance(value, str) and not isinstance(values[i - 1], str):
-            output += " "
-        output += render(value)
-    return output
-
-
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "and": lambda *values: values,
-    "or": lambda *values: values,
-    "not": lambda value: not value,
-    "eq": _eq,
-    "ne": lambda left, right: not _eq(left, right),
-    "lt": _less,
-    "le": lambda left, right: _less(left, right) or left == right,
-    "gt": lambda left, right: _less(right, left),
-    "ge": lambda left, right: not _less(left, right),
-    "len": _len,
-    "index": _index,
-    "slice": _slice,
-    "print": _print,
-    "println": lambda *values: " ".join(map(render, values)) + "\n",
-    "printf": _printf,
-    "json": to_json,
-    "join": lambda items, separator: separator.join(items),
-    "split": lambda text, separator: text.split(separator) if separator else list(text),
-    "upper": lambda text: text.upper(),
-    "lower": lambda text: text.lower(),
-    "title": lambda text: re.sub(r"\b\w", lambda match: match.group().upper(), text),
-    "pad": lambda text, before, after: text and " " * before + text + " " * after,
-    "truncate": _truncate,
-    "html": lambda value: (
-        render(value)
-        .replace("&", "&amp;")
-        .replace("<", "&lt;")
-        .replace(">", "&gt;")
-        .replace('"', "&#34;")
-        .replace("'", "&#39;")
-    ),
-    "quote": lambda value: _quote(render(value)),
-}

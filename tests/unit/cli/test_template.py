@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from inception.cli.template import Template, TemplateError, to_json
+from inception.cli.template import Template, TemplateError
+from inception.cli.template_values import to_json
 
 VALUE = {
     "Id": "4f66ad9a",
