@@ -76,6 +76,16 @@ def test_failures_in_the_start_period_do_not_count_and_probes_come_faster(ward):
     assert one.after(5, "exit 1").status == "unhealthy"
 
 
+def test_without_a_start_interval_the_first_probes_come_early_and_at_doubling_distances(ward):
+    one = ward(start_period=60 * SECOND, retries=1)
+    for delay in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5):
+        before = one.spawned
+        one.after(delay * 0.9, "exit 1")
+        assert one.spawned == before
+        assert one.after(delay * 0.11, "exit 1").failing_streak == 0
+        assert one.spawned == before + 1
+
+
 def test_a_success_ends_the_start_period(ward):
     one = ward(start_period=600 * SECOND, start_interval=5 * SECOND, retries=1)
     assert one.after(5, "exit 0").status == "healthy"
