@@ -253,7 +253,8 @@ def _terminal_size(stream: IO[str]) -> tuple[int, int]:
         size = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
         return 80, 24
-    return max(size.columns, 20), max(size.lines, 4)
+    # A terminal that nobody has sized says 0.
+    return max(size.columns or 80, 20), max(size.lines or 24, 4)
 
 
 def open_progress(kind: str, stream: IO[str]) -> Plain | Live:
