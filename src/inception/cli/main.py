@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         return _report(error, debug, 1)
     except Exception as error:  # the last line of defence: nobody is shown a traceback
-        return _report_bug(error, debug)
+        return _report_bug(error, debug, 1)
 
 
 def entry() -> NoReturn:
@@ -153,6 +153,8 @@ def run_command(command: Command, path: str, name: str, settings: Settings, argv
 
 
 def _run(command: Command, call: Call) -> int:
+    from inception.cli.flags import UsageError
+
     debug = call.settings.debug
     try:
         return command.run(call)
@@ -166,6 +168,10 @@ def _run(command: Command, call: Call) -> int:
         raise
     except OSError as error:
         code = _report(error, debug, command.error_exit_code)
+    except UsageError:
+        raise
+    except Exception as error:
+        return _report_bug(error, debug, command.error_exit_code)
     if command.error_exit_code != 1:
         print(f"See '{call.path} --help'.", file=sys.stderr)
     return code
@@ -188,12 +194,12 @@ def _in_words(error: OSError) -> Exception:
     return InceptionError(f"open {name}: {error.strerror.lower()}")
 
 
-def _report_bug(error: Exception, debug: bool) -> int:
+def _report_bug(error: Exception, debug: bool, code: int) -> int:
     print(f"{PROGRAM}: internal error: {type(error).__name__}: {error}", file=sys.stderr)
     print("hint: this is a bug of ours; run it again with `inception --debug` and report what it prints", file=sys.stderr)
     if debug:
         _causes(error)
-    return 1
+    return code
 
 
 def _causes(error: BaseException | None) -> None:

@@ -86,6 +86,11 @@ def test_what_can_not_be_started_has_its_own_exit_code(capsys):
     assert outcome(raising(StartFailed("x", exit_code=127)), capsys)[0] == 1
 
 
+def test_a_bug_in_run_does_not_look_like_the_containers_own_exit_code(capsys):
+    code, text = outcome(raising(RuntimeError("boom")), capsys, error_exit_code=125)
+    assert code == 125 and text.startswith("inception: internal error: RuntimeError: boom\nhint: this is a bug")
+
+
 def test_what_is_done_already_is_no_failure(capsys):
     assert outcome(raising(NotModified("x")), capsys) == (0, "")
 
