@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -20,7 +21,8 @@ from inception.oci.digest import sha256
 from inception.oci.image import DOCKER_INDEX, DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST, Platform, host_platform
 from inception.store import Store
 from inception.store.progress import Progress
-from inception.store.registry import is_loopback, pull
+from inception.store.hosts import Host, Registries, is_loopback
+from inception.store.pull import pull
 
 from .support import archive, folder, make_image, member
 from .test_archive import assert_empty
@@ -119,6 +121,9 @@ def send(request: BaseHTTPRequestHandler, data: bytes, media: str, status: int =
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     monkeypatch.setattr("inception.store.registry._BACKOFF_S", 0.01)
+    monkeypatch.setattr("inception.store.transport._BACKOFF_S", 0.01)
+    monkeypatch.setenv("DOCKER_CONFIG", "/nonexistent")
+    monkeypatch.setenv("INCEPTION_REGISTRIES", "/nonexistent")
     server = Registry()
     server.put("1", manifest())
     yield server
@@ -302,7 +307,7 @@ def test_an_overloaded_registry_is_asked_again(registry: Registry, store: Store)
 )
 def test_a_refusal_has_words(status: int, error: type[InceptionError], words: str, registry: Registry, store: Store) -> None:
     def refuse(request: BaseHTTPRequestHandler) -> bool:
-        send(request, b"{}", "application/json", status, WWW_Authenticate='Bearer realm="http://evil.invalid/"')
+        send(request, b"{}", "application/json", status, WWW_Authenticate='Basic realm="x"')
         return True
 
     registry.hook = refuse
@@ -345,29 +350,35 @@ def test_plain_http_is_for_this_machine_only() -> None:
 
 
 def test_https_with_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, store: Store) -> None:
-    import ssl
-
-    from inception.oci.reference import Reference
-    from inception.store import registry as module
-
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-keyout", key, "-out", certificate],
-        check=True, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    key, certificate = make_certificate(tmp_path)
     server = Registry()
+    server.put("1", manifest())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server.server.socket = context.wrap_socket(server.server.socket, server_side=True)
+    name = f"{server.name.replace('127.0.0.1', 'localhost')}:1"
+    host = name.partition("/")[0]
     try:
-        origin = module._Origin(Reference.parse(f"{server.name}:1"), ())
-        origin._base = origin._base.replace("http://", "https://")
-        with pytest.raises(Unavailable, match="certificate verify failed"):
-            origin.manifest("1")
+        with pytest.raises(Unavailable, match="certificate verify failed") as caught:
+            pull(store, name, registries=Registries(hosts={host: Host(http=False)}))
+        assert "name its authority" in caught.value.hint
         assert server.requests == []
+        assert pull(store, name, registries=Registries(hosts={host: Host(ca=str(certificate))})).id == sha256(CONFIG)
+        assert pull(store, name, registries=Registries(hosts={host: Host(http=False, skip_verify=True)}))
+        with pytest.raises(InvalidArgument, match="certificates /nonexistent"):
+            pull(store, name, registries=Registries(hosts={host: Host(ca="/nonexistent")}))
     finally:
         server.close()
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    key, certificate = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    return key, certificate
 
 
 @pytest.fixture

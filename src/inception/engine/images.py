@@ -85,7 +85,7 @@ class Images:
     def pull(self, reference: str, *, progress: OnProgress = None) -> Image:
         """Fetch from its registry. Raises NotFound, Forbidden or Unavailable."""
         from inception.store.progress import silent
-        from inception.store.registry import pull
+        from inception.store.pull import pull
 
         image = pull(self.engine.store, reference, progress or silent)
         self._emit("pull", _tagged(reference), image)

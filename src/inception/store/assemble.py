@@ -40,6 +40,11 @@ LAYER_TYPES = (
     DOCKER_LAYER,
     DOCKER_LAYER_GZIP,
     "application/vnd.docker.image.rootfs.diff.tar.zstd",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
 )
 _PARALLEL = 3
 
@@ -61,7 +66,8 @@ def assemble(
     """
     parsed = decode_manifest(manifest)
     if parsed.config.media_type not in (MEDIA_CONFIG, DOCKER_CONFIG):
-        raise InvalidArgument(f"manifest: config.mediaType {parsed.config.media_type!r}: not a container image")
+        kind = parsed.artifact_type or parsed.config.media_type
+        raise InvalidArgument(f"manifest: config.mediaType: this is an artifact of type {kind!r}, not a container image")
     for position, layer in enumerate(parsed.layers):
         # Other formats are parsed by the kernel itself, or live elsewhere: not without being asked for.
         if layer.media_type not in LAYER_TYPES:
@@ -69,7 +75,10 @@ def assemble(
     if not store.content.exists(parsed.config.digest):
         fetch(parsed.config)
     document = store.content.read(parsed.config.digest)
-    diff_ids = parse_document(document).rootfs.diff_ids
+    config = parse_document(document)
+    if config.os != "linux":
+        raise InvalidArgument(f"image configuration: os: operating system {config.os!r} cannot be used on this platform")
+    diff_ids = config.rootfs.diff_ids
     if len(diff_ids) != len(parsed.layers):
         raise InvalidArgument(f"image configuration: {len(diff_ids)} diff_ids for {len(parsed.layers)} layers")
     stack = _stage_all(store, scratch, parsed.layers, diff_ids, fetch, progress, limits)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import fcntl
 
+from inception.store.downloads import remove_stale
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.store.store import Store
@@ -20,8 +22,11 @@ def collect(store: Store) -> int:
         if not lease.acquired:
             return 0
         freed = store.layers.remove_unused()
-        known = {row[0] for row in store.db.rows("SELECT DISTINCT digest FROM image_blobs")}
+        known = {row[0] for row in store.db.rows("SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs")}
         for digest in store.content.list():
             if digest not in known:
                 freed += store.content.delete(digest)
-        return freed
+        store.db.execute(
+            "DELETE FROM blob_places WHERE digest NOT IN (SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs)"
+        )
+        return freed + remove_stale(store.root)

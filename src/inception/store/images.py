@@ -111,6 +111,7 @@ class Images:
                 tx.execute("INSERT OR REPLACE INTO image_layers VALUES (?, ?, ?)", (image_id, position, number))
             for digest in blobs:
                 tx.execute("INSERT OR IGNORE INTO image_blobs VALUES (?, ?)", (image_id, digest))
+            self._note_blobs(decode_manifest(manifest).layers, numbers, repo_digest.partition("@")[0])
             for reference in parsed:
                 self._name(image_id, reference)
             if repo_digest:
@@ -237,6 +238,15 @@ class Images:
         self._db.execute(
             "INSERT OR REPLACE INTO image_names VALUES (?, ?, ?)", (reference.repository, reference.tag or "latest", image_id)
         )
+
+    def _note_blobs(self, blobs: Sequence[Descriptor], numbers: Sequence[int], repository: str) -> None:
+        """Remembers which blob unpacks to which layer, and who has it."""
+        for blob, number in zip(blobs, numbers, strict=True):
+            if self._store.content.exists(blob.digest):
+                values = (number, blob.digest, blob.media_type, blob.size)
+                self._db.execute("INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, 0)", values)
+            if repository:
+                self._db.execute("INSERT OR IGNORE INTO blob_places VALUES (?, ?)", (blob.digest, repository))
 
     def _make_manifest(self, image_id: str, config_bytes: int, numbers: Sequence[int]) -> bytes:
         layers = [self._store.layers.get(number) for number in numbers]

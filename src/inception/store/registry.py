@@ -1,13 +1,10 @@
-"""Pulling from a registry over the OCI distribution protocol.
+"""A repository of a registry over the OCI distribution protocol: documents, blobs, uploads.
 
-    name ──▶ manifest or index (by tag or digest) ──▶ one platform's manifest ──▶ config, layers (several at once)
+Everything that has a digest is verified against it by whoever takes it in. Transfers that break are taken up where they broke:
+downloads by Range, uploads by asking how far they came. Small blobs go up in one request; large ones as one stream, as every
+registry takes it from Docker, and in pieces where that broke or was too much at once (413).
 
-Everything that has a digest is verified against it before anything looks inside. Transfers that break are taken up where they
-broke (Range) a few times. Plain http is spoken to this machine itself, and to hosts that the caller lists; everything else is
-https with verified certificates, and no redirect leaves https. Each host has an `_Origin`: what a later login adds to requests
-belongs there, to that one host, and never travels with a redirect.
-
-Source: distribution-spec, "Pull"; urllib3 brings pooling and TLS.
+Source: distribution-spec, "Pull", "Push", "Content Discovery"; image-spec for the documents.
 """
 
 from __future__ import annotations
@@ -16,181 +13,201 @@ import time
 
 from inception.errors import Forbidden, InceptionError, InvalidArgument, NotFound, Unavailable
 from inception.oci.digest import Digest, sha256
-from inception.oci.image import DOCKER_INDEX, DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST, Index, host_platform
-from inception.oci.reference import DEFAULT_DOMAIN, Reference
-from inception.record import decode
-from inception.store.archive import choose_platform
-from inception.store.assemble import assemble
-from inception.store.extract import Limits
+from inception.oci.image import DOCKER_INDEX, DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST
+from inception.store.hosts import is_loopback
 from inception.store.images import MAX_DOCUMENT_BYTES, load_json
-from inception.store.progress import Progress, silent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterator
+    from typing import Any, BinaryIO
 
-    from inception.oci.image import Descriptor, Platform
-    from inception.store import Store
-    from inception.store.images import Image
-    from inception.store.progress import OnProgress
+    from inception.oci.image import Descriptor
+    from inception.oci.reference import Reference
+    from inception.store.transport import Transport
 
-CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 60.0
-_ATTEMPTS = 4
-_BACKOFF_S = 0.2  # doubled each time
-_REDIRECTS = 5
+INDEXES = (MEDIA_INDEX, DOCKER_INDEX)
+MANIFESTS = (MEDIA_MANIFEST, DOCKER_MANIFEST)
+_ATTEMPTS = 5
+_BACKOFF_S = 0.2
 _CHUNK = 1 << 20
-_INDEXES = (MEDIA_INDEX, DOCKER_INDEX)
-_MANIFESTS = (MEDIA_MANIFEST, DOCKER_MANIFEST)
-_DEFAULT_HOST = f"registry-1.{DEFAULT_DOMAIN}"
+_MONOLITHIC_BYTES = 4 << 20
+_PIECE_BYTES = 16 << 20
+_MAX_PAGES = 1000
 
 
-def pull(
-    store: Store,
-    name: str,
-    progress: OnProgress = silent,
-    *,
-    platform: Platform | None = None,
-    plain_http: Sequence[str] = (),
-    limits: Limits = Limits(),
-) -> Image:
-    """Brings an image into the store and gives it its name. What is there already is not fetched again.
+class Repository:
+    """One repository on one endpoint. *actions* are what its tokens are good for. Safe from several threads."""
 
-    *plain_http* lists `host[:port]`s without TLS. Raises NotFound (no such name, or not for this platform), Forbidden (the
-    registry wants a login), Unavailable (it does not answer, or breaks), InvalidArgument (what it sent is not what it says).
-    """
-    reference = Reference.parse(name)
-    origin = _Origin(reference, plain_http)
-    try:
-        progress(Progress(id=reference.tag or reference.digest, status=f"Pulling from {reference.path}"))
-        data, digest = _resolve(origin, reference, platform or host_platform())
-        fetcher = _Fetcher(store, origin, progress)
-        names = [f"{reference.repository}:{reference.tag}"] if reference.tag else []
-        with store.lease(), store.scratch() as scratch:
-            image = assemble(
-                store,
-                scratch,
-                data,
-                fetcher.fetch,
-                names=names,
-                repo_digest=f"{reference.repository}@{digest}",
-                progress=progress,
-                limits=limits,
-            )
-    finally:
-        origin.close()
-    progress(Progress(status=f"Digest: {digest}"))
-    what = "Downloaded newer image" if fetcher.fetched else "Image is up to date"
-    progress(Progress(status=f"Status: {what} for {reference.familiar}"))
-    return image
-
-
-def _resolve(origin: _Origin, reference: Reference, platform: Platform) -> tuple[bytes, Digest]:
-    """The manifest for *platform*, and the digest of the document that the name itself points to."""
-    data, media_type = origin.manifest(reference.digest or reference.tag)
-    digest = sha256(data)
-    for _ in range(3):  # an index of indexes is allowed; a longer chain is a joke
-        if media_type in _MANIFESTS:
-            return data, digest
-        index = decode(Index, load_json(data, "index"), "index")
-        data, media_type = origin.manifest(choose_platform(index.manifests, platform).digest)
-    raise InvalidArgument(f"{reference.familiar}: indexes nested too deeply")
-
-
-class _Fetcher:
-    """Brings single blobs into the store; counts them."""
-
-    def __init__(self, store: Store, origin: _Origin, progress: OnProgress) -> None:
-        self._store = store
-        self._origin = origin
-        self._progress = progress
-        self.fetched = 0
-
-    def fetch(self, descriptor: Descriptor) -> None:
-        short = Digest(descriptor.digest).hex[:12]
-        self._store.content.put(self._chunks(descriptor, short), descriptor.digest, descriptor.size)
-        self.fetched += 1
-        self._progress(Progress(id=short, status="Download complete"))
-
-    def _chunks(self, descriptor: Descriptor, short: str) -> Iterator[bytes]:
-        done, told = 0, 0.0
-        for chunk in self._origin.blob(descriptor.digest, descriptor.size):
-            yield chunk
-            done += len(chunk)
-            if (now := time.monotonic()) - told > 0.1:
-                told = now
-                self._progress(Progress(id=short, status="Downloading", current=done, total=descriptor.size))
-
-
-class _Origin:
-    """One repository of one registry, with its connections. Safe from several threads."""
-
-    def __init__(self, reference: Reference, plain_http: Sequence[str]) -> None:
-        import urllib3  # 100 ms that only transfers pay
-
+    def __init__(self, transport: Transport, reference: Reference, actions: str = "pull") -> None:
+        self.transport = transport
         self._reference = reference
-        host = _DEFAULT_HOST if reference.domain == DEFAULT_DOMAIN else reference.domain
-        scheme = "http" if is_loopback(host) or host in plain_http else "https"
-        self._base = f"{scheme}://{host}/v2/{reference.path}"
-        self._host = host
-        self._errors = urllib3.exceptions
-        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
-        # Retries and redirects are ours: they know about digests, ranges and schemes.
-        self._pool = urllib3.PoolManager(
-            num_pools=8,
-            maxsize=4,
-            timeout=timeout,
-            retries=False,
-            headers={"User-Agent": "inception"},
-            cert_reqs="CERT_REQUIRED",
-        )
+        self._base = f"{transport.endpoint.base}/v2/{reference.path}"
+        self._scope = f"repository:{reference.path}:{actions}"
 
     def close(self) -> None:
-        self._pool.clear()
+        self.transport.close()
 
     def manifest(self, tag_or_digest: str) -> tuple[bytes, str]:
-        """A document and its media type; verified when asked for by digest."""
+        """A document and its media type; verified when asked for by digest. Raises NotFound, Forbidden."""
         url = f"{self._base}/manifests/{tag_or_digest}"
-        response = self._get(url, {"Accept": ", ".join((*_MANIFESTS, *_INDEXES))})
+        accept = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
+        response = self.transport.open("GET", url, accept, scope=self._scope)
         try:
             if response.status == 404:
                 raise NotFound(f"manifest for {self._reference.familiar} not found: manifest unknown: manifest unknown")
-            self._expect(response, 200, "manifest")
-            try:
-                data = response.read(MAX_DOCUMENT_BYTES + 1)
-            except self._errors.HTTPError as error:
-                raise self._broken(error) from error
+            if response.status in (401, 403):
+                raise self._no_access(self.transport.refusal(response, "manifest"))
+            self.transport.expect(response, 200, what="manifest")
+            data = response.read(MAX_DOCUMENT_BYTES + 1)
+        except self.transport.failures as error:
+            raise self.transport.broken(error) from error
         finally:
             response.release_conn()
         if ":" in tag_or_digest and sha256(data) != Digest(tag_or_digest):
             raise InvalidArgument(f"{self._reference.familiar}: manifest {tag_or_digest}: the bytes have digest {sha256(data)}")
         return data, self._media_type(data, response.headers.get("Content-Type", ""))
 
-    def blob(self, digest: str, size: int) -> Iterator[bytes]:
-        """The bytes of a blob, taken up again where a transfer broke. Whoever consumes them checks digest and size."""
-        url = f"{self._base}/blobs/{Digest(digest)}"
-        done = failures = 0
+    def blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[bytes]:
+        """The bytes of a blob from *offset* on, taken up again where a transfer broke. Whoever takes them in verifies them."""
+        url = f"{self._base}/blobs/{Digest(descriptor.digest)}"
+        try:
+            yield from self._resumed(lambda done: self._from(url, descriptor.digest, done), descriptor.size, offset)
+            return
+        except NotFound:
+            if not descriptor.urls or offset:
+                raise
+        for position, place in enumerate(descriptor.urls):
+            try:
+                yield from self._foreign(place, descriptor)
+                return
+            except InceptionError:
+                if position == len(descriptor.urls) - 1:
+                    raise
+
+    def has_blob(self, digest: str) -> bool:
+        return self._has(f"{self._base}/blobs/{Digest(digest)}", {})
+
+    def has_manifest(self, digest: str) -> bool:
+        return self._has(f"{self._base}/manifests/{Digest(digest)}", {"Accept": ", ".join((*MANIFESTS, *INDEXES))})
+
+    def tags(self) -> list[str]:
+        """All tags, page by page. Source: distribution-spec, "Listing Tags"."""
+        found: list[str] = []
+        url = f"{self._base}/tags/list"
+        for _ in range(_MAX_PAGES):
+            response = self.transport.open("GET", url, scope=self._scope)
+            try:
+                if response.status == 404:
+                    raise NotFound(f"repository {self._reference.familiar_repository} not found")
+                if response.status in (401, 403):
+                    raise self._no_access(self.transport.refusal(response, "tags"))
+                self.transport.expect(response, 200, what="tags")
+                value = load_json(response.read(MAX_DOCUMENT_BYTES + 1), "list of tags")
+            finally:
+                response.release_conn()
+            tags = value.get("tags") if isinstance(value, dict) else None
+            found += [tag for tag in tags or [] if isinstance(tag, str)]
+            following = next_page(response.headers.get("Link", ""))
+            if not following:
+                return found
+            url = self.transport.resolve(url, following)
+        raise Unavailable(f"{self.transport.what}: the list of tags has no end")
+
+    def upload(
+        self, digest: str, size: int, open_blob: Callable[[], BinaryIO], mount_from: str, tell: Callable[[int], None]
+    ) -> str:
+        """Puts a blob; how: `mounted` or `pushed`. *mount_from* is another repository here that may have it, or empty."""
+        url, mounted = self._begin(Digest(digest), mount_from)
+        if mounted:
+            return "mounted"
+        if size <= _MONOLITHIC_BYTES:
+            with open_blob() as file:
+                data = file.read(size + 1)
+            response = self.transport.open(
+                "PUT", _with_digest(url, digest), _octets(len(data)), data, scope=self._scope, retry=False
+            )
+            self._finish(response, digest)
+            return "pushed"
+        _Upload(self.transport, self._scope, url, digest, size, open_blob, tell).run()
+        return "pushed"
+
+    def put_manifest(self, data: bytes, media_type: str, tag_or_digest: str) -> Digest:
+        """Names a document; its digest. All that it refers to must be there."""
+        url = f"{self._base}/manifests/{tag_or_digest}"
+        headers = {"Content-Type": media_type, "Content-Length": str(len(data))}
+        response = self.transport.open("PUT", url, headers, data, scope=self._scope)
+        try:
+            self.transport.expect(response, 200, 201, 202, what=f"manifest {tag_or_digest}")
+            self.transport.discard(response)
+        finally:
+            response.release_conn()
+        digest = sha256(data)
+        said = response.headers.get("Docker-Content-Digest", "")
+        if said and said != digest:
+            raise Unavailable(
+                f"{self.transport.what}: {self.transport.endpoint.host} has stored {said[:80]} instead of {digest}"
+            )
+        return digest
+
+    def _has(self, url: str, headers: dict[str, str]) -> bool:
+        response = self.transport.open("HEAD", url, headers, scope=self._scope)
+        self.transport.discard(response)
+        if response.status == 404:
+            return False
+        if response.status in (401, 403):
+            raise self._no_access(self.transport.refusal(response, "push"))
+        self.transport.expect(response, 200, what="check")
+        return True
+
+    def _begin(self, digest: Digest, mount_from: str) -> tuple[str, bool]:
+        from urllib.parse import urlencode
+
+        url, scope = f"{self._base}/blobs/uploads/", self._scope
+        if mount_from:
+            query = urlencode({"mount": digest, "from": mount_from})
+            response = self.transport.open(
+                "POST", f"{url}?{query}", _octets(0), b"", scope=f"{scope} repository:{mount_from}:pull"
+            )
+            if response.status in (401, 403, 404):  # it may not be read, or be gone: then it is sent
+                self.transport.discard(response)
+                response = self.transport.open("POST", url, _octets(0), b"", scope=scope)
+        else:
+            response = self.transport.open("POST", url, _octets(0), b"", scope=scope)
+        if response.status in (401, 403):
+            raise self._no_access(self.transport.refusal(response, "push"))
+        self.transport.expect(response, 201, 202, what=f"upload of {digest}")
+        self.transport.discard(response)
+        if response.status == 201:
+            return "", True
+        return self.transport.resolve(url, _location(response, self.transport)), False
+
+    def _finish(self, response: Any, digest: str) -> None:
+        self.transport.expect(response, 201, 204, what=f"upload of {digest}")
+        self.transport.discard(response)
+
+    def _resumed(self, start: Callable[[int], Iterator[bytes]], size: int, offset: int) -> Iterator[bytes]:
+        done, failures = offset, 0
         while done < size or size == 0:
             before = done
             try:
-                for chunk in self._blob_from(url, digest, done):
+                for chunk in start(done):
                     done += len(chunk)
                     yield chunk
                 if done >= size:
                     return
                 cause: Exception = InvalidArgument("the transfer ended early")
-            except (self._errors.HTTPError, OSError) as error:
+            except self.transport.failures as error:
                 cause = error
             failures = 0 if done > before else failures + 1
             if failures >= _ATTEMPTS or size == 0:
-                raise self._broken(cause) from cause
+                raise self.transport.broken(cause) from cause
             time.sleep(min(_BACKOFF_S * 2**failures, 2.0))
 
-    def _blob_from(self, url: str, digest: str, offset: int) -> Iterator[bytes]:
+    def _from(self, url: str, digest: str, offset: int, bare: bool = False) -> Iterator[bytes]:
         # identity: content coding would hide the bytes that the digest is of
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={offset}-"} if offset else {})}
-        response = self._get(url, headers)
+        response = self.transport.open("GET", url, headers, scope=self._scope, bare=bare)
         try:
             if response.status == 404:
                 raise NotFound(f"{self._reference.familiar}: blob {digest} is not in the registry")
@@ -201,7 +218,7 @@ class _Origin:
                     raise InvalidArgument(f"{self._reference.familiar}: blob {digest}: the registry sent another range")
                 skip = 0
             else:
-                self._expect(response, 200, f"blob {digest}")
+                self.transport.expect(response, 200, what=f"blob {digest}")
             for chunk in response.stream(_CHUNK, decode_content=False):
                 if skip:  # it does not know ranges: what we have comes again
                     chunk, skip = chunk[skip:], max(skip - len(chunk), 0)
@@ -212,91 +229,207 @@ class _Origin:
             response.close()
             response.release_conn()
 
-    def _get(self, url: str, headers: dict[str, str]) -> Any:
-        for _ in range(_REDIRECTS):
-            response = self._request(url, headers)
-            location = response.headers.get("Location")
-            if response.status not in (301, 302, 303, 307, 308) or not location:
-                return response
-            response.drain_conn()
-            url = self._follow(url, location)
-        raise Unavailable(f"pull {self._reference.familiar}: {self._host} redirects too often")
+    def _foreign(self, url: str, descriptor: Descriptor) -> Iterator[bytes]:
+        """A layer that may not be distributed, from where its manifest says: without any secret (CVE-2020-15157), over
+        https, and not from machines that only we can reach."""
+        from urllib.parse import urlsplit
 
-    def _follow(self, url: str, location: str) -> str:
-        from urllib.parse import urljoin, urlsplit
+        parts = urlsplit(url)
+        own = self.transport.endpoint
+        host = parts.hostname or ""
+        here = is_loopback(own.host)
+        numeric = host.replace(".", "").isdigit() or ":" in host
+        if not host or "@" in parts.netloc or (not here and (parts.scheme != "https" or numeric or is_loopback(host))):
+            raise Forbidden(f"{self.transport.what}: layer {descriptor.digest}: {url[:80]!r} is not asked for it")
+        yield from self._resumed(lambda done: self._from(url, descriptor.digest, done, bare=True), descriptor.size, 0)
 
-        target = urljoin(url, location)
-        scheme = urlsplit(target).scheme
-        if scheme != "https" and not (scheme == "http" and url.startswith("http://")):
-            raise Forbidden(f"pull {self._reference.familiar}: {self._host} redirects from https to {scheme or 'nowhere'}")
-        return target
-
-    def _request(self, url: str, headers: dict[str, str]) -> Any:
-        for attempt in range(_ATTEMPTS):
-            try:
-                response = self._pool.request("GET", url, headers=headers, preload_content=False, redirect=False)
-            except (self._errors.NewConnectionError, self._errors.ConnectTimeoutError, self._errors.SSLError) as error:
-                raise self._silent(error) from error  # nobody is there: asking again won't help the one who waits
-            except (self._errors.HTTPError, OSError) as error:
-                if attempt == _ATTEMPTS - 1:
-                    raise self._broken(error) from error
-            else:
-                if response.status not in (429, 500, 502, 503, 504) or attempt == _ATTEMPTS - 1:
-                    return response
-                response.drain_conn()
-            time.sleep(_BACKOFF_S * 2**attempt)
-        raise AssertionError("unreachable")
-
-    def _expect(self, response: Any, status: int, what: str) -> None:
-        if response.status == status:
-            return
-        if response.status in (401, 403):
-            raise Forbidden(
-                f"pull access denied for {self._reference.familiar_repository}, "
-                "repository does not exist or may require a login",
-                "registries that want credentials or a token are not supported yet: load the image from an archive",
-            )
-        raise Unavailable(f"pull {self._reference.familiar}: {what}: {self._host} answers {response.status} {response.reason}")
+    def _no_access(self, refusal: InceptionError) -> InceptionError:
+        """Docker's words: registries don't tell what is not there from what may not be seen."""
+        verb = self.transport.what.partition(" ")[0]
+        said = str(refusal).removeprefix(f"{self.transport.what}: ").partition(": ")[2]
+        return Forbidden(
+            f"{verb} access denied for {self._reference.familiar_repository}, "
+            f"repository does not exist or may require a login: {said}",
+            refusal.hint,
+        )
 
     def _media_type(self, data: bytes, header: str) -> str:
         """What the document is: header and body must agree, or two readers would see two images (CVE-2021-41190)."""
         value = load_json(data, "manifest")
+        name = self._reference.familiar
         if not isinstance(value, dict):
-            raise InvalidArgument(f"{self._reference.familiar}: manifest: expected an object")
+            raise InvalidArgument(f"{name}: manifest: expected an object")
         stated, sent = value.get("mediaType", ""), header.partition(";")[0].strip()
         if value.get("schemaVersion") != 2:
-            raise InvalidArgument(
-                f"{self._reference.familiar}: manifest: schema {value.get('schemaVersion')!r} is not supported"
-            )
-        known = (*_MANIFESTS, *_INDEXES)
+            raise InvalidArgument(f"{name}: manifest: schema {value.get('schemaVersion')!r} is not supported")
+        known = (*MANIFESTS, *INDEXES)
         if stated and sent in known and stated != sent:
-            raise InvalidArgument(f"{self._reference.familiar}: manifest: it says {stated!r}, the registry says {sent!r}")
+            raise InvalidArgument(f"{name}: manifest: it says {stated!r}, the registry says {sent!r}")
         media_type = stated or sent
         if media_type not in known:
-            raise InvalidArgument(f"{self._reference.familiar}: manifest: unsupported media type {media_type!r}")
-        if (media_type in _INDEXES) != ("manifests" in value) or (media_type in _MANIFESTS) != ("layers" in value):
-            raise InvalidArgument(f"{self._reference.familiar}: manifest: its content is not what {media_type!r} says")
+            raise InvalidArgument(f"{name}: manifest: unsupported media type {media_type!r}")
+        if (media_type in INDEXES) != ("manifests" in value) or (media_type in MANIFESTS) != ("layers" in value):
+            raise InvalidArgument(f"{name}: manifest: its content is not what {media_type!r} says")
         return str(media_type)
 
-    def _silent(self, error: Exception) -> InceptionError:
-        return Unavailable(
-            f"pull {self._reference.familiar}: the registry {self._host} does not answer: {_reason(error)}",
-            "is the name right, and the network up?",
-        )
 
-    def _broken(self, error: Exception) -> InceptionError:
-        return Unavailable(f"pull {self._reference.familiar}: transfer from {self._host} failed: {_reason(error)}")
+class _Upload:
+    """One large blob on its way up: as a stream, then from wherever the registry says it has come to."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        scope: str,
+        url: str,
+        digest: str,
+        size: int,
+        open_blob: Callable[[], BinaryIO],
+        tell: Callable[[int], None],
+    ) -> None:
+        self._transport = transport
+        self._scope = scope
+        self._url = url
+        self._digest = digest
+        self._size = size
+        self._open_blob = open_blob
+        self._tell = tell
+        self._piece_bytes = size
+
+    def run(self) -> None:
+        done = failures = 0
+        while done < self._size:
+            try:
+                done = self._send(done)
+                failures = 0
+            except self._transport.failures as error:
+                cause: InceptionError = self._transport.broken(error)
+            except Unavailable as error:
+                cause = error
+            else:
+                continue
+            failures += 1
+            if failures >= _ATTEMPTS:
+                raise cause
+            time.sleep(min(_BACKOFF_S * 2**failures, 5.0))
+            done = self._ask(cause)
+            self._piece_bytes = min(self._piece_bytes, _PIECE_BYTES)
+        response = self._transport.open("PUT", _with_digest(self._url, self._digest), _octets(0), b"", scope=self._scope)
+        self._transport.expect(response, 201, 204, what=f"upload of {self._digest}")
+        self._transport.discard(response)
+
+    def _send(self, start: int) -> int:
+        """One request; how far it is now."""
+        end = min(start + self._piece_bytes, self._size)
+        headers = _octets(end - start)
+        if (start, end) != (0, self._size):
+            headers["Content-Range"] = f"{start}-{end - 1}"
+        with self._open_blob() as file:
+            body = _Body(file, start, end, self._tell)
+            response = self._transport.open("PATCH", self._url, headers, body.rewound, scope=self._scope, retry=False)
+        try:
+            if response.status == 413 and self._piece_bytes > _PIECE_BYTES:
+                self._piece_bytes = _PIECE_BYTES
+                return start
+            if response.status == 416:
+                raise Unavailable(f"{self._transport.what}: upload of {self._digest}: out of step with the registry")
+            self._transport.expect(response, 202, 204, what=f"upload of {self._digest}")
+        finally:
+            self._transport.discard(response)
+        self._url = self._transport.resolve(self._url, _location(response, self._transport))
+        least = response.headers.get("OCI-Chunk-Min-Length", "")
+        if least.isdigit():
+            self._piece_bytes = max(self._piece_bytes, min(int(least), self._size))
+        return end
+
+    def _ask(self, cause: InceptionError) -> int:
+        """How many bytes the registry has. Source: distribution-spec, "Pushing a blob in chunks"."""
+        response = self._transport.open("GET", self._url, scope=self._scope)
+        self._transport.discard(response)
+        if response.status not in (202, 204):
+            raise cause
+        self._url = self._transport.resolve(self._url, response.headers.get("Location") or self._url)
+        first, dash, last = response.headers.get("Range", "").removeprefix("bytes=").partition("-")
+        if not dash or first != "0" or not last.isdigit():
+            return 0
+        # Of no bytes at all, too, many registries say 0-0.
+        return min(int(last) + 1, self._size) if int(last) else 0
 
 
-def is_loopback(host: str) -> bool:
-    """Whether `host[:port]` is this machine itself."""
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    parts = name.split(".")
-    numeric = len(parts) == 4 and all(part.isdigit() and int(part) < 256 for part in parts)
-    return name in ("localhost", "::1") or (numeric and parts[0] == "127")
+class _Body:
+    """A part of a file as a request's body."""
+
+    def __init__(self, file: BinaryIO, start: int, end: int, tell: Callable[[int], None]) -> None:
+        self._file = file
+        self._start = start
+        self._end = end
+        self._tell = tell
+        self._at = start
+
+    def rewound(self) -> _Body:
+        """From its beginning, for every time that it is sent."""
+        self._file.seek(self._start)
+        self._at = self._start
+        return self
+
+    def read(self, size: int = -1) -> bytes:
+        left = self._end - self._at
+        data = self._file.read(left if size < 0 else min(size, left))
+        self._at += len(data)
+        self._tell(self._at)
+        return data
 
 
-def _reason(error: Exception) -> str:
-    """The innermost cause in words: urllib3 wraps it with the address of its own objects."""
-    text = str(error).rpartition(">: ")[2] or str(error)
-    return text.removeprefix("Failed to establish a new connection: ").rpartition("] ")[2] or type(error).__name__
+def next_page(link: str) -> str:
+    """The URL of a Link header's `next`, or an empty text. Source: RFC 8288."""
+    for part in link.split(","):
+        url, _, parameters = part.strip().partition(">")
+        if url.startswith("<") and any(word.strip() in ('rel="next"', "rel=next") for word in parameters.split(";")):
+            return url[1:]
+    return ""
+
+
+def _location(response: Any, transport: Transport) -> str:
+    location = response.headers.get("Location", "")
+    if not location:
+        raise Unavailable(f"{transport.what}: {transport.endpoint.host} does not say where to upload to")
+    return str(location)
+
+
+def _with_digest(url: str, digest: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}digest={digest.replace(':', '%3A')}"
+
+
+def _octets(length: int) -> dict[str, str]:
+    return {"Content-Type": "application/octet-stream", "Content-Length": str(length)}
+
+
+def ping(transport: Transport) -> None:
+    """Whether the registry is there and takes our login. Raises Forbidden, Unavailable."""
+    response = transport.open("GET", f"{transport.endpoint.base}/v2/")
+    try:
+        if response.status in (401, 403):
+            said = str(transport.refusal(response, "login")).rpartition(": ")[2]
+            raise Forbidden(f"{transport.what}: unauthorized: {said}", "are name and password right?")
+        transport.expect(response, 200, what="/v2/")
+    finally:
+        transport.discard(response)
+
+
+def search(transport: Transport, term: str, limit: int) -> list[dict[str, Any]]:
+    """Docker Hub's answer to a search; elsewhere the catalog's names that hold *term*."""
+    from urllib.parse import urlencode
+
+    base = transport.endpoint.base
+    response = transport.open("GET", f"{base}/v1/search?{urlencode({'q': term, 'n': limit})}", {"Accept": "application/json"})
+    if response.status == 200:
+        value = load_json(response.read(MAX_DOCUMENT_BYTES + 1), "search results")
+        response.release_conn()
+        results = value.get("results") if isinstance(value, dict) else None
+        return [each for each in results or [] if isinstance(each, dict) and isinstance(each.get("name"), str)][:limit]
+    transport.discard(response)
+    response = transport.open("GET", f"{base}/v2/_catalog?n=1000", scope="registry:catalog:*")
+    transport.expect(response, 200, what="search")
+    value = load_json(response.read(MAX_DOCUMENT_BYTES + 1), "catalog")
+    response.release_conn()
+    names = value.get("repositories") if isinstance(value, dict) else None
+    return [{"name": name} for name in names or [] if isinstance(name, str) and term in name][:limit]

@@ -74,4 +74,20 @@ STEPS = (
         PRIMARY KEY (holder, layer_id)
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX layer_holds_by_layer ON layer_holds (layer_id)",
+    # Compressed forms of a layer that are in the content store: as they came with an image, or `made` here to be pushed.
+    """CREATE TABLE layer_blobs (
+        layer_id INTEGER NOT NULL REFERENCES layers (id) ON DELETE CASCADE,
+        digest TEXT NOT NULL,
+        media_type TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        made INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (layer_id, digest)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX layer_blobs_by_digest ON layer_blobs (digest)",
+    # Repositories that are known to have a blob: whoever pushes it to the same registry can mount it from there.
+    """CREATE TABLE blob_places (
+        digest TEXT NOT NULL,
+        repository TEXT NOT NULL,
+        PRIMARY KEY (digest, repository)
+    ) STRICT, WITHOUT ROWID""",
 )

@@ -1,0 +1,172 @@
+"""What this machine's owner says about registries: one JSON file that everything obeys, from `run` to `build` and `compose`.
+
+    {"offline": false,
+     "hosts": {
+       "docker.io": {"mirrors": ["https://mirror.example"]},
+       "registry.example:5000": {"ca": "/etc/ssl/example.pem", "realms": ["login.example"]},
+       "old.example": {"http": true},
+       "evil.example": {"blocked": true}}}
+
+It is `/etc/inception/registries.json`, without root `$XDG_CONFIG_HOME/inception/registries.json`; INCEPTION_REGISTRIES names
+another one. A file that is not there says nothing. Proxies come from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), as
+everywhere; this machine itself is never asked through one.
+"""
+
+from __future__ import annotations
+
+import os
+
+from inception.errors import Forbidden, InvalidArgument, Unavailable
+from inception.oci.reference import DEFAULT_DOMAIN
+from inception.record import Record, decode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DEFAULT_HOST = f"registry-1.{DEFAULT_DOMAIN}"
+_MAX_BYTES = 1 << 20
+
+
+class Host(Record):
+    """One registry, by the name that stands in images' names.
+
+    `mirrors` are asked first when pulling, in their order, as `host[:port]` or a URL. `http`: without TLS (None: only this
+    machine itself, and not when a `ca` is given); `skip_verify`: TLS with whatever certificate. `ca` is a PEM file that counts
+    beside the system's authorities, `client_certificate` and `client_key` are PEM files. `realms` are other hosts that may be
+    given this registry's password for a token.
+    """
+
+    mirrors: list[str] = []
+    http: bool | None = None
+    skip_verify: bool = False
+    ca: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
+    realms: list[str] = []
+    blocked: bool = False
+
+
+class Registries(Record):
+    """The file. `offline` forbids every transfer."""
+
+    hosts: dict[str, Host] = {}
+    offline: bool = False
+
+
+class Endpoint(Record):
+    """Where to speak to: `base` is `https://host[:port]`, `host` its `host[:port]`, `settings_of` the name that the settings
+    and log-ins know it by."""
+
+    base: str
+    host: str
+    settings_of: str
+    settings: Host = Host()
+
+
+def settings_path() -> str:
+    """Where the file is looked for."""
+    named = os.environ.get("INCEPTION_REGISTRIES", "")
+    if named:
+        return named
+    if os.geteuid() == 0:
+        return "/etc/inception/registries.json"
+    config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return f"{config}/inception/registries.json"
+
+
+def load_registries(path: str = "") -> Registries:
+    """The settings. Raises InvalidArgument naming file and place."""
+    path = path or settings_path()
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        return Registries()
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror}") from error
+    from inception.store.images import load_json
+
+    if len(data) > _MAX_BYTES:
+        raise InvalidArgument(f"{path}: larger than {_MAX_BYTES} bytes")
+    return decode(Registries, load_json(data, path), path, unknown="error")
+
+
+def endpoint(registries: Registries, domain: str) -> Endpoint:
+    """The registry itself. Raises Forbidden or Unavailable when the owner of this machine won't have it."""
+    if registries.offline:
+        raise Unavailable(f"registry {domain}: this machine is offline", f'"offline" is set in {settings_path()}')
+    settings = registries.hosts.get(domain, Host())
+    if settings.blocked:
+        raise Forbidden(f"registry {domain}: blocked", f'"blocked" is set in {settings_path()}')
+    host = _DEFAULT_HOST if domain == DEFAULT_DOMAIN else domain
+    plain = settings.http if settings.http is not None else is_loopback(host) and not settings.ca
+    return Endpoint(base=f"{'http' if plain else 'https'}://{host}", host=host, settings_of=domain, settings=settings)
+
+
+def mirrors(registries: Registries, domain: str) -> list[Endpoint]:
+    """The mirrors of *domain*, those that are blocked left out."""
+    found = []
+    for mirror in registries.hosts.get(domain, Host()).mirrors:
+        scheme, colons, rest = mirror.partition("://")
+        name = (rest if colons else mirror).strip("/")
+        settings = registries.hosts.get(name, Host())
+        if settings.blocked:
+            continue
+        if colons and scheme not in ("http", "https"):
+            raise InvalidArgument(f"{settings_path()}: hosts.{domain}.mirrors: {mirror!r} is neither http nor https")
+        if colons:
+            found.append(Endpoint(base=f"{scheme}://{name}", host=name, settings_of=name, settings=settings))
+        else:
+            found.append(endpoint(registries, name))
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host[:port]` is this machine itself."""
+    name = host_name(host)
+    parts = name.split(".")
+    numeric = len(parts) == 4 and all(part.isdigit() and int(part) < 256 for part in parts)
+    return name in ("localhost", "::1") or (numeric and parts[0] == "127")
+
+
+def host_name(host: str) -> str:
+    """`host[:port]` without its port and brackets."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def proxy_for(scheme: str, host: str, environment: Mapping[str, str] | None = None) -> str:
+    """The proxy for `host[:port]`, or an empty text. Source: the rules of Go's httpproxy, which Docker's tools follow."""
+    env = os.environ if environment is None else environment
+    proxy = env.get(f"{scheme}_proxy") or env.get(f"{scheme.upper()}_PROXY") or ""
+    if scheme == "http" and "REQUEST_METHOD" in env:
+        proxy = env.get("http_proxy", "")  # HTTP_PROXY is then a header that a client sent to a CGI program (httpoxy)
+    if not proxy or is_loopback(host) or _bypassed(host, env.get("no_proxy") or env.get("NO_PROXY") or ""):
+        return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _bypassed(host: str, rules: str) -> bool:
+    name = host_name(host).lower()
+    port = host.rpartition(":")[2] if host.rpartition(":")[2].isdigit() and not host.endswith("]") else ""
+    for rule in rules.lower().replace(" ", ",").split(","):
+        pattern, colon, wanted = rule.partition(":") if rule.count(":") == 1 else (rule, "", "")
+        if not pattern or (colon and wanted != port):
+            continue
+        if pattern == "*" or name == pattern or _in_network(name, pattern):
+            return True
+        suffix = pattern.removeprefix("*")
+        if name.endswith(suffix if suffix.startswith(".") else f".{suffix}"):
+            return True
+    return False
+
+
+def _in_network(name: str, pattern: str) -> bool:
+    if "/" not in pattern:
+        return False
+    import ipaddress  # only for rules that are networks
+
+    try:
+        return ipaddress.ip_address(name) in ipaddress.ip_network(pattern, strict=False)
+    except ValueError:
+        return False
