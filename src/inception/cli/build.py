@@ -11,7 +11,7 @@ from inception.errors import InceptionError, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from inception.build import BuildConfig, BuildResult
+    from inception.build import BuildConfig, BuildFailed, BuildResult
     from inception.cli.flags import Flags
     from inception.engine.config import Ulimit
 
@@ -42,20 +42,25 @@ def _build(call: Call, config: BuildConfig, progress: str) -> BuildResult:
             return build(call.engine, config)
         with open_progress(progress, sys.stderr) as shown:
             return build(call.engine, config, shown)
-    except BuildFailed as error:
+    except (BuildFailed, DockerfileError) as error:
+        show_failure(error)
+        raise
+
+
+def show_failure(error: InceptionError) -> None:
+    """The end of what the failed step said, and the lines of the Dockerfile; nothing for an error that is not a build's."""
+    from inception.build import BuildFailed, DockerfileError
+
+    if isinstance(error, BuildFailed):
         _show_output(error)
+    if isinstance(error, (BuildFailed, DockerfileError)):
         print(error.excerpt(), file=sys.stderr)
-        raise
-    except DockerfileError as error:
-        print(error.excerpt(), file=sys.stderr)
-        raise
 
 
-def _show_output(error: InceptionError) -> None:
-    from inception.build import BuildFailed
+def _show_output(error: BuildFailed) -> None:
     from inception.build.progress import printable_lines
 
-    if isinstance(error, BuildFailed) and error.output:
+    if error.output:
         rule = "------"
         lines = printable_lines(error.output)
         print("\n".join([rule, f" > {error.title.partition(chr(10))[0]}:", *lines, rule]), file=sys.stderr)

@@ -91,6 +91,8 @@ def _environment(texts: list[str], project: Project) -> list[str]:
 
 
 def run(call: Call) -> int:
+    from inception.cli.compose_up import run_images
+
     flags = call.flags
     name, *command = call.arguments
     project = load_project(call, [name])
@@ -110,7 +112,7 @@ def run(call: Call) -> int:
     executor = Executor(call.engine, project, progress, quiet_build=flags.on("quiet-build"))
     try:
         if not dry_run(call):
-            executor.run(images)
+            run_images(executor, images)
         plan = _dependencies_plan(
             project, observed if dry_run(call) else observe(call.engine, project), name, flags.on("no-deps")
         )

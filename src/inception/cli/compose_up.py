@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from inception.cli.build import show_failure
 from inception.cli.call import Call
 from inception.cli.compose import colour, dry_run, load_project, parallel, progress_of, warn
 from inception.cli.flags import Command, Flags, UsageError
@@ -12,7 +13,7 @@ from inception.compose.normalise import parse_scales, select
 from inception.compose.observe import observe
 from inception.compose.plan import BUILD_IMAGE, PULL_IMAGE, Operation, Plan
 from inception.compose.reconcile import DownOptions, UpOptions, plan_down, plan_images, plan_up
-from inception.errors import InvalidArgument
+from inception.errors import InceptionError, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _make(call: Call, project: Project, options: UpOptions, wait_timeout_s: floa
     )
     try:
         if images:
-            executor.run(images)
+            run_images(executor, images)
             observed = observe(call.engine, project)
         plan = plan_up(project, observed, options)
         for text in plan.warnings:
@@ -252,10 +253,20 @@ def _images(call: Call, project: Project, plan: Plan, *, build_arguments: dict[s
         pull=build_arguments is not None and flags.on("pull"),
     )
     try:
-        executor.run(plan)
+        run_images(executor, plan)
     finally:
         progress.close()
     return 0
+
+
+def run_images(executor: Executor, plan: Plan) -> None:
+    """Builds and pulls; of a build that fails it shows where."""
+    try:
+        executor.run(plan)
+    except InceptionError as error:
+        executor.progress.close()
+        show_failure(error)
+        raise
 
 
 def pull(call: Call) -> int:

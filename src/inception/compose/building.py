@@ -11,7 +11,9 @@ from inception.errors import InvalidArgument
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.build.config import BuildConfig
+    from inception.build.progress import Event
     from inception.compose.model import Project, Service
+    from inception.compose.progress import Progress
     from inception.engine import Engine
 
 
@@ -52,6 +54,7 @@ def build_image(
     project: Project,
     service: Service,
     *,
+    progress: Progress,
     arguments: dict[str, str] | None = None,
     no_cache: bool = False,
     pull: bool = False,
@@ -61,4 +64,22 @@ def build_image(
     from inception.build import build
 
     config = build_config(project, service, arguments=arguments, no_cache=no_cache, pull=pull)
-    return build(engine, config).image_id
+    return build(engine, config, None if quiet else _Told(f"Image {image_name(project, service)}", progress)).image_id
+
+
+class _Told:
+    """A build's events, passed on to the progress of the whole."""
+
+    def __init__(self, name: str, progress: Progress) -> None:
+        self.name, self.progress = name, progress
+
+    def __call__(self, event: Event) -> None:
+        from inception.build.progress import printable_lines
+
+        if event.kind == "start":
+            self.progress.update(self.name, f"Building {printable_lines(event.name.encode())[0]}")
+        elif event.kind == "warning":
+            self.progress.output(self.name, f"WARNING: {event.name}")
+        elif event.kind == "output":
+            for line in printable_lines(event.data):
+                self.progress.output(self.name, line)

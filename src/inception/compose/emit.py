@@ -31,9 +31,11 @@ _ORDER: dict[str, Sequence[str]] = {
     "configs": ("source", "target", "uid", "gid", "mode"),
     "depends_on": ("condition", "restart", "required"),
     "deploy": ("mode", "replicas", "labels", "resources", "restart_policy"),
+    "config": ("subnet", "gateway", "ip_range", "aux_addresses"),
     "devices": ("source", "target", "permissions"),
     "endpoint": ("priority", "gw_priority", "aliases", "ipv4_address", "ipv6_address", "link_local_ips", "mac_address"),
     "healthcheck": ("test", "timeout", "interval", "retries", "start_period", "start_interval", "disable"),
+    "ipam": ("driver", "config"),
     "limits": ("cpus", "memory", "pids"),
     "logging": ("driver", "options"),
     "network": ("name", "driver", "driver_opts", "ipam", "external", "internal", "attachable", "labels", "enable_ipv4"),
@@ -52,9 +54,9 @@ _SERVICE = _words(
     "cpu_shares command configs container_name depends_on deploy device_cgroup_rules devices dns dns_opt dns_search domainname",
     "entrypoint environment expose extra_hosts group_add hostname healthcheck image init ipc labels links logging mem_limit",
     "mem_reservation memswap_limit mem_swappiness mac_address network_mode networks oom_kill_disable oom_score_adj pid",
-    "pids_limit platform ports post_start pre_stop privileged pull_policy read_only restart runtime scale secrets security_opt",
+    "pids_limit platform ports privileged pull_policy read_only restart runtime scale secrets security_opt",
     "shm_size stdin_open stop_grace_period stop_signal sysctls tmpfs tty ulimits user userns_mode uts volumes volumes_from",
-    "working_dir",
+    "working_dir post_start pre_stop",
 )
 _DURATIONS = ("interval", "timeout", "start_period", "start_interval", "stop_grace_period")
 _SIZES = ("mem_limit", "mem_reservation", "memswap_limit", "shm_size", "memory", "size")
@@ -109,6 +111,8 @@ def _value(key: str, value: Any) -> Any:
     if key in _DURATIONS and isinstance(value, int):
         return format_duration(value)
     if key in _SIZES and isinstance(value, int):
+        return str(value)
+    if key == "mem_swappiness":
         return str(value)
     return f"0{value:o}" if key == "mode" and isinstance(value, int) else value
 

@@ -165,6 +165,7 @@ class Executor:
             self.engine,
             self.project,
             self.project.services[operation.key],
+            progress=self.progress,
             arguments=self.build_arguments,
             no_cache=self.no_cache,
             pull=self.pull,

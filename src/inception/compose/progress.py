@@ -18,11 +18,15 @@ if TYPE_CHECKING:
         """Gets every change of state; `close` comes at the end, also of a failure."""
 
         def update(self, name: str, status: str, *, done: bool = False, failed: bool = False) -> None: ...
+        def output(self, name: str, line: str) -> None: ...
         def close(self) -> None: ...
 
 
 class Silent:
     def update(self, name: str, status: str, *, done: bool = False, failed: bool = False) -> None:
+        """Says nothing."""
+
+    def output(self, name: str, line: str) -> None:
         """Says nothing."""
 
     def close(self) -> None:
@@ -34,6 +38,11 @@ class Plain:
 
     def update(self, name: str, status: str, *, done: bool = False, failed: bool = False) -> None:
         sys.stderr.write(f" {name}  {status}\n")
+        sys.stderr.flush()
+
+    def output(self, name: str, line: str) -> None:
+        """A line that a build step of *name* wrote."""
+        sys.stderr.write(f" {name}  | {line}\n")
         sys.stderr.flush()
 
     def close(self) -> None:
@@ -51,6 +60,9 @@ class Json:
             dumps({**level, "id": name, "status": "Done" if done else "Error" if failed else "Working", "text": status}) + "\n"
         )
         sys.stderr.flush()
+
+    def output(self, name: str, line: str) -> None:
+        """What builds write is no state."""
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -73,6 +85,9 @@ class Table:
         with self._lock:
             started = self._rows[name][3] if name in self._rows else time.monotonic()
             self._rows[name] = status, done, failed, started, time.monotonic()
+
+    def output(self, name: str, line: str) -> None:
+        """The row shows the step, not what it writes; a failed one's output is shown at the end."""
 
     def close(self) -> None:
         self._live.stop()
