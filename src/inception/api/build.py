@@ -55,7 +55,7 @@ class _Words:
             self._tell({"stream": f"Step {match[1]}/{match[2]} : {match[3]}\n"})
         elif event.step in self._shown and event.kind == "output":
             self._tell({"stream": event.data.decode("utf-8", "replace")})
-        elif event.step in self._shown and event.kind == "cached":
+        elif event.step in self._shown and event.kind == "cached" and "] FROM " not in event.name:
             self._tell({"stream": " ---> Using cache\n"})
         elif event.kind == "output" and event.name.startswith("[internal]"):
             self._tell({"status": event.data.decode("utf-8", "replace").rstrip("\n")})

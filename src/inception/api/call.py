@@ -46,6 +46,7 @@ class Call:
         self.version = version
         self.arguments = arguments
         self.query = request.query
+        self.answered = False
         self._feeder: asyncio.Task[None] | None = None
 
     @property
@@ -205,6 +206,7 @@ async def open_stream(
     response.content_type = content_type
     if call.request.version >= (1, 1):
         response.enable_chunked_encoding()
+    call.answered = True
     await response.prepare(call.request)
     return response
 

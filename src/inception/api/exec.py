@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from inception.api.call import Call, empty, reply, wait_ready
+from inception.api.errors import message_of
 from inception.api.fields import Fields
-from inception.api.hijack import MULTIPLEXED, RAW, Hijacked, Taken, head_of
+from inception.api.hijack import MULTIPLEXED, RAW, Hijacked, Taken, frame, head_of
 from inception.api.session import run_session
 from inception.engine.config import ExecConfig
 from inception.engine.names import new_id
@@ -164,31 +165,23 @@ async def _start_detached(call: Call, found: Exec) -> web.Response:
 
 
 async def _start_attached(call: Call, found: Exec, body: Fields) -> web.StreamResponse:
+    """As Docker does, the head goes out before the process starts: some clients throw away what comes in one piece with it."""
     tty = found.config.tty
     client = Hijacked(call.request, call.server.hang_ups)
-    failure = ""
-    try:
-        process = await call.run(found.container.exec_start, found.config)
-    except StartFailed as error:
-        # Docker has answered by then, and tells on the stream; the exit code is in the exec's inspect.
-        failure = f"{error}\r\n"
-        _ended(found, error.exit_code)
-    except BaseException:
-        _ended(found, 126)
-        raise
+    process: ExecProcess | None = None
     try:
         known = MULTIPLEXED in call.request.headers.get("Accept", "") or call.version >= (1, 42)
         client.answer(head_of(call.request, RAW if tty or not known else MULTIPLEXED))
-        if failure:
-            from inception.api.hijack import frame
-
-            await client.send(failure.encode() if tty else frame("stdout", failure.encode()))
-            return Taken()
+        process = await call.run(found.container.exec_start, found.config)
         await _join(found, client, process, body)
+    except InceptionError as error:
+        _ended(found, error.exit_code if isinstance(error, StartFailed) else 126)
+        text = f"{message_of(error)}\r\n".encode()
+        await client.send(text if tty else frame("stdout", text))
     except ConnectionError:
         pass  # the client has gone
     finally:
-        if not failure:
+        if process is not None:
             process.close()  # with nobody to listen to it, it ends
             _ended(found, process.exit_code)
         client.close()

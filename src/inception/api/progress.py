@@ -43,6 +43,10 @@ async def stream_work(
         if response is None:
             raise
         held.append(explain(error) if explain else error_document(message_of(error)))
+    except OSError as error:
+        if response is None:
+            raise
+        held.append(error_document(str(error)))
     response = response or await open_stream(call)
     await response.write(b"".join(encode_json(item).strip() + b"\r\n" for item in held))
     await response.write_eof()

@@ -115,6 +115,8 @@ class Server:
         except NotModified:
             response = web.Response(status=304)
         except InceptionError as error:
+            if call is not None and call.answered:
+                _break_off(request)
             response = reply({"message": message_of(error)}, status_of(error))
         except (ConnectionError, asyncio.CancelledError):
             raise
@@ -124,6 +126,8 @@ class Server:
                 import traceback
 
                 traceback.print_exc()
+            if call is not None and call.answered:
+                _break_off(request)
             response = reply({"message": f"{type(error).__name__}: {error}"}, 500)
         finally:
             if call is not None:
@@ -147,6 +151,13 @@ class Server:
             or host.endswith(".localhost")
             or host.startswith(("/", "%2f"))
         )
+
+
+def _break_off(request: web.BaseRequest) -> None:
+    """A stream that can't go on ends without its proper end, so that nobody takes the half for the whole."""
+    if request.transport is not None:
+        request.transport.abort()
+    raise ConnectionResetError("the answer was broken off")
 
 
 def _host_name(header: str) -> str:
