@@ -278,6 +278,16 @@ def test_create_cidfile_commit_export_and_the_images_of_it(cli, tmp_path):
     cli("rmi", "mine:1")
 
 
+def test_health_is_shown(cli):
+    cli("run", "-d", *QUIET, "--name", "well", "--health-cmd", "true", "--health-interval", "200ms", "busybox", "sleep", "60")
+    try:
+        wait_until(lambda: "(healthy)" in cli("ps", "--filter", "name=well"), "the container to be healthy")
+        assert cli("ps", "-q", "--filter", "health=healthy").count("\n") == 1
+        assert cli("inspect", "-f", "{{.State.Health.Status}}", "well") == "healthy\n"
+    finally:
+        cli.run("rm", "-f", "well")
+
+
 def test_explain_prints_the_plan_and_starts_nothing(cli):
     text = cli("run", "--explain", *QUIET, "--read-only", "busybox", "true")
     assert "clone3(" in text and 'fsopen("overlay"' in text and "  exec(" in text and "root.readonly" in text
