@@ -51,12 +51,16 @@ def _read_file(path: str, what: str) -> bytes:
     try:
         # Not blocking: a named pipe that nobody writes to must not stop the command.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise InvalidArgument(f"{what}: {path} is not a regular file")
-            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise NotFound(f"{what}: open {path}: {(error.strerror or 'error').lower()}") from None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise InvalidArgument(f"{what}: {path} is not a regular file")
+        data = b""
+        while len(data) <= MAX_BYTES and (piece := os.read(fd, MAX_BYTES + 1)):
+            data += piece
+    finally:
+        os.close(fd)
     if len(data) > MAX_BYTES:
         raise InvalidArgument(f"{what}: {path} is larger than {MAX_BYTES} bytes")
     return data
