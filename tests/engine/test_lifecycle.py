@@ -30,6 +30,7 @@ from inception import (
     VolumeConfig,
 )
 from inception.engine.config import CommitConfig, UpdateConfig
+from inception.oci.image import Healthcheck
 
 from .conftest import findings, make
 
@@ -169,6 +170,17 @@ def test_restart_policies(engine: Engine) -> None:
     again.update(UpdateConfig(restart=RestartPolicy(name="no")))
     again.kill()
     assert again.wait() == 137
+
+
+def test_health_is_asked_inside_and_shown(engine: Engine) -> None:
+    check = Healthcheck(test=["CMD-SHELL", "test -e /tmp/well"], interval=50_000_000, retries=1)
+    container = make(engine, "sleep", "60", healthcheck=check)
+    container.start()
+    _until(lambda: container.state.health.status == "unhealthy")
+    container.exec(["touch", "/tmp/well"])
+    _until(lambda: container.state.health.status == "healthy")
+    assert container.status_text.endswith("(healthy)")
+    assert container.inspect()["State"]["Health"]["Log"][-1]["ExitCode"] == 0
 
 
 def test_names_and_published_ports_work_when_start_returns(engine: Engine) -> None:

@@ -75,6 +75,8 @@ _TABLES = [
         PRIMARY KEY (volume, container_id)
     ) WITHOUT ROWID""",
     "CREATE INDEX volume_uses_of_container ON volume_uses(container_id)",
+    # Whether another container has joined its network namespace, which then outlives it.
+    "ALTER TABLE containers ADD COLUMN lends_network INTEGER NOT NULL DEFAULT 0",
 ]
 
 

@@ -93,6 +93,8 @@ class OpenSurroundings:
         other = find_running(self.engine, mode)
         if kind == "ipc" and other.config.ipc_mode not in ("shareable", "host"):
             raise Conflict(f"can't join IPC of container {other.id}: non-shareable IPC", "start that one with --ipc shareable")
+        if kind == "network":
+            self.engine.database.execute("UPDATE containers SET lends_network = 1 WHERE id = ?", (other.id,))
         pidfd = open_init(self.engine, other)
         try:
             return open_ns(other.state.pid, kind)

@@ -226,6 +226,13 @@ def stop_requested(run_dir: str) -> None:
     _request(run_dir, protocol.STOP_REQUESTED)
 
 
+def set_restart(run_dir: str, name: str, maximum_retries: int) -> None:
+    """Another restart policy from the next exit on. Raises MonitorGone."""
+    payload = jsontext.dumps({"name": name, "maximum_retries": maximum_retries}).encode()
+    with Connection(run_dir) as connection:
+        connection.request(protocol.SET_RESTART, payload)
+
+
 def paused(run_dir: str) -> None:
     """Tells the monitor that the container is frozen: health probes wait. Raises MonitorGone."""
     _request(run_dir, protocol.PAUSED)

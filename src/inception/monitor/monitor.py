@@ -309,6 +309,9 @@ class Monitor:
         if self._terminal is not None:
             pty.set_size(self._terminal, rows, columns)
 
+    def set_restart(self, name: str, maximum_retries: int) -> None:
+        self._policy.name, self._policy.maximum_retries = name, maximum_retries
+
     def stop_requested(self) -> None:
         self._policy.stop_requested = True
         if self.status.phase == "restarting":

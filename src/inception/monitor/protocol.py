@@ -10,6 +10,7 @@ to parse and nothing to resynchronise.
     STDIN   bytes        CLOSE_STDIN                       OK     {} or {"pid": n}
     RESIZE  rows, columns (two little-endian u16)          FAILED {"message": .., "step": n, "errno": n}
     STOP_REQUESTED       PAUSED   RESUMED                  EXEC_EXIT {"pid": n, "exit_code": n}
+    SET_RESTART {"name": .., "maximum_retries": n}
     CLAIM_RELEASE        EXEC {"slots": [..]} + descriptors
 
 Every request but STDIN, CLOSE_STDIN and RESIZE is answered by OK or FAILED, ATTACH before its first output. A `lossless`
@@ -24,6 +25,7 @@ STDIN = b"i"
 CLOSE_STDIN = b"c"
 RESIZE = b"r"
 STOP_REQUESTED = b"S"
+SET_RESTART = b"R"
 PAUSED = b"P"
 RESUMED = b"U"
 CLAIM_RELEASE = b"L"
