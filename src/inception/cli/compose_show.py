@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _STATUSES = ("paused", "restarting", "removing", "running", "dead", "created", "exited")
 
 
-def _containers(call: Call, *, everything: bool = True) -> tuple[str, list[Container]]:
-    """The project's name and the containers of the services that were named, in the order of their names."""
+def _containers(call: Call, *, everything: bool = True, orphans: bool = True) -> list[Container]:
+    """The containers of the services that were named, in the order of their names; *orphans* too when none was."""
     project = load_project(call, call.arguments)
     for name in call.arguments:
         if name not in project.services and name not in project.disabled:
@@ -28,19 +28,22 @@ def _containers(call: Call, *, everything: bool = True) -> tuple[str, list[Conta
     found = containers_of(call.engine, project.name)
     if call.arguments:
         found = [each for each in found if each.labels.get(labels.SERVICE) in call.arguments]
+    if not orphans:
+        known = {*project.services, *project.disabled}
+        found = [each for each in found if each.labels.get(labels.SERVICE) in known]
     if not everything:
         found = [
             each
             for each in found
             if each.record.state.status in ("running", "paused", "restarting") and each.labels.get(labels.ONEOFF) != "True"
         ]
-    return project.name, sorted(found, key=lambda each: each.name)
+    return sorted(found, key=lambda each: each.name)
 
 
 def ps(call: Call) -> int:
     flags = call.flags
     wanted = _statuses(call)
-    _, containers = _containers(call, everything=flags.on("all") or bool(wanted))
+    containers = _containers(call, everything=flags.on("all") or bool(wanted), orphans=flags.on("orphans"))
     if wanted:
         containers = [each for each in containers if each.record.state.status in wanted]
     if flags.on("quiet"):
@@ -136,7 +139,7 @@ def _document(container: Container) -> dict[str, object]:
 
 def images(call: Call) -> int:
     flags = call.flags
-    _, containers = _containers(call)
+    containers = _containers(call)
     rows = []
     for container in containers:
         try:
@@ -213,7 +216,7 @@ def port(call: Call) -> int:
 
 
 def top(call: Call) -> int:
-    _, containers = _containers(call, everything=False)
+    containers = _containers(call, everything=False)
     lines: list[list[str]] = []
     for container in containers:
         result = container.top()

@@ -76,15 +76,9 @@ def _make(call: Call, project: Project, options: UpOptions, wait_timeout_s: floa
     flags = call.flags
     names = select(project, options.services, with_dependencies=not options.no_deps)
     observed = observe(call.engine, project)
-    images = (
-        Plan()
-        if flags.on("no-build")
-        else images_plan(project, observed, names, build=flags.on("build"), pull=flags.text("pull"))
-    )
+    images = images_plan(project, observed, names, build=flags.on("build"), pull=flags.text("pull"))
     if flags.on("no-build"):
-        for name in names:
-            if name not in observed.images:
-                raise InvalidArgument(f'service "{name}" needs its image to be built, and --no-build forbids it')
+        images = _without_builds(images, observed)
     if dry_run(call):
         return _show(images, plan_up(project, observed, options))
     progress = progress_of(call)
@@ -109,6 +103,14 @@ def _make(call: Call, project: Project, options: UpOptions, wait_timeout_s: floa
     finally:
         progress.close()
     return executor.started
+
+
+def _without_builds(images: Plan, observed: Observed) -> Plan:
+    """*images* under `--no-build`: what is there is used as it is, what is not can't be had."""
+    for operation in images:
+        if operation.kind == BUILD_IMAGE and operation.key not in observed.images:
+            raise InvalidArgument(f'service "{operation.key}" needs its image to be built, and --no-build forbids it')
+    return Plan(operations=[operation for operation in images if operation.kind != BUILD_IMAGE])
 
 
 def images_plan(project: Project, observed: Observed, names: list[str], *, build: bool, pull: str) -> Plan:

@@ -51,7 +51,8 @@ class Observed(Record):
     def of(self, service: str) -> list[ObservedContainer]:
         """The containers of *service* without those of `run`, in the order of their numbers."""
         found = [each for each in self.containers if each.service == service and not each.oneoff]
-        return sorted(found, key=lambda each: each.number)
+        # Of two with one number the shorter name is the real one: the other was to replace it, and somebody was killed.
+        return sorted(found, key=lambda each: (each.number, len(each.name)))
 
 
 def observe(engine: Engine, project: Project) -> Observed:

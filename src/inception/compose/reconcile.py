@@ -234,7 +234,7 @@ class _Up:
             reason = self.divergence(service, container)
             if reason:
                 self.recreated.add(service.name)
-                creates.append(self.recreation(service, container, reason, needs))
+                creates.append(self.recreation(service, container, reason, [*needs, *removed]))
         numbers = [each.number for each in existing[:count]]
         for _ in range(count - len(numbers)):
             number = next(n for n in range(1, count + len(numbers) + 2) if n not in numbers)
@@ -290,6 +290,8 @@ class _Up:
             return "asked for"
         if container.status in ("dead", "removing"):
             return f"is {container.status}"
+        if container.name.endswith(f"_{container_name(self.project, service, container.number or 1)}"):
+            return "its replacement was interrupted"  # it still has the name of half-way
         if container.config_hash != service_hash(self.project, service):
             return "configuration changed"
         image = self.observed.images.get(service.name, "")

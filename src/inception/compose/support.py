@@ -78,7 +78,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "services.*.pull_policy": ("always", "never", "build", "if_not_present", "missing"),
     "services.*.volumes.*.type": ("bind", "volume", "tmpfs"),
     "services.*.volumes.*.bind.recursive": ("enabled",),
-    "networks.*.driver": ("bridge", "default", "host", "null", "none"),
+    "networks.*.driver": ("bridge", "default"),
     "networks.*.ipam.driver": ("default",),
     "networks.*.enable_ipv4": (True,),
     "networks.*.enable_ipv6": (False,),

@@ -164,6 +164,17 @@ def test_scaling_adds_and_removes_from_the_end(loaded: Loaded) -> None:
     ]
 
 
+def test_a_replacement_that_was_killed_half_way_is_made_again(stack: Project) -> None:
+    observed = running(stack, web={"name": "3f2a3f2a3f2a_demo-web-1", "status": "created"})
+    assert lines(plan_up(stack, observed, UpOptions())) == [
+        "recreate container demo-web-1 (its replacement was interrupted)",
+        "start container demo-web-1",
+    ]
+    observed.containers.append(replace(observed.of("web")[0], id="old", name="demo-web-1", status="running"))
+    plan = plan_up(stack, observed, UpOptions())
+    assert lines(plan) == ["remove container 3f2a3f2a3f2a_demo-web-1 (1 wanted)"]
+
+
 def test_a_gap_among_the_numbers_is_filled(loaded: Loaded) -> None:
     project = loaded("services: {a: {image: x, scale: 2}}")
     observed = running(project)
