@@ -93,13 +93,6 @@ class Connection:
                 return parse_status(frame[1:])
         return None
 
-    def wait_change(self, timeout_s: float | None = None) -> MonitorStatus | None:
-        """The status after the next exit or health probe; None when *timeout_s* ran out. Raises MonitorGone."""
-        while (frame := self.frame(timeout_s)) is not None:
-            if frame[:1] in (protocol.EXIT, protocol.HEALTH):
-                return parse_status(frame[1:])
-        return None
-
     def close(self) -> None:
         self._socket.close()
 
