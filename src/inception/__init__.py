@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from inception.api.host import docker_host
     from inception.engine import Engine
     from inception.engine.config import (
         ContainerConfig,
@@ -66,10 +67,16 @@ __all__ = [
     "Unavailable",
     "VolumeConfig",
     "__version__",
+    "docker_host",
     "run",
 ]
 
-_HOMES = {"Engine": "engine.engine", "Container": "engine.container", "run": "engine.supervisor"}
+_HOMES = {
+    "Engine": "engine.engine",
+    "Container": "engine.container",
+    "docker_host": "api.host",
+    "run": "engine.supervisor",
+}
 
 
 def __getattr__(name: str) -> Any:

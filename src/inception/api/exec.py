@@ -155,7 +155,7 @@ async def _start_detached(call: Call, found: Exec) -> web.Response:
     from inception.engine.exec import start_watched
 
     try:
-        watch = await call.run(start_watched, call.engine, found.container.id, found.config)
+        watch = await call.server.threads.open(start_watched, call.engine, found.container.id, found.config)
     except InceptionError as error:
         _ended(found, error.exit_code if isinstance(error, StartFailed) else 126)
         raise
@@ -172,7 +172,7 @@ async def _start_attached(call: Call, found: Exec, body: Fields) -> web.StreamRe
     try:
         known = MULTIPLEXED in call.request.headers.get("Accept", "") or call.version >= (1, 42)
         client.answer(head_of(call.request, RAW if tty or not known else MULTIPLEXED))
-        process = await call.run(found.container.exec_start, found.config)
+        process = await call.server.threads.open(found.container.exec_start, found.config)
         await _join(found, client, process, body)
     except InceptionError as error:
         _ended(found, error.exit_code if isinstance(error, StartFailed) else 126)

@@ -7,6 +7,7 @@ our authority. A browser may not: a foreign `Host` or `Origin` is refused (DNS r
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -19,7 +20,7 @@ from inception import __version__
 from inception.api.attach import Attachments
 from inception.api.call import Call, reply
 from inception.api.errors import message_of, status_of
-from inception.api.hijack import HangUps
+from inception.api.hijack import HangUps, Taken
 from inception.api.hub import Hub
 from inception.api.router import API_VERSION, Router
 from inception.api.threads import Threads
@@ -79,6 +80,7 @@ class Server:
                 self.handle,
                 handler_cancellation=True,
                 access_log=None,
+                logger=_quiet_logger(),
                 max_line_size=_HEAD_BYTES,
                 max_field_size=_HEAD_BYTES,
                 auto_decompress=False,  # a gzip body is the client's archive, not an encoding of it
@@ -116,9 +118,13 @@ class Server:
             response = web.Response(status=304)
         except InceptionError as error:
             if call is not None and call.answered:
-                _break_off(request)
+                return _break_off(request)
             response = reply({"message": message_of(error)}, status_of(error))
-        except (ConnectionError, asyncio.CancelledError):
+        except ConnectionError:
+            if request.transport is not None:
+                request.transport.abort()
+            return Taken()  # the client has gone: nobody to answer to
+        except asyncio.CancelledError:
             raise
         except Exception as error:
             print(f"inception serve: {request.method} {request.path}: {type(error).__name__}: {error}", file=sys.stderr)
@@ -127,7 +133,7 @@ class Server:
 
                 traceback.print_exc()
             if call is not None and call.answered:
-                _break_off(request)
+                return _break_off(request)
             response = reply({"message": f"{type(error).__name__}: {error}"}, 500)
         finally:
             if call is not None:
@@ -153,11 +159,19 @@ class Server:
         )
 
 
-def _break_off(request: web.BaseRequest) -> None:
+def _break_off(request: web.BaseRequest) -> Taken:
     """A stream that can't go on ends without its proper end, so that nobody takes the half for the whole."""
     if request.transport is not None:
         request.transport.abort()
-    raise ConnectionResetError("the answer was broken off")
+    return Taken()
+
+
+def _quiet_logger() -> logging.Logger:
+    """aiohttp's own words are about clients that broke off or sent no HTTP: nothing that an operator could act on."""
+    logger = logging.getLogger("inception.api")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    return logger
 
 
 def _host_name(header: str) -> str:

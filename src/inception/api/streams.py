@@ -15,6 +15,7 @@ from inception.api.hijack import MULTIPLEXED, RAW, Hijacked, Taken, frame, head_
 from inception.api.life import settle
 from inception.api.session import Client, WebSocketClient, run_session
 from inception.api.threads import Stop
+from inception.engine.lifecycle import event_attributes
 from inception.errors import InceptionError, InvalidArgument
 
 if TYPE_CHECKING:
@@ -72,8 +73,9 @@ async def _open(call: Call, container: Container) -> tuple[Wish | None, AttachSt
     stdin, stdout, stderr = call.flag("stdin"), call.flag("stdout"), call.flag("stderr")
     wish = Wish(stdin and container.config.open_stdin, stdout, stderr)
     if container.record.state.status != "running":
+        call.engine.events.emit("container", "attach", container.id, event_attributes(container.record))
         return wish, None
-    stream = await call.run(container.attach, stdin=wish.stdin, stdout=stdout, stderr=stderr, lossless=True)
+    stream = await call.server.threads.open(container.attach, stdin=wish.stdin, stdout=stdout, stderr=stderr, lossless=True)
     return wish, stream
 
 

@@ -12,15 +12,25 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from inception.errors import Unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
+C = TypeVar("C", bound="Closable")
 _CALLS = 48
 _STREAMS = 512
 _AHEAD = 64
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+def _close_result(future: asyncio.Future[C]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        future.result().close()
 
 
 class Stop:
@@ -47,6 +57,15 @@ class Threads:
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run *function* on a thread for calls."""
         return await asyncio.get_running_loop().run_in_executor(self._calls, partial(function, *args, **kwargs))
+
+    async def open(self, function: Callable[P, C], *args: P.args, **kwargs: P.kwargs) -> C:
+        """As `call`, for what must be closed: when the client goes away meanwhile, it is."""
+        future = asyncio.get_running_loop().run_in_executor(self._calls, partial(function, *args, **kwargs))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            future.add_done_callback(_close_result)
+            raise
 
     async def long(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run something that takes as long as a network or a build does, on a thread for streams."""
