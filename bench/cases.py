@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 
-from bench.measure import Result, command, measure, processes, pss_kib
+from bench.measure import Apart, Result, command, measure, processes, pss_kib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 INCEPTION = os.path.join(os.path.dirname(sys.executable), "inception")
@@ -26,6 +27,7 @@ class Peers:
         self.docker: list[str] = []
         self.podman: list[str] = []
         self.bundle = f"{work}/bundle"
+        self.apart = Apart()
 
     def start(self) -> None:
         command(*self.ours, "image", "bootstrap", "busybox")()
@@ -36,10 +38,14 @@ class Peers:
             self.docker = ["docker", "-H", f"unix://{self.work}/docker/docker.sock"]
             command(*self.docker, "load", "-i", archive)()
         if shutil.which("podman"):
-            # cgroupfs, no limits raised: what works on a machine without systemd and CAP_SYS_RESOURCE.
+            # cgroupfs, and the limits as they are: what works on a machine without systemd and CAP_SYS_RESOURCE.
+            limits = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
+            ulimits = [
+                f"{name}={resource.getrlimit(limit)[0]}:{resource.getrlimit(limit)[1]}" for name, limit in limits.items()
+            ]
             conf = f"{self.work}/containers.conf"
             with open(conf, "w") as file:
-                file.write('[containers]\ndefault_ulimits = ["nofile=1024:1024"]\n[engine]\ncgroup_manager = "cgroupfs"\n')
+                file.write(f'[containers]\ndefault_ulimits = {json.dumps(ulimits)}\n[engine]\ncgroup_manager = "cgroupfs"\n')
             os.environ["CONTAINERS_CONF"] = conf
             base = ["podman", "--root", f"{self.work}/podman", "--runroot", f"{self.work}/podman-run"]
             base += ["--tmpdir", f"{self.work}/podman-tmp", "--events-backend", "file"]
@@ -69,6 +75,7 @@ class Peers:
             json.dump(spec, file)
 
     def stop(self) -> None:
+        self.apart.close()
         ids = subprocess.run([*self.ours, "ps", "-aq"], capture_output=True, text=True, check=False).stdout.split()
         if ids:
             command(*self.ours, "rm", "-f", *ids, check=False)()
@@ -84,10 +91,10 @@ class Peers:
         subprocess.run(["umount", f"{self.work}/podman/overlay"], stderr=subprocess.DEVNULL, check=False)
 
     def runtime(self, name: str) -> dict[str, Callable[[], None]]:
-        """`crun run` or `runc run` of the bundle, in a mount namespace of its own, if it is installed."""
+        """`crun run` or `runc run` of the bundle, if it is installed."""
         if not shutil.which(name):
             return {}
-        return {name: command("unshare", "--mount", name, "run", "--bundle", self.bundle, f"bench-{name}")}
+        return {name: self.apart.command(name, "run", "--bundle", self.bundle, f"bench-{name}")}
 
     def each(self, *words: str, ours: bool = True) -> dict[str, Callable[[], None]]:
         """The same command line on everyone that has Docker's."""
@@ -122,7 +129,7 @@ def in_process(peers: Peers, runs: int) -> list[Result]:
 
 def oci_runtime(peers: Peers, runs: int) -> list[Result]:
     ours = os.path.join(os.path.dirname(INCEPTION), "inception-runc")
-    mine = command("unshare", "--mount", ours, "--root", f"{peers.work}/oci", "run", "--bundle", peers.bundle, "bench-ours")
+    mine = peers.apart.command(ours, "--root", f"{peers.work}/oci", "run", "--bundle", peers.bundle, "bench-ours")
     competitors = {"inception": mine, **peers.runtime("runc"), **peers.runtime("crun")}
     return [measure("OCI runtime: run of a bundle", competitors, runs=runs, peer="runc", reach=1.0)]
 
@@ -174,7 +181,7 @@ def memory(peers: Peers, runs: int) -> list[Result]:
             start()
     time.sleep(2)
     docker = f"{peers.work}/docker"
-    ours = processes(lambda words: "inception.monitor" in words and peers.run_root in " ".join(words))
+    ours = processes(lambda words: peers.root in " ".join(words) and "/monitor/" in " ".join(words))
     result.medians["inception"] = pss_kib(ours) / 10
     if peers.docker:
         with open(f"{docker}/dockerd.pid") as file:

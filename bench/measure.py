@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -10,6 +11,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+
+from inception.linux import abi
+from inception.linux.mount import mount, umount2
+from inception.linux.namespaces import unshare
 
 
 @dataclass
@@ -51,6 +57,48 @@ def command(*words: str, env: dict[str, str] | None = None, check: bool = True, 
     return run
 
 
+class Apart:
+    """A process in a mount namespace of its own that runs and times commands there.
+
+    For OCI runtimes: an unproven one can unmount or chown what is the host's, and crun refuses a machine whose v2 hierarchy
+    holds a controller beside v1, so here that hierarchy is out of sight. No wrapper command is timed.
+    """
+
+    def __init__(self) -> None:
+        self._ask, asked = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("fork").Process(target=self._serve, args=(asked,), daemon=True)
+        self._process.start()
+
+    def command(self, *words: str, env: dict[str, str] | None = None) -> Callable[[], float]:
+        def run() -> float:
+            self._ask.send((words, env))
+            elapsed_s, error = self._ask.recv()
+            if error:
+                raise RuntimeError(error)
+            return float(elapsed_s)
+
+        return run
+
+    def close(self) -> None:
+        self._ask.send(None)
+        self._process.join(10)
+
+    @staticmethod
+    def _serve(asked: Connection) -> None:
+        unshare(abi.CLONE_NEWNS)
+        mount("none", "/", None, abi.MS_REC | abi.MS_PRIVATE)
+        if os.path.ismount("/sys/fs/cgroup/unified"):
+            umount2("/sys/fs/cgroup/unified", abi.MNT_DETACH)
+        while (task := asked.recv()) is not None:
+            words, env = task
+            start = time.perf_counter()
+            try:
+                command(*words, env=env)()
+                asked.send((time.perf_counter() - start, ""))
+            except RuntimeError as error:
+                asked.send((0.0, str(error)))
+
+
 def measure(
     name: str,
     competitors: dict[str, Callable[[], object]],
@@ -72,9 +120,11 @@ def measure(
                 if before and who in before:
                     before[who]()
                 start = time.perf_counter()
-                run()
+                elapsed_s = run()  # a competitor that runs elsewhere says itself how long it took
+                if not isinstance(elapsed_s, float):
+                    elapsed_s = time.perf_counter() - start
                 if turn >= 0:
-                    samples[who].append((time.perf_counter() - start) * 1000)
+                    samples[who].append(elapsed_s * 1000)
             except (RuntimeError, OSError) as error:
                 result.missing[who] = str(error)
     for who, values in samples.items():
