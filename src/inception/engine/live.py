@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from inception.engine.engine import Engine
     from inception.engine.records import ContainerRecord
 
+#: On its way out; with `purging` its anonymous volumes go too.
+REMOVING = ("removing", "purging")
+
 
 class ContainerLock:
     """One container's lock, `run_root/containers/ID/lock`: create, start, release, remove and update take it.
@@ -32,8 +35,12 @@ class ContainerLock:
     Each holder opens the file anew, so it excludes threads as well as processes; the kernel lets go when a holder dies.
     """
 
-    def __init__(self, engine: Engine, container_id: str) -> None:
+    def __init__(self, engine: Engine, container_id: str, *, removing: bool = False) -> None:
+        """*removing*: also of a container that is being removed, to finish that."""
+        self._engine = engine
+        self._id = container_id
         self._dir = engine.run_dir(container_id)
+        self._removing = removing
         self._fd = -1
 
     def __enter__(self) -> ContainerLock:
@@ -41,8 +48,8 @@ class ContainerLock:
         while True:
             try:
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except FileNotFoundError:  # first use, or first after a reboot
-                os.makedirs(self._dir, mode=0o700, exist_ok=True)
+            except FileNotFoundError:
+                self._make_folder()
                 continue
             fcntl.flock(fd, fcntl.LOCK_EX)
             try:
@@ -52,6 +59,13 @@ class ContainerLock:
             except FileNotFoundError:
                 pass  # the container was removed while we waited: lock what is there now
             os.close(fd)
+
+    def _make_folder(self) -> None:
+        """First use, first after a reboot, or the last moments of the container. Raises NotFound for the latter."""
+        row = self._engine.database.row("SELECT status FROM containers WHERE id = ?", (self._id,))
+        if row is None or (row[0] in REMOVING and not self._removing):
+            raise NotFound(f"No such container: {self._id}")
+        os.makedirs(self._dir, mode=0o700, exist_ok=True)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is not None and issubclass(kind, NotFound):

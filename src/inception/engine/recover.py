@@ -1,7 +1,7 @@
 """After a kill -9 of anything, or a reboot: whoever comes next puts things right.
 
     look      rows that a process owns, and whether that process is there: one query and a kill(pid, 0) each
-    creating  the container is taken back                      removing  it is removed
+    creating  the container is taken back                      removing, purging  it is removed
     starting  its monitor runs: it is adopted; else it is as it was before the start
     running   released as killed (137), and started again if its restart policy wants that
     reboot    the boot id has changed: all owners are gone, and the run root is of yesterday
@@ -16,7 +16,7 @@ import os
 import time
 
 from inception.engine import records
-from inception.engine.live import ContainerLock, killed_state, merge_status, owner_lives
+from inception.engine.live import REMOVING, ContainerLock, killed_state, merge_status, owner_lives
 from inception.errors import InceptionError, NotFound
 from inception.linux.process import boot_id, is_alive
 from inception.monitor.status import read_status
@@ -49,7 +49,7 @@ def recover(engine: Engine) -> None:
 def recover_one(engine: Engine, container_id: str) -> None:
     """Put one container right whose owner is gone; nothing happens when somebody was faster."""
     try:
-        with ContainerLock(engine, container_id):
+        with ContainerLock(engine, container_id, removing=True):
             record = records.load_row(engine, container_id)
             if record.owner_pid == 0 or owner_lives(record):
                 return
@@ -64,10 +64,10 @@ def _put_right(engine: Engine, record: ContainerRecord) -> None:
 
     if record.status == "starting" and not await_monitor(engine, record.id, 0) and _adopt(engine, record):
         return
-    if record.status in ("creating", "removing", "starting") or record.kind != "container":
+    if record.status in ("creating", *REMOVING, "starting") or record.kind != "container":
         tear_down(engine, record)
-    if record.status in ("creating", "removing") or record.kind != "container":
-        remove_locked(engine, record, volumes=record.status == "creating")
+    if record.status in ("creating", *REMOVING) or record.kind != "container":
+        remove_locked(engine, record, volumes=record.status != "removing")
     elif record.status == "starting":
         state = replace(record.state, endpoints={}, ports=[])
         engine.database.execute(
@@ -175,7 +175,7 @@ def _recover_boot(engine: Engine) -> None:
     """The first command after a reboot (or ever): what the run root says is of another time, and no owner lives."""
     from inception.store.scratch import remove_tree
 
-    for name in ("containers", "names", "events", "events.1"):
+    for name in ("containers", "gone", "names", "events", "events.1"):
         remove_tree(f"{engine.run_root}/{name}")
     # An owner of the former boot could have the pid and, to the tick, the start time of a process of this one.
     engine.database.execute("UPDATE containers SET owner_pid = -1, owner_start = 0 WHERE owner_pid != 0")
@@ -185,7 +185,10 @@ def _recover_boot(engine: Engine) -> None:
 
 
 def _sweep(engine: Engine) -> None:
-    """Half-done work of dead processes in the store: an empty folder, almost always."""
+    """Half-done work of dead processes: two empty folders, almost always."""
+    from inception.engine.remove import sweep_gone
+
+    sweep_gone(engine)
     tmp = f"{engine.root}/tmp"
     if os.path.isdir(tmp) and os.listdir(tmp):
         from inception.store.scratch import sweep

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from inception.engine import records
-from inception.engine.live import ContainerLock, owner_lives
+from inception.engine.live import REMOVING, ContainerLock, owner_lives
 from inception.errors import Conflict, NotFound, NotModified
 
 TYPE_CHECKING = False
@@ -47,7 +49,7 @@ def _refuse_running(engine: Engine, record: ContainerRecord) -> None:
 
     if ended_state(engine, record) is not None:
         tear_down(engine, record)
-    elif record.owner_pid and owner_lives(record) and record.status != "removing":
+    elif record.owner_pid and owner_lives(record) and record.status not in REMOVING:
         raise Conflict(f"cannot remove container {record.name!r}: it has just been started again")
 
 
@@ -58,22 +60,52 @@ def remove_locked(engine: Engine, record: ContainerRecord, *, volumes: bool) -> 
     from inception.engine.volumes import remove_volume
     from inception.store.scratch import remove_tree
 
-    take(engine, record.id, "removing")
+    take(engine, record.id, "purging" if volumes else "removing")
     if record.kind != "step":
         engine.store.snapshots.remove(record.id)
     remove_tree(engine.container_dir(record.id))
-    with engine.database.transaction() as tx:
-        tx.execute("DELETE FROM volume_uses WHERE container_id = ?", (record.id,))
-        tx.execute("DELETE FROM endpoints WHERE container_id = ?", (record.id,))
-        tx.execute("DELETE FROM ports WHERE container_id = ?", (record.id,))
-        tx.execute("DELETE FROM containers WHERE id = ?", (record.id,))
-    remove_tree(engine.run_dir(record.id))
+    engine.database.execute("DELETE FROM volume_uses WHERE container_id = ?", (record.id,))
     if volumes:
         for mount in record.mounts:
             if mount.anonymous:
                 try:
-                    remove_volume(engine, mount.source)
-                except (Conflict, NotFound):
+                    remove_volume(engine, mount.source, force=True)
+                except Conflict:
                     pass  # another container has it through --volumes-from
+    _move_away(engine, record.id)
+    with engine.database.transaction() as tx:
+        tx.execute("DELETE FROM endpoints WHERE container_id = ?", (record.id,))
+        tx.execute("DELETE FROM ports WHERE container_id = ?", (record.id,))
+        tx.execute("DELETE FROM containers WHERE id = ?", (record.id,))
+    sweep_gone(engine)
     if record.kind != "step":
         engine.events.emit("container", "destroy", record.id, event_attributes(record))
+
+
+def _move_away(engine: Engine, container_id: str) -> None:
+    """The run folder, lock and all, goes where the next command finds it if this one is killed after the row is gone."""
+    from inception.store.scratch import remove_tree
+
+    place = f"{engine.run_root}/gone/{container_id}"
+    remove_tree(place)
+    os.makedirs(f"{engine.run_root}/gone", mode=0o700, exist_ok=True)
+    try:
+        os.rename(engine.run_dir(container_id), place)
+    except FileNotFoundError:
+        pass  # a removal that was killed has got as far as this before
+
+
+def sweep_gone(engine: Engine) -> None:
+    """Empty the folder of run folders that nobody needs."""
+    from inception.store.scratch import remove_tree
+
+    folder = f"{engine.run_root}/gone"
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    for name in names:
+        try:
+            remove_tree(f"{folder}/{name}")
+        except OSError:
+            pass  # another process is doing the same

@@ -183,9 +183,11 @@ def _clear_leftovers(folder: str) -> None:
 
 
 def remove_volume(engine: Engine, name: str, *, force: bool = False) -> None:
+    """Its data goes to where half-done work is swept from, in the transaction that takes its row: no data without a row."""
     from inception.store.scratch import remove_tree
 
-    with engine.database.transaction(durable=True) as tx:
+    folder = f"{engine.root}/tmp/volume-{new_id()[:16]}"
+    with engine.database.transaction() as tx:
         if tx.row("SELECT 1 FROM volumes WHERE name = ?", (name,)) is None:
             if force:
                 return
@@ -194,5 +196,10 @@ def remove_volume(engine: Engine, name: str, *, force: bool = False) -> None:
         if users:
             raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
         tx.execute("DELETE FROM volumes WHERE name = ?", (name,))
-    remove_tree(f"{engine.root}/volumes/{name}")
+        try:
+            os.makedirs(f"{engine.root}/tmp", mode=0o700, exist_ok=True)
+            os.rename(f"{engine.root}/volumes/{name}", folder)
+        except FileNotFoundError:
+            pass  # one whose data lies elsewhere, or that a killed removal has emptied
+    remove_tree(folder)
     engine.events.emit("volume", "destroy", name, {"driver": "local"})

@@ -132,4 +132,10 @@ def _load(code: bytes) -> int:
 
 def _bpf(command: int, attr: bytes | bytearray) -> int:
     buffer = attr if isinstance(attr, bytearray) else bytearray(attr)
-    return syscall(abi.SYS_bpf, command, buffer, len(buffer))
+    for attempt in range(8):
+        try:
+            return syscall(abi.SYS_bpf, command, buffer, len(buffer))
+        except BlockingIOError:  # the verifier gives up when a signal is pending (kernel/bpf/verifier.c); libbpf retries too
+            if attempt == 7:
+                raise
+    raise AssertionError("unreachable")
