@@ -108,6 +108,7 @@ def rm(call: Call) -> int:
                 key=each.service,
                 container_id=each.id,
                 volumes=flags.on("volumes"),
+                inherited=each.volumes,
             )
             for each in chosen
         ]

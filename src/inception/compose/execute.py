@@ -295,7 +295,17 @@ class Executor:
             container.remove(force=True, volumes=operation.volumes)
         except NotFound:
             pass
+        if operation.volumes:
+            self._remove_volumes(list(operation.inherited.values()))
         self.progress.update(name, "Removed", done=True)
+
+    def _remove_volumes(self, names: list[str]) -> None:
+        """Anonymous volumes of a container that is gone. Those that it took over it had by name, so they are still there."""
+        for name in names:
+            try:
+                self.engine.volumes.get(name).remove()
+            except (NotFound, Conflict):
+                continue  # gone with the container, or another one has it
 
     # conditions
 

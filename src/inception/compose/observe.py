@@ -96,12 +96,13 @@ def _observed(engine: Engine, container: Container) -> ObservedContainer:
 
 
 def _anonymous_volumes(engine: Engine, container: Container) -> dict[str, str]:
+    """Volumes that nobody named. One taken over from an earlier container is mounted by its name, and still anonymous."""
     found: dict[str, str] = {}
-    for mount in container.mounts:
-        if mount.get("Type") == "volume":
+    for mount in container.record.mounts:
+        if mount.type == "volume":
             try:
-                if engine.volumes.get(mount["Name"]).anonymous:
-                    found[mount["Destination"]] = mount["Name"]
+                if mount.anonymous or engine.volumes.get(mount.source).anonymous:
+                    found[mount.destination] = mount.source
             except NotFound:
                 continue
     return found

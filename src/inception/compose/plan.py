@@ -31,7 +31,8 @@ class Operation(Record):
     """One step. `target` is the name that the user sees, `key` the resource's key or the service's name in the file.
 
     `after` holds the ids of the operations that must be done first. For containers: `container_id` is the existing one,
-    `number` its place among the service's replicas, `inherited` the anonymous volumes that a new one takes over. For
+    `number` its place among the service's replicas, `inherited` the anonymous volumes that a new one takes over, or that go
+    with a removed one when `volumes` is set. For
     `await service`: `condition` is `service_healthy`, `service_completed_successfully` or `running_or_healthy`.
     """
 

@@ -472,6 +472,7 @@ def plan_down(project: Project, observed: Observed, options: DownOptions) -> Pla
             container_id=container.id,
             after=_dependents(container, containers, REMOVE_CONTAINER),
             volumes=options.volumes,
+            inherited=container.volumes,
         )
         for container in containers
     ]
