@@ -1,4 +1,4 @@
-"""Images in and out: pull, load, save, import, bootstrap; push says why not."""
+"""Images in and out: pull, push, load, save, import, bootstrap."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from inception.cli.call import Call
 from inception.cli.files import write_stream
 from inception.cli.flags import Command
-from inception.cli.progress import PullProgress, full_name
-from inception.errors import InvalidArgument, Unavailable
+from inception.cli.progress import PullProgress
+from inception.errors import InvalidArgument, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,9 +18,13 @@ _PLATFORM = "images are kept for this machine's platform only"
 
 
 def pull(call: Call) -> int:
-    quiet = call.flags.on("quiet")
-    call.engine.images.pull(call.arguments[0], progress=PullProgress(sys.stdout, quiet=quiet))
-    _say(call.arguments[0])
+    flags, name = call.flags, call.arguments[0]
+    progress = PullProgress(sys.stdout, quiet=flags.on("quiet"))
+    if flags.on("all-tags"):
+        call.engine.images.pull_all_tags(name, progress=progress, platform=flags.text("platform"))
+    else:
+        call.engine.images.pull(name, progress=progress, platform=flags.text("platform"))
+    _say(name)
     return 0
 
 
@@ -32,11 +36,28 @@ def _say(name: str) -> None:
 
 
 def push(call: Call) -> int:
-    call.engine.images.get(call.arguments[0])
-    raise Unavailable(
-        f"push {full_name(call.arguments[0])}: pushing to a registry is not supported yet",
-        f"inception save -o image.tar {call.arguments[0]} writes it as an archive that other tools push",
-    )
+    flags, name = call.flags, call.arguments[0]
+    images = call.engine.images
+    progress = PullProgress(sys.stdout, quiet=flags.on("quiet"))
+    names = _tags_of(call, name) if flags.on("all-tags") else [name]
+    for each in names:
+        images.push(each, progress=progress, compression=flags.text("compression-format"))
+        if flags.on("quiet"):
+            _say(each)
+    return 0
+
+
+def _tags_of(call: Call, repository: str) -> list[str]:
+    from inception.oci.reference import Reference
+
+    reference = Reference.parse(repository)
+    if ":" in repository.rpartition("/")[2]:
+        raise InvalidArgument("tag can't be used with --all-tags/-a")
+    wanted = reference.familiar_repository
+    found = {name for image in call.engine.images.list(all=True) for name in image.names if name.rpartition(":")[0] == wanted}
+    if not found:
+        raise NotFound(f"An image does not exist locally with the tag: {wanted}")
+    return sorted(found)
 
 
 def load(call: Call) -> int:
@@ -86,19 +107,30 @@ PULL = Command(
     pull,
     "[OPTIONS] NAME[:TAG|@DIGEST]",
     "Download an image from a registry",
-    "  -q, --quiet   Suppress verbose output\n",
+    """\
+  -a, --all-tags          Download all tagged images in the repository
+      --platform string   Set platform if server is multi-platform capable
+  -q, --quiet             Suppress verbose output
+""",
     minimum=1,
     maximum=1,
-    refused={"all-tags": "name the tags that are wanted", "platform": _PLATFORM},
+    refused={"all-platforms": "a name here stands for one image: pull each --platform under a tag of its own"},
 )
 PUSH = Command(
     push,
     "[OPTIONS] NAME[:TAG]",
     "Upload an image to a registry",
-    "  -q, --quiet   Suppress verbose output\n",
+    """\
+  -a, --all-tags                    Push all tags of an image to the repository
+      --compression-format string   How layers made here are compressed ("gzip", "zstd") (default "gzip")
+  -q, --quiet                       Suppress verbose output
+""",
     minimum=1,
     maximum=1,
-    refused={"all-tags": "pushing is not supported yet", "platform": _PLATFORM},
+    refused={
+        "platform": "a name here stands for one image of one platform",
+        "all-platforms": "`inception manifest push` uploads images of several platforms under one name",
+    },
 )
 LOAD = Command(
     load,

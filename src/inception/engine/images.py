@@ -11,12 +11,15 @@ from inception.errors import Forbidden, InvalidArgument, NotFound, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, BinaryIO
 
     from inception.engine.engine import Engine
+    from inception.store.credentials import Credentials
     from inception.store.images import Image, Usage
     from inception.store.progress import Progress
+    from inception.store.push import Pushed
+    from inception.store.verify import Report
 
     OnProgress = Callable[[Progress], None] | None
 
@@ -31,8 +34,9 @@ class Images:
         """The image with this name, id, unique id prefix or digest. Raises NotFound: `No such image: x`."""
         return self.engine.store.images.resolve(reference)
 
-    def ensure(self, reference: str, *, pull: str = "missing", progress: OnProgress = None) -> Image:
-        """The image, from wherever it is to be had; *pull* is `missing`, `always` or `never`.
+    def ensure(self, reference: str, *, pull: str = "missing", progress: OnProgress = None, platform: str = "") -> Image:
+        """The image, from wherever it is to be had; *pull* is `missing`, `always` or `never`. One that is here but for
+        another *platform* counts as missing.
 
         Raises NotFound when it is nowhere, Unavailable when nobody who could have it answers.
         """
@@ -40,14 +44,16 @@ class Images:
             raise InvalidArgument(f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"')
         if pull != "always":
             try:
-                return self.get(reference)
+                image = self.get(reference)
+                if pull == "never" or _is_for(image, platform):
+                    return image
             except NotFound:
                 if pull == "never":
                     raise
-            return self._fetch_once(reference, progress)
-        return self._fetch(reference, progress)
+            return self._fetch_once(reference, progress, platform)
+        return self._fetch(reference, progress, platform)
 
-    def _fetch_once(self, reference: str, progress: OnProgress) -> Image:
+    def _fetch_once(self, reference: str, progress: OnProgress, platform: str) -> Image:
         """Of several that miss the same image at once (the services of a project), one fetches it and the others wait."""
         import fcntl
         import os
@@ -60,13 +66,16 @@ class Images:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             try:
-                return self.get(reference)
+                image = self.get(reference)
+                if _is_for(image, platform):
+                    return image
             except NotFound:
-                return self._fetch(reference, progress)
+                pass
+            return self._fetch(reference, progress, platform)
         finally:
             os.close(fd)
 
-    def _fetch(self, reference: str, progress: OnProgress) -> Image:
+    def _fetch(self, reference: str, progress: OnProgress, platform: str) -> Image:
         from inception.store.bootstrap import find_recipe
         from inception.store.progress import Progress
 
@@ -74,22 +83,84 @@ class Images:
         try:
             if progress is not None:
                 progress(Progress(status=f"Unable to find image '{_tagged(reference)}' locally"))
-            return self.pull(reference, progress=progress)
+            return self.pull(reference, progress=progress, platform=platform)
         except (Unavailable, NotFound, Forbidden) as error:
-            if recipe is None:
+            if recipe is None or platform:
                 raise
             if progress is not None:
                 progress(Progress(status=f"{error}; making {_tagged(reference)} from its distribution's own packages"))
         return self.bootstrap(reference, progress=progress)
 
-    def pull(self, reference: str, *, progress: OnProgress = None) -> Image:
-        """Fetch from its registry. Raises NotFound, Forbidden or Unavailable."""
+    def pull(
+        self,
+        reference: str,
+        *,
+        progress: OnProgress = None,
+        platform: str = "",
+        credentials: Credentials | None = None,
+    ) -> Image:
+        """Fetch from its registry, for this machine or another *platform* (`linux/arm64`).
+
+        *credentials* None means this user's own log-ins. Raises NotFound, Forbidden or Unavailable.
+        """
+        from inception.oci.image import parse_platform
         from inception.store.progress import silent
         from inception.store.pull import pull
 
-        image = pull(self.engine.store, reference, progress or silent)
+        wanted = parse_platform(platform) if platform else None
+        image = pull(self.engine.store, reference, progress or silent, platform=wanted, credentials=credentials)
         self._emit("pull", _tagged(reference), image)
         return image
+
+    def pull_all_tags(
+        self, repository: str, *, progress: OnProgress = None, platform: str = "", credentials: Credentials | None = None
+    ) -> list[Image]:
+        """Fetch every tag of a repository."""
+        from inception.oci.image import parse_platform
+        from inception.store.progress import silent
+        from inception.store.pull import pull_all_tags
+
+        wanted = parse_platform(platform) if platform else None
+        store = self.engine.store
+        images = pull_all_tags(store, repository, progress or silent, platform=wanted, credentials=credentials)
+        for image in images:
+            self._emit("pull", _tagged(repository), image)
+        return images
+
+    def push(
+        self,
+        reference: str,
+        *,
+        progress: OnProgress = None,
+        credentials: Credentials | None = None,
+        compression: str = "gzip",
+    ) -> Pushed:
+        """Upload to its registry; layers that were made here are compressed with `gzip` or `zstd`.
+
+        Raises NotFound, Forbidden or Unavailable.
+        """
+        from inception.store.progress import silent
+        from inception.store.push import push
+
+        pushed = push(self.engine.store, reference, progress or silent, credentials=credentials, compression=compression)
+        self._emit("push", _tagged(reference), self.get(reference))
+        return pushed
+
+    def push_index(
+        self,
+        reference: str,
+        sources: Sequence[str],
+        *,
+        progress: OnProgress = None,
+        credentials: Credentials | None = None,
+        compression: str = "gzip",
+    ) -> Pushed:
+        """Upload images of several platforms under one name, as an index."""
+        from inception.store.progress import silent
+        from inception.store.push import push_index
+
+        store = self.engine.store
+        return push_index(store, reference, sources, progress or silent, credentials=credentials, compression=compression)
 
     def bootstrap(self, reference: str, *, progress: OnProgress = None) -> Image:
         """Make a base image from its distribution's packages, reproducibly. Raises NotFound when there is no recipe."""
@@ -178,6 +249,25 @@ class Images:
 
         return prune_images(self.engine, filters or {}, all=all)
 
+    def verify(self, *, repair: bool = False, progress: OnProgress = None) -> Report:
+        """Check all that the store holds, and mend it with *repair*. Reads everything.
+
+        Raises Conflict while a pull or a build is at work.
+        """
+        from inception.engine.records import listed
+        from inception.store.progress import silent
+        from inception.store.verify import refetch_from_registry, verify
+
+        records = listed(self.engine, running_only=False)
+        return verify(
+            self.engine.store,
+            repair=repair,
+            owners={record.id for record in records},
+            running={record.id for record in records if record.state.status in ("running", "paused", "restarting")},
+            refetch=refetch_from_registry(self.engine.store),
+            progress=progress or silent,
+        )
+
     def _usages(self) -> list[Usage]:
         from inception.engine.records import listed
         from inception.store.images import Usage
@@ -210,6 +300,16 @@ class Images:
             parents = {image.parent for image in images}
             images = [image for image in images if image.names or image.repo_digests or image.id not in parents]
         return select_images(self.engine, images, filters or {})
+
+
+def _is_for(image: Image, platform: str) -> bool:
+    from inception.oci.image import parse_platform
+
+    if not platform:
+        return True
+    wanted, document = parse_platform(platform), image.document
+    same = (document.os, document.architecture) == (wanted.os, wanted.architecture)
+    return same and (not document.variant or document.variant == wanted.variant)
 
 
 def _tagged(reference: str) -> str:

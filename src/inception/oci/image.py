@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from inception.errors import InvalidArgument
 from inception.record import Record
 
 MEDIA_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -48,6 +49,49 @@ _MACHINES = {
     "armv6l": ("arm", "v6"),
     "i686": ("386", ""),
     "loongarch64": ("loong64", ""),
+}
+
+
+def parse_platform(text: str) -> Platform:
+    """`os[/architecture[/variant]]`, or an architecture alone, as `--platform` takes it. Raises InvalidArgument.
+
+    Source: containerd's platforms package, whose spellings Docker takes.
+    """
+    parts = text.lower().split("/")
+    if not all(part and all(c.isalnum() or c in "_.-" for c in part) for part in parts) or len(parts) > 3:
+        raise InvalidArgument(f'"{text}": invalid platform: expected os[/architecture[/variant]]')
+    host = host_platform()
+    if len(parts) == 1:
+        if parts[0] in _SYSTEMS:
+            return Platform(os=parts[0], architecture=host.architecture, variant=host.variant)
+        parts = [host.os, parts[0]]
+    architecture, variant = parts[1], parts[2] if len(parts) == 3 else ""
+    architecture, implied = _SPELLINGS.get(architecture, (architecture, ""))
+    variant = variant or implied
+    if architecture == "arm64" and variant in ("8", ""):
+        variant = "v8"
+    if architecture == "arm":
+        variant = variant if not variant.isdigit() else f"v{variant}"
+        variant = variant or "v7"
+    if architecture == "amd64" and variant == "v1":
+        variant = ""
+    return Platform(os=parts[0], architecture=architecture, variant=variant)
+
+
+def platform_text(platform: Platform) -> str:
+    """`linux/arm64/v8`."""
+    return "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
+
+
+_SYSTEMS = ("linux", "windows", "darwin", "freebsd")
+_SPELLINGS = {
+    "x86_64": ("amd64", ""),
+    "x86-64": ("amd64", ""),
+    "i386": ("386", ""),
+    "i686": ("386", ""),
+    "aarch64": ("arm64", "v8"),
+    "armhf": ("arm", "v7"),
+    "armel": ("arm", "v6"),
 }
 
 

@@ -29,6 +29,7 @@ from inception.oci.image import (
     Platform,
     RootFs,
     host_platform,
+    platform_text,
 )
 from inception.oci.reference import Reference
 from inception.record import decode, encode
@@ -358,8 +359,7 @@ def choose_platform(entries: Sequence[Descriptor], platform: Platform) -> Descri
     ]
     fitting.sort(key=lambda entry: entry.platform is None or entry.platform.variant != platform.variant)
     if not fitting:
-        wanted = "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
-        raise NotFound(f"no matching manifest for {wanted} in the manifest list entries")
+        raise NotFound(f"no matching manifest for {platform_text(platform)} in the manifest list entries")
     return fitting[0]
 
 

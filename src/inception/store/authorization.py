@@ -8,8 +8,9 @@
 
 Rules of the place. A token or a password is sent to the registry's own origin (scheme, host and port) and nowhere else; a
 redirect that leaves it travels bare (CVE-2020-15157). The realm comes from the registry, so it is not believed: it must be
-https, or the same host as a registry that itself is plain http, and a password goes only to the same host, a host above or below it in the
-same domain, Docker Hub's own, or one that the settings list under `realms`; a realm by address must be the registry's own.
+https, or the same host as a registry that itself is plain http; a password goes only to the same host, a host above or below
+it in the same domain, Docker Hub's own, or one that the settings list under `realms`; a realm by address must be the
+registry's own.
 Source: distribution's token specification; RFC 7235 for the grammar of challenges; RFC 6749 section 6 for refresh tokens.
 """
 

@@ -248,6 +248,11 @@ class Images:
             if repository:
                 self._db.execute("INSERT OR IGNORE INTO blob_places VALUES (?, ?)", (blob.digest, repository))
 
+    def make_manifest(self, image_id: str) -> bytes:
+        """The manifest over an image's uncompressed layers, as `put` makes it. Raises NotFound."""
+        rows = self._db.rows("SELECT layer_id FROM image_layers WHERE image_id = ? ORDER BY position", (image_id,))
+        return self._make_manifest(Digest(image_id), self._store.content.size(image_id), [row[0] for row in rows])
+
     def _make_manifest(self, image_id: str, config_bytes: int, numbers: Sequence[int]) -> bytes:
         layers = [self._store.layers.get(number) for number in numbers]
         manifest = Manifest(

@@ -129,6 +129,31 @@ class Layers:
             root_gid=found.st_gid,
         )
 
+    def stage_again(self, layer_id: int, scratch: Scratch) -> Staged:
+        """The layer unpacked afresh from one of its blobs, dressed as it was when it was registered. Raises NotFound when
+        none of its blobs is here, InvalidArgument when they unpack to something else."""
+        from inception.store.content import Content
+
+        own = self.get(layer_id)
+        content = Content(f"{os.path.dirname(self._root)}/blobs", self._tmp)
+        digests = [row[0] for row in self._db.rows("SELECT digest FROM layer_blobs WHERE layer_id = ?", (layer_id,))]
+        digest = next((each for each in [*digests, own.diff_id] if content.exists(each)), "")
+        if not digest:
+            raise NotFound(f"layer {layer_id}: none of its blobs is here")
+        with content.open(digest) as blob:
+            staged = self.stage(blob, scratch, own.diff_id)
+        if staged.implicit:
+            self._settle(staged, [self.path(each) for each in self._beneath(layer_id)])
+        return staged
+
+    def _beneath(self, layer_id: int) -> list[int]:
+        """The layers below it in an image that has it, top first."""
+        row = self._db.row("SELECT image_id, position FROM image_layers WHERE layer_id = ?", (layer_id,))
+        rows = self._db.rows(
+            "SELECT layer_id FROM image_layers WHERE image_id = ? AND position < ? ORDER BY position DESC", row or ("", 0)
+        )
+        return [each[0] for each in rows]
+
     def register(self, stack: Sequence[Staged | int]) -> list[int]:
         """Gives the staged layers of a stack (bottom first, those that are there already as numbers) their final places.
 
@@ -141,7 +166,7 @@ class Layers:
                 self._settle(item, lowers)
             lowers.insert(0, item.path if isinstance(item, Staged) else self.path(item))
         if any(isinstance(item, Staged) for item in stack):
-            self._sync()
+            self.sync()
         numbers: list[int] = []
         with self._db.transaction():
             for position, item in enumerate(stack):
@@ -229,7 +254,8 @@ class Layers:
             for root in roots:
                 root.close()
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
+        """All that was written to the store's file system is on the disk afterwards. Raises Unavailable."""
         from inception.linux import abi
         from inception.linux.call import syscall
 

@@ -107,6 +107,19 @@ def pull_all_tags(
     ]
 
 
+def fetch_document(
+    name: str, credentials: Credentials | None = None, registries: Registries | None = None
+) -> tuple[bytes, str]:
+    """The manifest or index that a name stands for, as it lies in its registry, and its media type."""
+    reference = Reference.parse(name)
+    where = endpoint(registries if registries is not None else load_registries(), reference.domain)
+    repository = open_repository(reference, where, f"inspect {reference.familiar}", credentials, "pull")
+    try:
+        return repository.manifest(reference.digest or reference.tag)
+    finally:
+        repository.close()
+
+
 def open_repository(
     reference: Reference, where: Endpoint, what: str, credentials: Credentials | None, actions: str
 ) -> Repository:

@@ -86,10 +86,15 @@ class Repository:
                     raise
 
     def has_blob(self, digest: str) -> bool:
-        return self._has(f"{self._base}/blobs/{Digest(digest)}", {})
+        return self._head(digest) is not None
 
-    def has_manifest(self, digest: str) -> bool:
-        return self._has(f"{self._base}/manifests/{Digest(digest)}", {"Accept": ", ".join((*MANIFESTS, *INDEXES))})
+    def blob_size(self, digest: str) -> int:
+        """Bytes. Raises NotFound."""
+        headers = self._head(digest)
+        length = headers.get("Content-Length", "") if headers is not None else ""
+        if not length.isdigit():
+            raise NotFound(f"{self._reference.familiar}: blob {digest} is not in the registry")
+        return int(length)
 
     def tags(self) -> list[str]:
         """All tags, page by page. Source: distribution-spec, "Listing Tags"."""
@@ -150,15 +155,16 @@ class Repository:
             )
         return digest
 
-    def _has(self, url: str, headers: dict[str, str]) -> bool:
-        response = self.transport.open("HEAD", url, headers, scope=self._scope)
+    def _head(self, digest: str) -> Any | None:
+        """The headers of a blob that is there, else None."""
+        response = self.transport.open("HEAD", f"{self._base}/blobs/{Digest(digest)}", scope=self._scope)
         self.transport.discard(response)
         if response.status == 404:
-            return False
+            return None
         if response.status in (401, 403):
-            raise self._no_access(self.transport.refusal(response, "push"))
+            raise self._no_access(self.transport.refusal(response, "blob"))
         self.transport.expect(response, 200, what="check")
-        return True
+        return response.headers
 
     def _begin(self, digest: Digest, mount_from: str) -> tuple[str, bool]:
         from urllib.parse import urlencode

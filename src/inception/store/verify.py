@@ -1,0 +1,416 @@
+"""Checks everything that the store holds against what it should be, and mends it.
+
+    database    its own check, references between tables
+    blobs       every byte hashed again
+    layers      a folder made here must pack to its diff_id; one that came from outside is unpacked again and compared
+    images      documents readable, layers and configuration agree
+    snapshots   a folder for each row and a row for each folder
+
+Mending, in this order: make it again from what is here (a manifest, a layer from its blob), fetch it again from a registry
+that is known to have it, and last, when nothing has it any more, remove what can't be whole: an image is then gone, never half
+there. Done with the store to itself: no pull and no build is at work meanwhile.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from functools import partial
+
+from inception.errors import Conflict, InceptionError, InvalidArgument, NotFound, Unavailable
+from inception.oci.digest import Digest
+from inception.oci.image import Descriptor
+from inception.record import Record
+from inception.store import pack
+from inception.store.content import CHUNK
+from inception.store.images import decode_manifest, parse_document
+from inception.store.layers import EMPTY
+from inception.store.progress import Progress, silent
+from inception.store.scratch import Scratch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from inception.store import Store
+    from inception.store.progress import OnProgress
+
+    #: Brings a blob (digest, size) back from one of the repositories. Raises InceptionError.
+    Refetch = Callable[[Descriptor, list[str]], None]
+
+
+class Problem(Record):
+    """Something that is not as it should be: `where` (`layer 7`), `what`, and how it was `mended` or an empty text."""
+
+    where: str
+    what: str
+    mended: str = ""
+
+
+class Report(Record):
+    """What was looked at, and what was found."""
+
+    images: int = 0
+    layers: int = 0
+    blobs: int = 0
+    snapshots: int = 0
+    problems: list[Problem] = []
+
+
+def verify(
+    store: Store,
+    *,
+    repair: bool = False,
+    owners: Collection[str] | None = None,
+    running: Collection[str] = (),
+    grace_s: float = 600,
+    refetch: Refetch | None = None,
+    progress: OnProgress = silent,
+) -> Report:
+    """Checks, and with *repair* mends. Reads everything.
+
+    *owners* are the snapshots that belong to someone: others that are older than *grace_s* are orphans (None: not asked).
+    Layers beneath the *running* ones are left alone. Raises Conflict while a pull or a build is at work, Unavailable for a
+    damaged database.
+    """
+    from inception.store.store import Lease
+
+    with Lease(store.root, fcntl.LOCK_EX | fcntl.LOCK_NB) as lease:
+        if not lease.acquired:
+            raise Conflict("store verify: a pull, a load or a build is at work", "try again when it is done")
+        return _Check(store, repair, owners, running, grace_s, refetch, progress).run()
+
+
+class _Check:
+    def __init__(
+        self,
+        store: Store,
+        repair: bool,
+        owners: Collection[str] | None,
+        running: Collection[str],
+        grace_s: float,
+        refetch: Refetch | None,
+        progress: OnProgress,
+    ) -> None:
+        self._store = store
+        self._db = store.db
+        self._repair = repair
+        self._owners = owners
+        self._running = running
+        self._grace_s = grace_s
+        self._refetch = refetch
+        self._progress = progress
+        self._bad_blobs: set[str] = set()
+        self._bad_layers: set[int] = set()
+        self.report = Report()
+
+    def run(self) -> Report:
+        self._database()
+        self._strays()
+        self._blobs()
+        self._layers()
+        self._images()
+        self._snapshots()
+        return self.report
+
+    def _found(self, where: str, what: str, mend: Callable[[], str] | None = None) -> bool:
+        """Notes a problem and mends it; whether it is gone."""
+        problem = Problem(where=where, what=what)
+        self.report.problems.append(problem)
+        if self._repair and mend is not None:
+            try:
+                problem.mended = mend()
+            except (InceptionError, OSError) as error:
+                problem.what += f" (repair failed: {error})"
+        return bool(problem.mended)
+
+    def _database(self) -> None:
+        self._db.check()
+        for table, key, parent, _ in self._db.rows("PRAGMA foreign_key_check"):
+            self._found(
+                f"table {table}",
+                f"row {key} refers to nothing in {parent}",
+                partial(self._delete_row, str(table), int(key)),
+            )
+
+    def _delete_row(self, table: str, key: int) -> str:
+        self._db.execute(f'DELETE FROM "{table}" WHERE rowid = ?', (key,))
+        return "removed"
+
+    def _strays(self) -> None:
+        known = {str(row[0]) for row in self._db.rows("SELECT id FROM layers")} | {EMPTY}
+        for name in sorted(set(os.listdir(f"{self._store.root}/layers")) - known):
+            self._found(f"layers/{name}", "a folder without a record", partial(self._remove, f"layers/{name}"))
+        snapshots = {row[0] for row in self._db.rows("SELECT id FROM snapshots")}
+        for name in sorted(set(os.listdir(f"{self._store.root}/snapshots")) - snapshots):
+            self._found(f"snapshots/{name}", "a folder without a record", partial(self._remove, f"snapshots/{name}"))
+
+    def _remove(self, path: str) -> str:
+        with Scratch(self._store.tmp) as scratch:
+            os.rename(f"{self._store.root}/{path}", f"{scratch.path}/gone")
+        return "removed"
+
+    # Blobs
+
+    def _blobs(self) -> None:
+        wanted = {row[0] for row in self._db.rows("SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs")}
+        packed = {row[0] for row in self._db.rows("SELECT diff_id FROM layers WHERE packed > 0")}
+        there = set(self._store.content.list())
+        for digest in sorted(wanted | there):
+            if digest not in there:
+                if digest not in packed:  # those are made from their folders when asked for
+                    self._blob_problem(digest, "missing")
+                continue
+            self.report.blobs += 1
+            self._progress(Progress(id=digest[7:19], status="Checking"))
+            try:
+                found, length = self._hash(digest)
+            except (InvalidArgument, OSError) as error:
+                self._found(f"blobs/{digest}", f"not a blob: {error}", partial(self._drop_file, digest))
+                continue
+            if found != digest:
+                if digest in wanted:
+                    self._blob_problem(digest, f"damaged: its {length} bytes have digest {found}")
+                else:
+                    self._found(f"blob {digest}", "damaged, and unused", partial(self._drop_file, digest))
+
+    def _hash(self, digest: str) -> tuple[str, int]:
+        import hashlib
+
+        hasher = hashlib.new(Digest(digest).algorithm)
+        length = 0
+        with self._store.content.open(digest) as blob:
+            while chunk := blob.read(CHUNK):
+                hasher.update(chunk)
+                length += len(chunk)
+        return f"{Digest(digest).algorithm}:{hasher.hexdigest()}", length
+
+    def _blob_problem(self, digest: str, what: str) -> None:
+        if not self._found(f"blob {digest}", what, lambda: self._mend_blob(digest)):
+            self._bad_blobs.add(digest)
+
+    def _mend_blob(self, digest: str) -> str:
+        self._store.content.delete(digest)
+        layer = self._db.row("SELECT layer_id, media_type, size_bytes, made FROM layer_blobs WHERE digest = ?", (digest,))
+        needed = self._db.row("SELECT image_id FROM image_blobs WHERE digest = ?", (digest,))
+        if layer and not needed:
+            self._db.execute("DELETE FROM layer_blobs WHERE digest = ?", (digest,))
+            return "forgotten: it is made again when it is pushed"
+        if self._pack_is(digest):
+            return "its layer's folder packs to it"
+        image = self._db.row("SELECT id FROM images WHERE manifest_digest = ?", (digest,))
+        if image and self._rebuild_manifest(str(image[0]), digest):
+            return "made again"
+        return self._fetch_again(digest, layer[2] if layer else 0)
+
+    def _pack_is(self, digest: str) -> bool:
+        row = self._db.row("SELECT id FROM layers WHERE diff_id = ?", (digest,))
+        if row is None or self._pack(self._store.layers.path(row[0])) != digest:
+            return False
+        self._db.execute("UPDATE layers SET packed = ? WHERE id = ?", (pack.VERSION, row[0]))
+        return True
+
+    def _rebuild_manifest(self, image_id: str, digest: str) -> bool:
+        """A manifest that was made here is the same whenever it is made."""
+        try:
+            data = self._store.images.make_manifest(image_id)
+            self._store.content.put([data], digest)
+        except InceptionError:
+            return False
+        return True
+
+    def _fetch_again(self, digest: str, size: int) -> str:
+        places = [row[0] for row in self._db.rows("SELECT repository FROM blob_places WHERE digest = ?", (digest,))]
+        places += [
+            row[0]
+            for row in self._db.rows(
+                """SELECT DISTINCT repository FROM image_digests AS d JOIN image_blobs AS b ON b.image_id = d.image_id
+                   WHERE b.digest = ?""",
+                (digest,),
+            )
+        ]
+        if self._refetch is None or not places:
+            raise NotFound("no registry is known to have it")
+        self._refetch(Descriptor(media_type="", digest=digest, size=size), list(dict.fromkeys(places)))
+        return f"fetched again from {places[0]}"
+
+    def _drop_file(self, digest: str) -> str:
+        algorithm, _, name = digest.partition(":")
+        path = f"{self._store.root}/blobs/{algorithm}/{name}"
+        if os.path.isdir(path) and not os.path.islink(path):
+            return self._remove(f"blobs/{algorithm}/{name}")
+        os.unlink(path)
+        return "removed"
+
+    # Layers
+
+    def _layers(self) -> None:
+        rows = self._db.rows("SELECT id, diff_id, packed, size_bytes FROM layers ORDER BY id")
+        for number, diff_id, packed, _ in rows:
+            self.report.layers += 1
+            self._progress(Progress(id=diff_id[7:19], status="Checking layer"))
+            what = self._layer_fault(number, diff_id, packed)
+            if what and not self._found(
+                f"layer {number} ({diff_id[:19]})",
+                what,
+                partial(self._mend_layer, number, diff_id),
+            ):
+                self._bad_layers.add(number)
+
+    def _layer_fault(self, number: int, diff_id: str, packed: int) -> str:
+        path = self._store.layers.path(number)
+        if not os.path.isdir(path):
+            return "its folder is missing"
+        try:
+            found = self._pack(path)
+        except (InceptionError, OSError) as error:
+            return f"can't be read: {error}"
+        if packed:
+            return "" if found == diff_id else f"its folder packs to {found[:19]}"
+        with Scratch(self._store.tmp) as scratch:
+            try:
+                fresh = self._store.layers.stage_again(number, scratch)
+            except NotFound:
+                return "" if found == diff_id else "can't be checked: its blob is gone"
+            except InceptionError as error:
+                return f"can't be checked: {error}"
+            return "" if self._pack(fresh.path) == found else "its folder is not what its blob unpacks to"
+
+    def _mend_layer(self, number: int, diff_id: str) -> str:
+        users = {row[0] for row in self._db.rows("SELECT snapshot_id FROM snapshot_layers WHERE layer_id = ?", (number,))}
+        busy = sorted(users & set(self._running))
+        if busy:
+            raise Conflict(f"container {busy[0][:12]} is running on it: stop it first")
+        with Scratch(self._store.tmp) as scratch:
+            fresh = self._store.layers.stage_again(number, scratch)
+            path = self._store.layers.path(number)
+            if os.path.lexists(path):
+                os.rename(path, f"{scratch.path}/damaged")
+            os.rename(fresh.path, path)
+            self._store.layers.sync()
+        return "unpacked again from its blob"
+
+    def _pack(self, path: str) -> str:
+        import hashlib
+
+        hasher = hashlib.sha256()
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for chunk in pack.pack(fd, whiteouts=True):
+                hasher.update(chunk)
+        finally:
+            os.close(fd)
+        return f"sha256:{hasher.hexdigest()}"
+
+    # Images and snapshots
+
+    def _images(self) -> None:
+        for image_id, manifest_digest in self._db.rows("SELECT id, manifest_digest FROM images ORDER BY id"):
+            self.report.images += 1
+            what = self._image_fault(image_id, manifest_digest)
+            if what:
+                self._found(
+                    f"image {image_id[:19]}",
+                    what,
+                    partial(self._remove_image, image_id),
+                )
+
+    def _image_fault(self, image_id: str, manifest_digest: str) -> str:
+        own = {row[0] for row in self._db.rows("SELECT digest FROM image_blobs WHERE image_id = ?", (image_id,))}
+        numbers = [
+            row[0]
+            for row in self._db.rows("SELECT layer_id FROM image_layers WHERE image_id = ? ORDER BY position", (image_id,))
+        ]
+        lost = sorted((own | {image_id, manifest_digest}) & self._bad_blobs)
+        if lost:
+            return f"it has lost blob {lost[0][:19]}"
+        if set(numbers) & self._bad_layers:
+            return "it has lost a layer"
+        try:
+            diff_ids = parse_document(self._store.content.read(image_id)).rootfs.diff_ids
+            layers = decode_manifest(self._store.content.read(manifest_digest)).layers
+        except InceptionError as error:
+            return str(error)
+        if [self._store.layers.get(number).diff_id for number in numbers] != diff_ids or len(layers) != len(numbers):
+            return "half a record: its layers are not those of its configuration"
+        return ""
+
+    def _remove_image(self, image_id: str) -> str:
+        names = [f"{repository}:{tag}" for repository, tag in self._db.rows(
+            "SELECT repository, tag FROM image_names WHERE image_id = ?", (image_id,))]  # fmt: skip
+        with self._db.transaction(durable=True) as tx:
+            tx.execute("DELETE FROM images WHERE id = ?", (image_id,))
+        return "removed; pull or build it again" + (f": {', '.join(names)}" if names else "")
+
+    def _snapshots(self) -> None:
+        for (snapshot,) in self._db.rows("SELECT id FROM snapshots ORDER BY id"):
+            self.report.snapshots += 1
+            path = self._store.snapshots.path(snapshot)
+            upper = f"{path}/upper"
+            if self._owners is not None and snapshot not in self._owners and self._is_old(path):
+                self._found(f"snapshot {snapshot}", "belongs to nothing", partial(self._remove_snapshot, snapshot))
+            elif not os.path.isdir(upper) or not os.path.isdir(f"{path}/work"):
+                self._found(
+                    f"snapshot {snapshot}",
+                    "its folder is missing" if not os.path.isdir(upper) else "its work folder is missing",
+                    partial(self._remake, path),
+                )
+
+    def _is_old(self, path: str) -> bool:
+        try:
+            return time.time() - os.stat(path).st_mtime >= self._grace_s
+        except FileNotFoundError:
+            return True
+
+    def _remove_snapshot(self, snapshot: str) -> str:
+        self._store.snapshots.remove(snapshot)
+        return "removed"
+
+    def _remake(self, path: str) -> str:
+        lost = not os.path.isdir(f"{path}/upper")
+        for folder, mode in ((path, 0o700), (f"{path}/work", 0o700), (f"{path}/upper", 0o755)):
+            os.makedirs(folder, mode=mode, exist_ok=True)
+        return "made again; what the container had written is lost" if lost else "made again"
+
+
+def refetch_from_registry(store: Store) -> Refetch:
+    """Fetches a lost blob from the first repository that gives it."""
+    from inception.oci.reference import Reference
+    from inception.store.downloads import download
+    from inception.store.hosts import endpoint, load_registries
+    from inception.store.pull import open_repository
+
+    def fetch(blob: Descriptor, repositories: list[str]) -> None:
+        trouble: InceptionError = NotFound("nobody has it")
+        for name in repositories:
+            domain, _, path = name.partition("/")
+            reference = Reference(domain=domain, path=path)
+            try:
+                where = endpoint(load_registries(), domain)
+                repository = open_repository(reference, where, f"fetch {name}", None, "pull")
+                try:
+                    _fetch_one(store, repository, blob, download)
+                finally:
+                    repository.close()
+                return
+            except InceptionError as error:
+                trouble = error
+        raise Unavailable(str(trouble))
+
+    return fetch
+
+
+def _fetch_one(store: Store, repository: object, blob: Descriptor, download: Callable[..., bool]) -> None:
+    from inception.store.registry import Repository
+
+    assert isinstance(repository, Repository)
+    try:
+        data, _ = repository.manifest(blob.digest)  # documents are the likelier ones to have no size on record
+        store.content.put([data], blob.digest)
+        return
+    except (NotFound, InvalidArgument):
+        pass
+    size = blob.size or repository.blob_size(blob.digest)
+    whole = Descriptor(media_type=blob.media_type, digest=blob.digest, size=size)
+    download(store, whole, lambda offset: repository.blob(whole, offset), lambda _status, _done: None)
