@@ -32,6 +32,7 @@ def member(plan, work):
             if plan.cgroup2_path:
                 files.append(f"{plan.cgroup2_path}/cgroup.procs")
             for file in files:
+                Path(file).parent.mkdir(parents=True, exist_ok=True)
                 Path(file).write_text("0")
             os.write(tell, b"1")
             work()

@@ -35,7 +35,6 @@ from inception.linux.namespaces import new_netns
 from inception.monitor import handover
 from inception.monitor.config import MonitorConfig, PublishedPort
 from inception.monitor.status import MonitorStatus, status_text
-from inception.network.endpoint import loopback_up
 from inception.record import encode, replace
 from inception.runtime import launch, plan_container
 from inception.runtime.resources import device_rules, limited_controllers, plan_resources
@@ -154,10 +153,10 @@ class Start:
         mode = networking.network_mode(self.record.config)
         if mode == "host" or mode.startswith("container:"):
             return
+        if not self._endpoints:
+            return  # the clone makes a namespace that has a loopback and nothing else, cheaper than we could
         netns_fd = new_netns()
         around.slots["netns"] = netns_fd
-        if not self._endpoints:
-            loopback_up(netns_fd)
         for endpoint in self._endpoints:
             networking.attach_endpoint(self.engine, endpoint, netns_fd)
         self._ports = networking.hold_ports(self.engine, self.record, self._endpoints)

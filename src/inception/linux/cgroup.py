@@ -134,7 +134,7 @@ class Cgroup:
     def create(self, controllers: Iterable[str] = (), devices: Sequence[DeviceRule] | None = None) -> JoinPlan:
         """Makes the cgroup for a process that *controllers* shall limit and says how to join.
 
-        On v1 the folders of *controllers* are joined early, those of ACCOUNTING late. *devices* are put in force: by eBPF where
+        On v1 the folders of *controllers* are joined early, those of ACCOUNTING late, when they are also made. *devices* are put in force: by eBPF where
         there is a v2 hierarchy, else by the v1 controller. Raises OSError: EROFS or EACCES where the tree is not ours.
         """
         early = [c for c in dict.fromkeys(controllers) if c in self.cgroups.v1 and c not in self.cgroups.v2_controllers]
@@ -144,7 +144,8 @@ class Cgroup:
         if self.cgroups.v2 is not None:
             _make_v2(self.cgroups.v2, self.path, self.cgroups.v2_controllers)
         early_folders = {self._make_v1(controller): None for controller in early}
-        late_folders = {folder: None for folder in map(self._make_v1, late) if folder not in early_folders}
+        # Whoever joins late makes the folders too: most short-lived containers never need them.
+        late_folders = {folder: None for folder in map(self._v1_folder, late) if folder not in early_folders}
         if devices is not None:
             self.set_devices(devices)
         return JoinPlan(
@@ -300,8 +301,11 @@ class Cgroup:
                 time.sleep(pause_s)
                 pause_s = min(pause_s * 2, 0.02)
 
+    def _v1_folder(self, controller: str) -> str:
+        return self.cgroups.v1[controller] + self.path
+
     def _make_v1(self, controller: str) -> str:
-        folder = self.cgroups.v1[controller] + self.path
+        folder = self._v1_folder(controller)
         made = _make_folders(self.cgroups.v1[controller], self.path)
         if controller == "cpuset":
             for path in made:

@@ -42,6 +42,8 @@ def join_accounting(pid: int, procs_files: list[str]) -> None:
     A process forked between two rounds by one that has moved is in the right place already; who exits meanwhile is skipped.
     Raises OSError when a file can't be opened.
     """
+    for path in procs_files:
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # removed by the engine, with the container's other cgroups
     fds = [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in procs_files]
     try:
         moved: set[int] = set()

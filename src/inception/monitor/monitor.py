@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     Spawn = Callable[[bytes, dict[str, int], tuple[int, int, int]], tuple[int, int]]
 
+# Joining a counting hierarchy waits for an RCU grace period (7 ms here), and this loop with it: who ends sooner never pays.
+ACCOUNTING_DELAY_S = 0.1
 # How long clients that don't read may keep a monitor whose container has exited.
 LAST_WORDS_S = 2.0
 
@@ -187,7 +189,7 @@ class Monitor:
         self.loop.watch(pidfd, EPOLLIN, self._init_exited)
         self.hold_output(self._held)
         if self.config.accounting_procs:
-            self.loop.call_later(0, self._join_accounting)
+            self.loop.call_later(ACCOUNTING_DELAY_S, self._join_accounting)
 
     def _init_exited(self, _events: int) -> None:
         """Init is dead, and with it everyone else in its pid namespace: what the pipes hold is all there is."""
