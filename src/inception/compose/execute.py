@@ -7,15 +7,13 @@ same, at once for whoever waits for a condition.
 
 from __future__ import annotations
 
-import os
-import select
 import threading
 import time
 
 from inception.compose import labels
+from inception.compose.conditions import Cancelled, Stop, await_condition
 from inception.compose.container import container_config, image_name
 from inception.compose.files import service_files
-from inception.compose.hashing import network_hash, volume_hash
 from inception.compose.plan import (
     AWAIT_SERVICE,
     BUILD_IMAGE,
@@ -31,44 +29,18 @@ from inception.compose.plan import (
     START_CONTAINER,
     STOP_CONTAINER,
 )
-from inception.engine.config import NetworkConfig, VolumeConfig
+from inception.compose.resources import network_config, volume_config
 from inception.errors import Conflict, InceptionError, InvalidArgument, NotFound, NotModified, StartFailed, Unavailable
-from inception.monitor import client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inception.compose.model import Hook, Network, Project, Volume
+    from inception.compose.model import Hook, Project
     from inception.compose.plan import Operation, Plan
     from inception.compose.progress import Progress
     from inception.engine import Engine
-    from inception.engine.config import ContainerState
     from inception.engine.container import Container
-
-
-class Cancelled(Exception):
-    """The user pressed Ctrl-C, or another operation failed."""
-
-
-class Stop:
-    """A flag that can be polled beside descriptors: `set` it once, and everyone who waits wakes up."""
-
-    def __init__(self) -> None:
-        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.is_set = False
-
-    def fileno(self) -> int:
-        return self._read
-
-    def set(self) -> None:
-        if not self.is_set:
-            self.is_set = True
-            os.write(self._write, b"x")
-
-    def close(self) -> None:
-        os.close(self._read)
-        os.close(self._write)
 
 
 class Executor:
@@ -418,148 +390,6 @@ class _Walk:
                 self.errors.append(error)
                 self.stop.set()
             self.changed.notify()
-
-
-# ---- waiting for a condition --------------------------------------------------------------------------------------------
-
-
-def await_condition(engine: Engine, container: Container, condition: str, stop: Stop, deadline: float | None = None) -> str:
-    """Waits until *container* is as *condition* says; answers the word that progress shows.
-
-    Nothing is asked again and again: the container's monitor tells of every health probe and of its exit. Raises
-    Unavailable when it can't become so any more or *deadline* passes, Cancelled when *stop* is set.
-    """
-    while True:
-        try:
-            connection = client.watch(engine.run_dir(container.id))
-        except client.MonitorGone:
-            done = _settled(container, condition, container.state)
-            if done:
-                return done
-            raise Unavailable(f"container {container.name} is not running") from None
-        with connection:
-            try:
-                while True:
-                    done = _settled(container, condition, container.state)
-                    if done:
-                        return done
-                    _next_change(connection, container, stop, deadline)
-            except client.MonitorGone:
-                continue  # it has ended: look once more
-
-
-def _next_change(connection: client.Connection, container: Container, stop: Stop, deadline: float | None) -> None:
-    if not connection.pending:
-        poll = select.poll()
-        poll.register(connection.fileno(), select.POLLIN)
-        poll.register(stop.fileno(), select.POLLIN)
-        timeout_ms = None if deadline is None else max(0, int((deadline - time.monotonic()) * 1000))
-        ready = [fd for fd, _ in poll.poll(timeout_ms)]
-        if stop.is_set:
-            raise Cancelled
-        if not ready:
-            raise Unavailable(f"timeout waiting for dependencies: container {container.name} is {describe(container.state)}")
-    connection.frame(0.0)
-
-
-def describe(state: ContainerState) -> str:
-    """`running (starting)`, `exited (1)`."""
-    if state.status == "exited":
-        return f"exited ({state.exit_code})"
-    return state.status if state.health.status == "none" else f"{state.status} ({state.health.status})"
-
-
-def _settled(container: Container, condition: str, state: ContainerState) -> str:
-    """The condition's word when it is met, empty while it may still come. Raises Unavailable when it can't."""
-    health = state.health.status
-    if condition == "service_completed_successfully":
-        if state.status == "exited":
-            if state.exit_code:
-                raise Unavailable(f'service "{_service(container)}" didn\'t complete successfully: exit {state.exit_code}')
-            return "Exited"
-        return ""
-    ended = state.status in ("exited", "dead", "removing")
-    if condition == "service_healthy" and health == "none" and not ended and not _has_check(container):
-        raise Unavailable(f"container {container.name} has no healthcheck configured")
-    if health == "healthy" and not ended:
-        return "Healthy"
-    if health == "unhealthy" and not ended:
-        raise Unavailable(
-            f"dependency failed to start: container {container.name} is unhealthy",
-            f"see `logs {container.name}` and `inspect {container.name}`",
-        )
-    if ended:
-        if condition == "running_or_healthy":
-            raise Unavailable(f"container {container.name} exited ({state.exit_code})", f"see `logs {container.name}`")
-        raise Unavailable(
-            f"dependency failed to start: container {container.name} exited ({state.exit_code})", f"see `logs {container.name}`"
-        )
-    if condition == "running_or_healthy" and state.status == "running" and not _has_check(container):
-        return "Running"
-    return ""
-
-
-def _has_check(container: Container) -> bool:
-    check = container.config.healthcheck
-    return check is not None and bool(check.test) and check.test[0] != "NONE"
-
-
-def _service(container: Container) -> str:
-    return container.labels.get(labels.SERVICE, container.name)
-
-
-# ---- configurations and hooks -------------------------------------------------------------------------------------------
-
-
-def network_config(project: Project, network: Network) -> NetworkConfig:
-    """What the engine is asked for. Raises InvalidArgument for more than one subnet."""
-    if len(network.ipam.config) > 1:
-        raise InvalidArgument(f"networks.{network.key}.ipam: one subnet is supported, {len(network.ipam.config)} are given")
-    ipam = network.ipam.config[0] if network.ipam.config else None
-    options = dict(network.driver_opts)
-    mtu = options.pop("com.docker.network.driver.mtu", "0")
-    if not mtu.isdecimal():
-        raise InvalidArgument(
-            f"networks.{network.key}.driver_opts: com.docker.network.driver.mtu: expected a number, got {mtu!r}"
-        )
-    return NetworkConfig(
-        name=network.name,
-        driver=network.driver if network.driver not in ("", "default") else "bridge",
-        subnet=ipam.subnet if ipam else "",
-        gateway=ipam.gateway if ipam else "",
-        ip_range=ipam.ip_range if ipam else "",
-        internal=network.internal,
-        attachable=network.attachable,
-        mtu=int(mtu),
-        bridge_name=options.pop("com.docker.network.bridge.name", ""),
-        inter_container=options.pop("com.docker.network.bridge.enable_icc", "true") == "true",
-        masquerade=options.pop("com.docker.network.bridge.enable_ip_masquerade", "true") == "true",
-        default_host_ip=options.pop("com.docker.network.bridge.host_binding_ipv4", ""),
-        options=_no_more(options, network),
-        labels={**network.labels, **_resource_labels(project, labels.NETWORK, network.key, network_hash(network))},
-    )
-
-
-def _no_more(options: dict[str, str], network: Network) -> dict[str, str]:
-    for key in options:
-        raise InvalidArgument(f"networks.{network.key}.driver_opts: {key} is not supported")
-    return dict(network.driver_opts)
-
-
-def volume_config(project: Project, volume: Volume) -> VolumeConfig:
-    """What the engine is asked for."""
-    return VolumeConfig(
-        name=volume.name,
-        driver=volume.driver or "local",
-        driver_options=volume.driver_opts,
-        labels={**volume.labels, **_resource_labels(project, labels.VOLUME, volume.key, volume_hash(volume))},
-    )
-
-
-def _resource_labels(project: Project, kind: str, key: str, config_hash: str) -> dict[str, str]:
-    from inception import __version__
-
-    return {labels.PROJECT: project.name, kind: key, labels.CONFIG_HASH: config_hash, labels.VERSION: __version__}
 
 
 def run_hook(container: Container, hook: Hook, kind: str) -> None:

@@ -7,10 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from inception.compose.execute import Executor, Stop, _settled, network_config
+from inception.compose.conditions import Stop, settled
+from inception.compose.execute import Executor
 from inception.compose.model import Ipam, IpamConfig, Network, Project
 from inception.compose.plan import Operation, Plan
 from inception.compose.progress import Silent
+from inception.compose.resources import network_config
 from inception.engine.config import ContainerConfig, ContainerState, HealthState
 from inception.errors import InvalidArgument, Unavailable
 from inception.oci.image import Healthcheck
@@ -107,9 +109,9 @@ class Fake:
         self.config = ContainerConfig(image="x", healthcheck=Healthcheck(test=["CMD", "x"]) if check else None)
 
 
-def settled(condition: str, status: str, health: str = "none", exit_code: int = 0, check: bool = True) -> str:
+def met(condition: str, status: str, health: str = "none", exit_code: int = 0, check: bool = True) -> str:
     state = ContainerState(status=status, exit_code=exit_code, health=HealthState(status=health))
-    return _settled(cast(Any, Fake(check)), condition, state)
+    return settled(cast(Any, Fake(check)), condition, state)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def settled(condition: str, status: str, health: str = "none", exit_code: int = 
     ],
 )
 def test_conditions(condition: str, status: str, health: str, exit_code: int, check: bool, answer: str) -> None:
-    assert settled(condition, status, health, exit_code, check) == answer
+    assert met(condition, status, health, exit_code, check) == answer
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_conditions_that_cannot_be_met_any_more(
     condition: str, status: str, health: str, exit_code: int, check: bool, message: str
 ) -> None:
     with pytest.raises(Unavailable) as caught:
-        settled(condition, status, health, exit_code, check)
+        met(condition, status, health, exit_code, check)
     assert str(caught.value) == message
 
 
