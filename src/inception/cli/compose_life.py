@@ -10,7 +10,7 @@ from inception.compose.execute import Executor
 from inception.compose.normalise import select
 from inception.compose.observe import containers_of, observe
 from inception.compose.plan import REMOVE_CONTAINER, Operation, Plan
-from inception.compose.reconcile import plan_start, plan_stop
+from inception.compose.teardown import plan_start, plan_stop
 from inception.errors import InceptionError, NotFound
 
 TYPE_CHECKING = False
@@ -183,7 +183,7 @@ def wait(call: Call) -> int:
         thread.start()
     if call.flags.on("down-project"):
         ended.wait()
-        from inception.compose.reconcile import DownOptions, plan_down
+        from inception.compose.teardown import DownOptions, plan_down
 
         first = codes[0][1]
         _run(call, project, plan_down(project, observe(call.engine, project), DownOptions()))

@@ -16,7 +16,7 @@ from inception.cli.flags import Command
 from inception.cli.streams import write_all
 from inception.compose import labels
 from inception.compose.observe import RUNNING, containers_of, observe
-from inception.compose.reconcile import plan_stop
+from inception.compose.teardown import plan_stop
 from inception.errors import InceptionError, InvalidArgument, NotFound
 from inception.monitor.times import parse, timestamp
 

@@ -12,7 +12,8 @@ from inception.compose.execute import Executor
 from inception.compose.normalise import parse_scales, select
 from inception.compose.observe import observe
 from inception.compose.plan import BUILD_IMAGE, PULL_IMAGE, Operation, Plan
-from inception.compose.reconcile import DownOptions, UpOptions, plan_down, plan_images, plan_up
+from inception.compose.reconcile import UpOptions, plan_images, plan_up
+from inception.compose.teardown import DownOptions, plan_down
 from inception.errors import InceptionError, InvalidArgument
 
 TYPE_CHECKING = False

@@ -14,7 +14,8 @@ from inception.compose.load import load
 from inception.compose.model import Project
 from inception.compose.observe import Observed, observe
 from inception.compose.plan import Operation, Plan
-from inception.compose.reconcile import DownOptions, UpOptions, plan_down, plan_images, plan_up
+from inception.compose.reconcile import UpOptions, plan_images, plan_up
+from inception.compose.teardown import DownOptions, plan_down
 
 __all__ = [
     "DownOptions",

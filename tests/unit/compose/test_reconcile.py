@@ -11,15 +11,8 @@ from inception.compose.model import Project
 from inception.compose.normalise import parse_scales, select
 from inception.compose.observe import Observed, ObservedContainer
 from inception.compose.plan import Plan
-from inception.compose.reconcile import (
-    DownOptions,
-    UpOptions,
-    plan_down,
-    plan_images,
-    plan_start,
-    plan_stop,
-    plan_up,
-)
+from inception.compose.reconcile import UpOptions, plan_images, plan_up
+from inception.compose.teardown import DownOptions, plan_down, plan_start, plan_stop
 from inception.errors import Conflict, InceptionError, NotFound
 from inception.record import replace
 
