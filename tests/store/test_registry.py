@@ -7,9 +7,7 @@ import json
 import os
 import socket
 import ssl
-import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,10 +18,11 @@ from inception.errors import Forbidden, InceptionError, InvalidArgument, NotFoun
 from inception.oci.digest import sha256
 from inception.oci.image import DOCKER_INDEX, DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST, Platform, host_platform
 from inception.store import Store
-from inception.store.progress import Progress
 from inception.store.hosts import Host, Registries, is_loopback
+from inception.store.progress import Progress
 from inception.store.pull import pull
 
+from .registries import DebianRegistry, make_certificate
 from .support import archive, folder, make_image, member
 from .test_archive import assert_empty
 
@@ -371,44 +370,12 @@ def test_https_with_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: P
         server.close()
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate],
-        check=True, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    return key, certificate
-
-
 @pytest.fixture
 def debian_registry(tmp_path: Path) -> Iterator[str]:
     """`docker-registry` of Debian on a free port of loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data = tmp_path / "registry"
-    data.mkdir()
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {data}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    process = subprocess.Popen(["docker-registry", "serve", config], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                if time.monotonic() > deadline or process.poll() is not None:
-                    pytest.fail("docker-registry does not come up")
-                time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+    server = DebianRegistry(tmp_path)
+    yield server.host
+    server.close()
 
 
 @pytest.mark.needs("docker-registry")
