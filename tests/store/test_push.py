@@ -469,7 +469,7 @@ def test_no_secret_follows_an_upload_to_another_origin(misbehaving: Misbehaving,
         push(store, name, credentials=LOGIN)
         assert [method for method, _, _ in other.seen] == ["PUT", "PUT"]
         assert {secret for _, _, secret in other.seen} == {""}
-        assert all(secret == "Basic " + base64.b64encode(b"user:secret").decode() for _, _, secret in misbehaving.seen[3:])
+        assert {secret for _, _, secret in misbehaving.seen} == {"", "Basic " + base64.b64encode(b"user:secret").decode()}
     finally:
         other.close()
 
