@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from inception.engine import records
 from inception.engine.config import ContainerConfig
 from inception.engine.container import Container
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from inception.engine.private_files import PrivateFile
     from inception.engine.results import PruneReport
     from inception.engine.supervisor import Supervisor
+    from inception.monitor.handover import MonitorThread
     from inception.runtime import Plan
     from inception.store import Progress
 
@@ -73,6 +76,11 @@ class Containers:
         from inception.engine.start import explain
 
         return explain(self.engine, config, pull=pull)
+
+    def thread_of(self, container_id: str) -> MonitorThread | None:
+        """The monitor of a container of this process; None for others, and once it has been released."""
+        supervisor = self.supervisor
+        return supervisor.threads.get(container_id) if supervisor is not None and supervisor.pid == os.getpid() else None
 
     def close(self) -> None:
         """End the containers that run in this process, and forget them."""

@@ -103,6 +103,11 @@ def kill(engine: Engine, container_id: str, signal: str) -> None:
 def wait(engine: Engine, container_id: str, condition: str, timeout_s: float | None) -> int:
     if condition not in ("", "not-running", "next-exit", "removed"):
         raise InvalidArgument(f"invalid condition: {condition!r}")
+    thread = engine.containers.thread_of(container_id) if condition in ("", "not-running") else None
+    if thread is not None:
+        if thread.join(-1 if timeout_s is None else timeout_s):
+            return thread.status.exit_code
+        raise _timed_out(records.load(engine, container_id))
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     record = records.load(engine, container_id)
     if condition == "next-exit":

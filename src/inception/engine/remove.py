@@ -18,6 +18,8 @@ def remove(engine: Engine, container_id: str, *, force: bool, volumes: bool) -> 
     """Raises Conflict when it runs and *force* is not given."""
     from inception.engine.lifecycle import RUNNING, kill, stop
 
+    if _remove_ended_here(engine, container_id, volumes):
+        return
     record = records.load(engine, container_id)
     if record.state.status in RUNNING:
         if not force:
@@ -44,6 +46,21 @@ def remove(engine: Engine, container_id: str, *, force: bool, volumes: bool) -> 
             raise
 
 
+def _remove_ended_here(engine: Engine, container_id: str, volumes: bool) -> bool:
+    """Remove a container whose monitor was a thread of this process and is through: nothing has to be asked or waited for."""
+    thread = engine.containers.thread_of(container_id)
+    if thread is None or not thread.join(0):
+        return False
+    from inception.engine.release import tear_down
+
+    with ContainerLock(engine, container_id):
+        record = records.load_row(engine, container_id)
+        if record.owner_pid == os.getpid():
+            tear_down(engine, record)
+        remove_locked(engine, record, volumes=volumes)
+    return True
+
+
 def _refuse_running(engine: Engine, record: ContainerRecord) -> None:
     from inception.engine.release import ended_state, tear_down
 
@@ -62,9 +79,11 @@ def remove_locked(engine: Engine, record: ContainerRecord, *, volumes: bool) -> 
 
     take(engine, record.id, "purging" if volumes else "removing")
     if record.kind != "step":
-        engine.store.snapshots.remove(record.id)
+        # One that nobody means to keep is removed after a power cut in any case: no disk need be waited for.
+        engine.store.snapshots.remove(record.id, durable=not (record.kind == "bound" or record.config.auto_remove))
     remove_tree(engine.container_dir(record.id))
-    engine.database.execute("DELETE FROM volume_uses WHERE container_id = ?", (record.id,))
+    if record.mounts:
+        engine.database.execute("DELETE FROM volume_uses WHERE container_id = ?", (record.id,))
     if volumes:
         for mount in record.mounts:
             if mount.anonymous:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from inception.engine.engine import Engine
     from inception.engine.records import ContainerRecord
     from inception.engine.surroundings import OpenSurroundings
+    from inception.engine.templates import Prepared
     from inception.runtime import Plan
 
 _STREAMS = {"stdout": 1, "stderr": 2}
@@ -61,7 +62,7 @@ class Step(Start):
         self._slots = around.slots
         self._open_stdio()
 
-    def _launch(self, plan: Plan) -> None:
+    def _launch(self, plan: Plan | Prepared) -> None:
         try:
             child = spawn(plan.compile(), self._slots, self._stdio())
         except SpawnError as error:

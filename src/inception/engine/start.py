@@ -16,7 +16,7 @@ import os
 
 from inception._spawn import SpawnError
 from inception.engine import endpoints as networking
-from inception.engine import files, records
+from inception.engine import files, records, templates
 from inception.engine.cgroups import cgroup_of
 from inception.engine.config import PortBinding
 from inception.engine.lifecycle import event_attributes, log_path
@@ -34,10 +34,9 @@ from inception.jsontext import dumps
 from inception.linux.namespaces import new_netns
 from inception.monitor import handover
 from inception.monitor.config import MonitorConfig, PublishedPort
-from inception.monitor.status import MonitorStatus, status_text
+from inception.monitor.status import HealthStatus, MonitorStatus, status_text
 from inception.record import encode, replace
 from inception.runtime import launch, plan_container
-from inception.runtime.resources import device_rules, limited_controllers, plan_resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,10 +46,12 @@ if TYPE_CHECKING:
     from inception.engine.endpoints import Endpoint
     from inception.engine.engine import Engine
     from inception.engine.records import ContainerRecord
+    from inception.engine.spec import Surroundings
+    from inception.engine.templates import Prepared
     from inception.monitor.client import AttachStream
     from inception.network.ports import Listener
     from inception.oci.image import Healthcheck
-    from inception.oci.runtime import Spec
+    from inception.oci.runtime import Mount, Resources, Spec
     from inception.runtime import Plan
 
 
@@ -161,13 +162,42 @@ class Start:
             networking.attach_endpoint(self.engine, endpoint, netns_fd)
         self._ports = networking.hold_ports(self.engine, self.record, self._endpoints)
 
-    def _plan(self, around: OpenSurroundings) -> Plan:
+    def _plan(self, around: OpenSurroundings) -> Plan | Prepared:
         engine, record = self.engine, self.record
-        written = files.write_files(engine, record, self._endpoints)
-        spec = build_spec(record.config, around.gather(written), engine.cgroups)
-        plan, self._accounting = plan_process(engine, record, spec)
-        self._write_health_plan(around, spec)
+        value = around.gather(files.write_files(engine, record, self._endpoints))
+        rootfs = engine.store.snapshots.mount(snapshot_of(record))
+        if probe_command(record.config.healthcheck):  # the probe's plan is not kept
+            spec = build_spec(record.config, value, engine.cgroups)
+            self._write_health_plan(around, spec)
+            return self._plan_anew(spec, rootfs)
+        config = records.to_json(replace(record.config, name="", labels={}))
+        key = templates.key_of(record, config, value, rootfs)
+        ready = engine.templates.find(key, record.id, lambda: self._plan_anew(self._spec(value), rootfs))
+        if ready is not None:
+            self._accounting = templates.open_cgroup(engine, record, ready.limits).late_procs_files
+            return ready
+        spec = self._spec(value)
+        plan = self._plan_anew(spec, rootfs)
+        engine.templates.keep(key, record.id, plan.compile(), templates.plan_limits(engine, resources_of(spec)))
         return plan
+
+    def _spec(self, value: Surroundings) -> Spec:
+        return build_spec(self.record.config, value, self.engine.cgroups)
+
+    def _plan_anew(self, spec: Spec, rootfs: Mount) -> Plan:
+        """The cgroup with its limits, and the plan that joins it."""
+        engine, record = self.engine, self.record
+        assert spec.process is not None and spec.process.capabilities is not None
+        join = templates.open_cgroup(engine, record, templates.plan_limits(engine, resources_of(spec)))
+        self._accounting = join.late_procs_files
+        return plan_container(
+            spec,
+            rootfs=rootfs,
+            join=join,
+            die_with_parent=True,
+            init=record.config.init,
+            seccomp=filter_of(engine, record.config, spec.process.capabilities.bounding),
+        )
 
     def _write_health_plan(self, around: OpenSurroundings, spec: Spec) -> None:
         """What the monitor runs again and again, compiled once: it knows users, rights and cgroups only from here."""
@@ -218,7 +248,7 @@ class Start:
         fds["stderr"], stderr = os.pipe2(os.O_CLOEXEC)
         self._theirs = [stdin, stdout, stderr]
 
-    def _launch(self, plan: Plan) -> None:
+    def _launch(self, plan: Plan | Prepared) -> None:
         """Run the plan; from here on the container is its monitor's business."""
         config_path = f"{self.dir}/monitor.json"
         compiled = plan.compile()
@@ -243,6 +273,9 @@ class Start:
     def _first_status(self, pid: int, monitor_pid: int) -> None:
         """The monitor's first word, said for it until its interpreter is up; its own, if it was faster, stays."""
         started = MonitorStatus(pid=pid, pid_start_time=start_or_zero(pid), monitor_pid=monitor_pid, started_at=now())
+        check = self.record.config.healthcheck
+        if check is not None and check.test[:1] not in ([], ["NONE"]):
+            started.health = HealthStatus(status="starting")
         path = f"{self.run_dir}/status.json"
         files.write(f"{path}.first", status_text(started).encode())
         try:
@@ -340,27 +373,9 @@ class Start:
             remove_locked(engine, records.load(engine, record.id), volumes=True)
 
 
-def plan_process(engine: Engine, record: ContainerRecord, spec: Spec) -> tuple[Plan, list[str]]:
-    """The container's cgroup with its limits, and the plan that joins it; the files its monitor joins later."""
+def resources_of(spec: Spec) -> Resources:
     assert spec.linux is not None and spec.linux.resources is not None
-    assert spec.process is not None and spec.process.capabilities is not None
-    resources = spec.linux.resources
-    cgroup = cgroup_of(engine, record)
-    try:
-        writes = plan_resources(resources, engine.cgroups)
-        join = cgroup.create(limited_controllers(writes), device_rules(resources))
-        cgroup.apply(writes)
-    except OSError as error:
-        raise Unavailable(f"create cgroup {cgroup.path}: {error}") from error
-    plan = plan_container(
-        spec,
-        rootfs=engine.store.snapshots.mount(snapshot_of(record)),
-        join=join,
-        die_with_parent=True,
-        init=record.config.init,
-        seccomp=filter_of(engine, record.config, spec.process.capabilities.bounding),
-    )
-    return plan, join.late_procs_files
+    return spec.linux.resources
 
 
 def probe_command(check: Healthcheck | None) -> list[str]:
@@ -371,7 +386,7 @@ def probe_command(check: Healthcheck | None) -> list[str]:
     return words if kind == "CMD" else []
 
 
-def start_failed(record: ContainerRecord, plan: Plan, error: SpawnError) -> StartFailed:
+def start_failed(record: ContainerRecord, plan: Plan | Prepared, error: SpawnError) -> StartFailed:
     """The error for a plan that failed, in Docker's words and with its exit codes."""
     found = plan.failure(error)
     return StartFailed(f"start {record.name}: {found}", found.hint, found.exit_code)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from inception.engine.records import ContainerRecord
+    from inception.engine.templates import Prepared
     from inception.monitor.handover import MonitorThread
     from inception.monitor.status import MonitorStatus
     from inception.runtime import Plan
@@ -77,7 +78,7 @@ class StartHere(Start):
         if self.record.config.tty:  # the thread makes pipes itself
             super()._open_stdio()
 
-    def _launch(self, plan: Plan) -> None:
+    def _launch(self, plan: Plan | Prepared) -> None:
         fds, self._fds = self._fds, {}  # the monitor's from here on
         compiled = plan.compile()
         if self.record.config.restart.name not in ("", "no"):

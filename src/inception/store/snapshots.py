@@ -119,10 +119,13 @@ class Snapshots:
         """`open`, read-only."""
         return self.open(snapshot_id)
 
-    def remove(self, snapshot_id: str) -> None:
-        """Nothing there is fine. Its mounts must be gone."""
+    def remove(self, snapshot_id: str, *, durable: bool = True) -> None:
+        """Nothing there is fine. Its mounts must be gone.
+
+        Not *durable*: after a power cut the row may be back without its folder; for whoever would remove it then too.
+        """
         path = self.path(snapshot_id)
-        with self._db.transaction(durable=True) as tx:
+        with self._db.transaction(durable=durable) as tx:
             tx.execute("DELETE FROM snapshots WHERE id = ?", (snapshot_id,))
         self._discard(path)
 
