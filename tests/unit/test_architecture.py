@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "inception"
 LAYERS = [
     ["cli"],
     ["compose"],
+    ["api"],
     ["build"],
     ["engine"],
     ["monitor"],

@@ -7,8 +7,8 @@ hijack.py    a connection taken out of HTTP             session.py  attach and e
 attach.py    who attached before the start              convert.py  Docker's create body to ContainerConfig
 host.py      `inception.docker_host()`
 
-One file a resource: system, containers, life (start, stop, wait), streams (logs, stats, attach), archive, exec, images, build,
-networks, volumes, swarm (what a Docker without swarm says).
+One file a resource: system, auth, containers, life (start, stop, wait), streams (logs, stats, attach), archive, exec, images,
+build, networks, volumes, swarm (what a Docker without swarm says).
 
 The server keeps no state that a container needs: kill -9 it, and containers, logs, restarts and exit codes go on; the next one
 finds them. What it does keep is about its own clients: execs that they made, attachments that wait for a start.

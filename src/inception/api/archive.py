@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import base64
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
 
 from inception.api.call import Call, empty, encode_json, open_stream
 from inception.api.threads import Stop
-from inception.errors import InvalidArgument
+from inception.errors import InvalidArgument, NotFound
 from inception.monitor.times import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterator
 
+    from inception.engine.container import Container
     from inception.engine.results import PathStat
 
+T = TypeVar("T")
 # Go's fs.FileMode: the permissions, and its own bits for the rest. Source: go doc io/fs.FileMode.
 _GO_KINDS = {
     stat.S_IFDIR: 1 << 31,
@@ -54,27 +56,36 @@ def _path(call: Call) -> str:
     return path
 
 
+async def _named(call: Call, container: Container, work: Awaitable[T]) -> T:
+    """Docker names the container as the client did."""
+    try:
+        return await work
+    except NotFound as error:
+        raise NotFound(str(error).replace(container.id, call.arguments["id"])) from error
+
+
 async def head(call: Call) -> web.Response:
     container = await call.container()
-    found = await call.run(container.stat_path, _path(call))
+    found = await _named(call, container, call.run(container.stat_path, _path(call)))
     return web.Response(headers=_stat_header(found))
 
 
 async def get(call: Call) -> web.StreamResponse:
     container = await call.container()
-    found, chunks = await call.run(container.get_archive, _path(call))
+    found, chunks = await _named(call, container, call.run(container.get_archive, _path(call)))
     return await send_tar(call, chunks, _stat_header(found))
 
 
 async def put(call: Call) -> web.Response:
     container = await call.container()
-    await call.server.threads.long(
+    work = call.server.threads.long(
         container.put_archive,
         _path(call),
         call.body_file(),
         copy_uid_gid=call.flag("copyUIDGID"),
         no_overwrite_dir_non_dir=call.flag("noOverwriteDirNonDir"),
     )
+    await _named(call, container, work)
     return empty(200)
 
 

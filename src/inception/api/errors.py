@@ -28,6 +28,10 @@ class NoSwarm(Unavailable):
         )
 
 
+class Unauthorized(Forbidden):
+    """A registry does not take a log-in."""
+
+
 class TooLarge(InvalidArgument):
     """A body beyond its bound."""
 
@@ -37,6 +41,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NotSupported, 501),
     (NoSwarm, 503),
     (TooLarge, 413),
+    (Unauthorized, 401),
     (NotModified, 304),
     (InvalidArgument, 400),
     (Forbidden, 403),

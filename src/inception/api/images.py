@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from aiohttp import web
 
 from inception.api.archive import send_tar
-from inception.api.call import Call, parse_json, reply
+from inception.api.auth import credentials_of
+from inception.api.call import Call, reply
 from inception.api.documents import image_summary
-from inception.api.errors import NotSupported
 from inception.api.progress import Tell, progress_document, stream_work
+from inception.engine.filters import check_keys
 from inception.engine.results import ImageRemoval
 from inception.engine.times import parse
-from inception.engine.validate import check_platform
-from inception.errors import Forbidden, InvalidArgument, NotFound
+from inception.errors import Forbidden, InvalidArgument, NotFound, Unavailable
+from inception.oci.reference import Reference
+from inception.store.bootstrap import find_recipe
 from inception.store.progress import Progress
 
 _ONE_PLATFORM = "images are kept for this machine's platform only"
-_OPENINGS = ("Pulling from", "Unable to find image")
 
 
 async def list_images(call: Call) -> web.Response:
@@ -93,11 +93,11 @@ async def create(call: Call) -> web.StreamResponse:
 
 
 async def _pull(call: Call) -> web.StreamResponse:
-    check_platform(call.text("platform"))
-    name, tag = call.text("fromImage"), call.text("tag")
+    name, tag, platform = call.text("fromImage"), call.text("tag"), call.text("platform")
     if tag:
         name = f"{name}@{tag}" if ":" in tag else f"{name}:{tag}"
-    login = has_login(call.request.headers.get("X-Registry-Auth", ""))
+    every_tag = not tag and "@" not in name and ":" not in name.rpartition("/")[2]
+    credentials = credentials_of(call.request.headers.get("X-Registry-Auth", ""))
     images = call.engine.images
 
     def work(tell: Tell) -> None:
@@ -105,16 +105,15 @@ async def _pull(call: Call) -> web.StreamResponse:
             tell(progress_document(news))
 
         try:
-            if _is_here(call, name):
-                images.pull(name, progress=progress)
-            else:  # from a registry, else from a distribution's own packages
-                images.ensure(name, progress=progress)
-        except Forbidden as error:
-            if login:
-                raise Forbidden(str(error), "logging in to registries is not supported yet: this was tried without") from error
-            raise
+            fetch = images.pull_all_tags if every_tag else images.pull
+            fetch(name, progress=progress, platform=platform, credentials=credentials)
+        except (Unavailable, NotFound, Forbidden) as error:
+            if platform or _is_here(call, name) or find_recipe(name) is None:
+                raise
+            progress(Progress(status=f"{error}; making {name} from its distribution's own packages"))
+            images.bootstrap(name, progress=progress)
 
-    return await stream_work(call, work, is_news=lambda document: not document["status"].startswith(_OPENINGS))
+    return await stream_work(call, work, is_news=lambda document: not document["status"].startswith("Pulling from"))
 
 
 def _is_here(call: Call, name: str) -> bool:
@@ -140,12 +139,55 @@ async def _import(call: Call) -> web.StreamResponse:
     return await stream_work(call, work)
 
 
-async def push(call: Call) -> web.Response:
-    raise NotSupported(f"push {call.arguments['name']}: pushing to a registry is not supported yet")
+async def push(call: Call) -> web.StreamResponse:
+    name, tag = call.arguments["name"], call.text("tag")
+    call.refuse(platform=_ONE_PLATFORM)
+    credentials = credentials_of(call.request.headers.get("X-Registry-Auth", ""))
+    images = call.engine.images
+    names = [f"{name}:{tag}"] if tag else await call.run(_names_of, call, name)
+
+    def work(tell: Tell) -> None:
+        for each in names:
+            pushed = images.push(each, progress=lambda news: tell(progress_document(news)), credentials=credentials)
+            result = {"Tag": pushed.tag, "Digest": pushed.digest, "Size": pushed.size_bytes}
+            tell({"progressDetail": {}, "aux": result})
+
+    return await stream_work(call, work)
+
+
+def _names_of(call: Call, repository: str) -> list[str]:
+    """All local names in a repository, or the one name that has its tag already."""
+    if ":" in repository.rpartition("/")[2]:
+        return [repository]
+    wanted = Reference.parse(repository).repository
+    found = [name for image in call.engine.images.list() for name in image.names]
+    names = [name for name in found if Reference.parse(name).repository == wanted]
+    if not names:
+        raise NotFound(f"An image does not exist locally with the tag: {repository}")
+    return names
 
 
 async def search(call: Call) -> web.Response:
-    raise NotSupported("searching a registry is not supported")
+    from inception.store.login import search
+
+    filters = call.filters()
+    check_keys(filters, ("is-official", "is-automated", "stars"))
+    found = await call.server.threads.long(search, call.text("term"), call.number("limit") or 25)
+    least = max([int(text) for text in filters.get("stars", []) if text.isdecimal()], default=0)
+    official = filters.get("is-official")
+    return reply(
+        [
+            {
+                "name": each.name,
+                "description": each.description,
+                "star_count": each.stars,
+                "is_official": each.official,
+                "is_automated": False,
+            }
+            for each in found
+            if each.stars >= least and (not official or each.official == (official[-1] in ("1", "true")))
+        ]
+    )
 
 
 async def save(call: Call) -> web.StreamResponse:
@@ -167,18 +209,6 @@ async def load(call: Call) -> web.StreamResponse:
             tell({"stream": f"{kind}: {name}\n"})
 
     return await stream_work(call, work)
-
-
-def has_login(header: str) -> bool:
-    """Whether X-Registry-Auth (base64url of JSON; `e30=` is `{}`) names a user. Raises InvalidArgument."""
-    if not header:
-        return False
-    try:
-        text = base64.urlsafe_b64decode(header + "=" * (-len(header) % 4))
-    except ValueError:
-        raise InvalidArgument("invalid X-Registry-Auth header: not base64") from None
-    value = parse_json(text or b"{}", "X-Registry-Auth header")
-    return isinstance(value, dict) and any(value.get(key) for key in ("username", "identitytoken", "registrytoken", "auth"))
 
 
 ROUTES = [

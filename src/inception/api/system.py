@@ -1,4 +1,4 @@
-"""What the engine is and uses: ping, version, info, df, events, auth, distribution, and the doors of BuildKit."""
+"""What the engine is and uses: ping, version, info, df, events, and the doors of BuildKit."""
 
 from __future__ import annotations
 
@@ -110,16 +110,6 @@ def _volume_sizes(engine: Any) -> list[tuple[str, int]]:
     return [(volume.name, size) for volume, size in engine.system.volume_sizes()]
 
 
-async def auth(call: Call) -> web.Response:
-    await call.json()
-    raise NotSupported("login: registries with a log-in are not supported yet")
-
-
-async def distribution(call: Call) -> web.Response:
-    """The descriptor of an image in its registry."""
-    raise NotSupported(f"distribution inspect {call.arguments['name']}: asking a registry without a pull is not supported yet")
-
-
 async def buildkit(call: Call) -> web.Response:
     name = call.request.path.rsplit("/", 1)[-1]
     raise NotSupported(f"{name}: BuildKit's own protocol is not served; set DOCKER_BUILDKIT=0 to build by POST /build")
@@ -146,8 +136,6 @@ ROUTES = [
     ("GET", "/info", info),
     ("GET", "/events", events),
     ("GET", "/system/df", df),
-    ("POST", "/auth", auth),
-    ("GET", "/distribution/{name:path}/json", distribution),
     ("POST", "/session", buildkit),
     ("POST", "/grpc", buildkit),
     ("GET", "/plugins", no_plugins),

@@ -1,0 +1,295 @@
+"""The server itself, spoken to in plain HTTP: who may, what it answers, what vanished clients leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .support import Host, frames, read_all
+
+pytestmark = pytest.mark.needs("root", "nft", "docker")
+
+
+def test_socket_is_private_and_none_is_abstract(host: Host) -> None:
+    assert stat.S_IMODE(os.stat(host.socket).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(os.path.dirname(host.socket)).st_mode) == 0o700
+    assert host.process is not None
+    inodes = set()
+    for name in os.listdir(f"/proc/{host.process.pid}/fd"):
+        try:
+            target = os.readlink(f"/proc/{host.process.pid}/fd/{name}")
+        except FileNotFoundError:
+            continue
+        inodes.add(target.removeprefix("socket:[").rstrip("]"))
+    with open("/proc/net/unix") as table:
+        rows = [line.split() for line in table]
+    assert not [row for row in rows if len(row) > 7 and row[6] in inodes and row[7].startswith("@")]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:2375"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Host": "docker.evil.example"},
+    ],
+)
+def test_foreign_hosts_and_pages_are_refused(host: Host, headers: dict[str, str]) -> None:
+    assert host.request("GET", "/containers/json", headers=headers)[0] == 403
+
+
+@pytest.mark.parametrize("name", ["docker", "localhost", "api.moby.localhost", "127.0.0.1:80", "%2Frun%2Fdocker.sock"])
+def test_names_that_clients_use_are_taken(host: Host, name: str) -> None:
+    assert host.request("GET", "/_ping", headers={"Host": name})[0] == 200
+
+
+def test_versions_are_negotiated(host: Host) -> None:
+    status, headers, body = host.request("GET", "/_ping")
+    assert (status, body, headers["api-version"], headers["ostype"]) == (200, b"OK", "1.51", "linux")
+    assert host.request("HEAD", "/v1.30/_ping")[0] == 200
+    assert host.request("GET", "/v1.24/containers/json")[0] == 200
+    status, _, body = host.request("GET", "/v1.52/containers/json")
+    assert status == 400 and "client version 1.52 is too new. Maximum supported API version is 1.51" in body.decode()
+    status, _, body = host.request("GET", "/v1.23/containers/json")
+    assert status == 400 and "client version 1.23 is too old" in body.decode()
+
+
+@pytest.mark.parametrize(
+    "method, path, body, status, text",
+    [
+        ("GET", "/nope", None, 404, "page not found"),
+        ("GET", "/containers/nope/json", None, 404, "No such container: nope"),
+        ("GET", "/images/nope/json", None, 404, "No such image: nope:latest"),
+        ("GET", "/networks/nope", None, 404, "network nope not found"),
+        ("GET", "/volumes/nope", None, 404, "get nope: no such volume"),
+        ("GET", "/exec/nope/json", None, 404, "No such exec instance: nope"),
+        ("GET", "/plugins/nope/json", None, 404, 'plugin "nope" not found'),
+        ("GET", "/nodes", None, 503, "This node is not a swarm manager."),
+        ("POST", "/session", None, 501, "BuildKit"),
+        ("POST", "/containers/create", b"{", 400, "invalid JSON"),
+        ("POST", "/containers/create", b"[" * 100_000, 400, "invalid JSON"),
+        ("POST", "/containers/create", {"Image": 5}, 400, "Image: expected a string"),
+        ("POST", "/containers/create", {"Image": "nope"}, 404, "No such image: nope:latest"),
+        (
+            "POST",
+            "/containers/create",
+            {"Image": "bb", "HostConfig": {"Links": ["a"]}},
+            400,
+            "HostConfig.Links is not supported",
+        ),
+        ("POST", "/containers/create?name=!", {"Image": "bb"}, 400, "Invalid container name (!)"),
+        ("POST", "/containers/create", b"x" * (5 << 20), 413, "request body too large"),
+        ("GET", "/containers/json?filters=%7B", None, 400, "invalid JSON in filters"),
+        ("GET", '/containers/json?filters={"nope":["x"]}', None, 400, "invalid filter 'nope'"),
+        ("GET", "/containers//json", None, 404, "page not found"),
+        ("GET", "/containers/%2e%2e/json", None, 404, ""),
+        ("POST", "/containers/nope/wait?condition=x", None, 400, "invalid condition"),
+    ],
+)
+def test_errors_have_docker_statuses_and_bodies(
+    host: Host, method: str, path: str, body: object, status: int, text: str
+) -> None:
+    found, headers, data = host.request(method, path, body)
+    assert (found, headers["content-type"].partition(";")[0]) == (status, "application/json")
+    assert text in json.loads(data)["message"]
+
+
+def test_unknown_fields_are_ignored_and_null_is_nothing(host: Host) -> None:
+    body = {"Image": "bb", "Nope": 1, "Env": None, "HostConfig": {"Nope": [], "PortBindings": None, "Memory": None}}
+    assert host.json("POST", "/containers/create", body)["Id"]
+
+
+def test_filters_come_in_both_spellings(host: Host) -> None:
+    made = host.json("POST", "/containers/create", {"Image": "bb", "Labels": {"a": "b"}})["Id"]
+    for text in ('{"label":{"a=b":true}}', '{"label":["a=b"]}'):
+        assert [row["Id"] for row in host.json("GET", f"/containers/json?all=True&filters={text}")] == [made]
+    assert host.json("GET", '/containers/json?all=1&filters={"label":["a=c"]}') == []
+
+
+def test_wait_answers_its_head_before_the_start(host: Host) -> None:
+    made = host.json("POST", "/containers/create", {"Image": "bb", "Cmd": ["sh", "-c", "exit 5"]})["Id"]
+    for condition in ("next-exit", "next-exit"):
+        waiter = host.connect()
+        waiter.sendall(f"POST /v1.44/containers/{made}/wait?condition={condition} HTTP/1.1\r\nHost: docker\r\n\r\n".encode())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += waiter.recv(1)
+        assert b"200 OK" in head and b"chunked" in head
+        host.json("POST", f"/containers/{made}/start")
+        assert b'{"StatusCode":5}' in waiter.recv(1000)
+        waiter.close()
+
+
+def test_attach_before_the_start_multiplexes_and_half_closes(host: Host) -> None:
+    body = {"Image": "bb", "Cmd": ["sh", "-c", "echo start; cat; echo end >&2"], "OpenStdin": True, "StdinOnce": True}
+    made = host.json("POST", "/containers/create", body)["Id"]
+    stream = host.upgrade(f"/v1.44/containers/{made}/attach?stream=1&stdin=1&stdout=1&stderr=1")
+    host.json("POST", f"/containers/{made}/start")
+    stream.sendall(b"middle\n")
+    stream.shutdown(socket.SHUT_WR)
+    said = frames(read_all(stream))
+    assert sorted(said) == [(1, b"start\nmiddle\n"), (2, b"end\n")]
+
+
+def test_a_terminal_is_raw(host: Host) -> None:
+    body = {"Image": "bb", "Cmd": ["echo", "hi"], "Tty": True}
+    made = host.json("POST", "/containers/create", body)["Id"]
+    stream = host.upgrade(f"/v1.44/containers/{made}/attach?stream=1&stdout=1&stderr=1")
+    host.json("POST", f"/containers/{made}/start")
+    assert read_all(stream) == b"hi\r\n"
+
+
+def test_a_client_that_detaches_leaves_stdin_open(host: Host) -> None:
+    made = host.json("POST", "/containers/create", {"Image": "bb", "Cmd": ["cat"], "OpenStdin": True})["Id"]
+    host.json("POST", f"/containers/{made}/start")
+    first = host.upgrade(f"/containers/{made}/attach?stream=1&stdin=1&stdout=1")
+    first.close()
+    time.sleep(0.1)
+    second = host.upgrade(f"/containers/{made}/attach?stream=1&stdin=1&stdout=1")
+    second.sendall(b"still here\n")
+    assert second.recv(100).endswith(b"still here\n")
+
+
+def test_vanished_clients_leave_nothing(host: Host) -> None:
+    command = ["sh", "-c", "while :; do echo x; sleep 0.02; done"]
+    made = host.json("POST", "/containers/create", {"Image": "bb", "Cmd": command, "OpenStdin": True})["Id"]
+    host.json("POST", f"/containers/{made}/start")
+
+    def round_of_clients() -> None:
+        for _ in range(15):
+            host.upgrade(f"/containers/{made}/attach?stream=1&stdin=1&stdout=1").close()
+            run = host.json("POST", f"/containers/{made}/exec", {"Cmd": ["sleep", "1000"], "AttachStdin": True})["Id"]
+            host.upgrade(f"/exec/{run}/start", {}).close()
+            for line in (f"GET /containers/{made}/logs?follow=1&stdout=1", "GET /events", f"POST /containers/{made}/wait"):
+                client = host.connect()
+                client.sendall(f"{line} HTTP/1.1\r\nHost: docker\r\n\r\n".encode())
+                client.recv(10)
+                client.close()
+
+    def descriptors() -> int:
+        assert host.process is not None
+        return len(os.listdir(f"/proc/{host.process.pid}/fd"))
+
+    def settled(most: int) -> bool:
+        for _ in range(100):
+            if descriptors() <= most and len(host.json("GET", f"/containers/{made}/top")["Processes"]) <= 2:
+                return True
+            time.sleep(0.05)
+        return False
+
+    round_of_clients()
+    assert settled(200)
+    before = descriptors()
+    round_of_clients()
+    # Threads that were made meanwhile keep their database connections: three descriptors each, and they are bounded.
+    assert settled(before + 30)
+
+
+def test_smuggled_and_doubled_requests_are_not_served_twice(host: Host) -> None:
+    connection = host.connect()
+    connection.sendall(
+        b"POST /containers/prune HTTP/1.1\r\nHost: docker\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"0\r\n\r\nGET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n"
+    )
+    assert b"400" in connection.recv(4096).split(b"\r\n")[0]
+
+
+def test_a_build_context_is_never_held_in_memory(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM bb\nCOPY small /\n")
+    (tmp_path / "small").write_text("x")
+    with open(tmp_path / "big", "wb") as file:
+        for _ in range(150):
+            file.write(os.urandom(1 << 20))
+    before = _peak_kib(host)
+    host.docker("build", "-q", str(tmp_path))
+    assert _peak_kib(host) - before < 60 << 10
+
+
+def _peak_kib(host: Host) -> int:
+    assert host.process is not None
+    with open(f"/proc/{host.process.pid}/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def test_tcp_without_tls_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "inception.cli", "--root", tmp_path / "r", "--run-root", tmp_path / "rr", "serve"]
+    done = subprocess.run([*command, "-H", "tcp://127.0.0.1:0"], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1 and "--tlsverify" in done.stderr
+
+
+@pytest.mark.needs("openssl")
+def test_tcp_wants_a_certificate_of_the_authority(tmp_path: Path) -> None:
+    _certificates(tmp_path)
+    host = Host(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    files = [f"--tlscacert={tmp_path}/ca.pem", f"--tlscert={tmp_path}/server.pem", f"--tlskey={tmp_path}/server.key"]
+    host.start("-H", f"unix://{host.socket}", "-H", f"tcp://127.0.0.1:{port}", "--tlsverify", *files)
+    try:
+        client = ["--tlsverify", f"--tlscacert={tmp_path}/ca.pem", "-H", f"tcp://127.0.0.1:{port}"]
+        good = [*client, f"--tlscert={tmp_path}/client.pem", f"--tlskey={tmp_path}/client.key"]
+        assert host.docker(*good, "ps", "-q") == ""
+        done = host.run("--tls", "-H", f"tcp://127.0.0.1:{port}", "ps")
+        assert done.returncode == 1
+    finally:
+        assert host.stop() == 0
+
+
+def _certificates(folder: Path) -> None:
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority", "-days", "2")
+    for name in ("server", "client"):
+        openssl("req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        (folder / "ext").write_text("subjectAltName=IP:127.0.0.1\n")
+        sign = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "ext"]
+        openssl("x509", "-req", "-in", f"{name}.csr", *sign, "-out", f"{name}.pem")
+
+
+def test_socket_activation(tmp_path: Path) -> None:
+    """As systemd does it: the socket is descriptor 3, and LISTEN_PID is the process's own."""
+    path = tmp_path / "activated.sock"
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen()
+    start = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1');"
+        "os.execv(sys.executable, [sys.executable, '-m', 'inception.cli', *sys.argv[2:]])"
+    )
+    roots = ["--root", str(tmp_path / "r"), "--run-root", str(tmp_path / "rr")]
+    command = [sys.executable, "-c", start, str(listening.fileno()), *roots, "serve"]
+    process = subprocess.Popen(command, pass_fds=[listening.fileno()], stderr=subprocess.DEVNULL)
+    try:
+        listening.close()
+        done = subprocess.run(["docker", "-H", f"unix://{path}", "ps", "-q"], capture_output=True, timeout=30, check=False)
+        assert done.returncode == 0
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_dial_stdio_joins_the_socket(host: Host) -> None:
+    command = [sys.executable, "-m", "inception.cli", "--root", host.root, "--run-root", host.run_root, "system", "dial-stdio"]
+    request = b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n"
+    done = subprocess.run(command, input=request, capture_output=True, timeout=30, check=True)
+    assert done.stdout.endswith(b"\r\n\r\nOK")
+
+
+def test_a_second_server_does_not_take_the_first_ones_socket(host: Host) -> None:
+    command = [sys.executable, "-m", "inception.cli", "--root", host.root, "--run-root", host.run_root, "serve"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1 and "another server is there" in done.stderr
+    assert host.request("GET", "/_ping")[0] == 200
