@@ -494,10 +494,12 @@ kill_and_reap(pid_t pid, int pidfd)
 }
 
 /* Read reports until the process runs (0), pauses (1), or failed (-1, exception set; the process is reaped).
- * *channel is consumed unless it paused. *pid and *pidfd change when the plan forks. */
+ * *channel is consumed unless it paused; *passed is the descriptor that came with the pause, or -1. *pid and *pidfd change when
+ * the plan forks. */
 static int
-follow_start(int *channel, pid_t *pid, int *pidfd)
+follow_start(int *channel, pid_t *pid, int *pidfd, int *passed)
 {
+    *passed = -1;
     for (;;) {
         struct report report;
         int fd;
@@ -513,6 +515,7 @@ follow_start(int *channel, pid_t *pid, int *pidfd)
             *channel = -1;
             return 0;
         } else if (result > 0 && report.kind == REPORT_PAUSED) {
+            *passed = fd;
             return 1;
         } else if (result > 0 && report.kind == REPORT_FORKED) {
             while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
@@ -532,7 +535,7 @@ follow_start(int *channel, pid_t *pid, int *pidfd)
 }
 
 static int
-start_process(PyObject *args, pid_t *pid, int *pidfd, int *channel)
+start_process(PyObject *args, pid_t *pid, int *pidfd, int *channel, int *passed)
 {
     Py_buffer plan;
     PyObject *fds, *stdio;
@@ -562,7 +565,7 @@ start_process(PyObject *args, pid_t *pid, int *pidfd, int *channel)
         set_spawn_error(-1, (int)-result, 0, NULL, 0);
         return -1;
     }
-    return follow_start(channel, pid, pidfd);
+    return follow_start(channel, pid, pidfd, passed);
 }
 
 static PyObject *
@@ -570,12 +573,14 @@ spawn_spawn(PyObject *self, PyObject *args)
 {
     (void)self;
     pid_t pid;
-    int pidfd, channel;
-    int state = start_process(args, &pid, &pidfd, &channel);
+    int pidfd, channel, passed;
+    int state = start_process(args, &pid, &pidfd, &channel, &passed);
     if (state < 0)
         return NULL;
     if (state > 0) {
         close(channel);
+        if (passed >= 0)
+            close(passed);
         kill_and_reap(pid, pidfd);
         PyErr_SetString(PyExc_ValueError, "the plan pauses: begin() it");
         return NULL;
@@ -588,17 +593,17 @@ spawn_begin(PyObject *self, PyObject *args)
 {
     (void)self;
     pid_t pid;
-    int pidfd, channel;
-    if (start_process(args, &pid, &pidfd, &channel) < 0)
+    int pidfd, channel, passed;
+    if (start_process(args, &pid, &pidfd, &channel, &passed) < 0)
         return NULL;
-    return Py_BuildValue("iii", (int)pid, pidfd, channel);
+    return Py_BuildValue("iiii", (int)pid, pidfd, channel, passed);
 }
 
 static PyObject *
 spawn_resume(PyObject *self, PyObject *args)
 {
     (void)self;
-    int pid, pidfd, channel;
+    int pid, pidfd, channel, passed;
     if (!PyArg_ParseTuple(args, "iii", &pid, &pidfd, &channel))
         return NULL;
     /* EPIPE: it went on without being told, as after a pause that does not wait; what it reported is still there to read. */
@@ -609,9 +614,9 @@ spawn_resume(PyObject *self, PyObject *args)
         set_spawn_error(-1, error, 0, NULL, 0);
         return NULL;
     }
-    if (follow_start(&channel, &pid, &pidfd) < 0)
+    if (follow_start(&channel, &pid, &pidfd, &passed) < 0)
         return NULL;
-    return Py_BuildValue("iii", pid, pidfd, channel);
+    return Py_BuildValue("iiii", pid, pidfd, channel, passed);
 }
 
 /* ---- the start of a container with its monitor --------------------------------------------------------------------- */
@@ -870,8 +875,8 @@ static PyMethodDef methods[] = {
     {"socket_in_netns", spawn_socket_in_netns, METH_VARARGS, "socket_in_netns(netns, family, type, protocol) -> fd"},
     {"open_in_netns", spawn_open_in_netns, METH_VARARGS, "open_in_netns(netns, path) -> fd, for writing"},
     {"spawn", spawn_spawn, METH_VARARGS, "spawn(plan, fds, stdio) -> (pid, pidfd)\n\nRaises SpawnError."},
-    {"begin", spawn_begin, METH_VARARGS, "begin(plan, fds, stdio) -> (pid, pidfd, channel); channel is -1 when it runs"},
-    {"resume", spawn_resume, METH_VARARGS, "resume(pid, pidfd, channel) -> (pid, pidfd, channel)"},
+    {"begin", spawn_begin, METH_VARARGS, "begin(plan, fds, stdio) -> (pid, pidfd, channel, fd that came with the pause); channel is -1 when it runs"},
+    {"resume", spawn_resume, METH_VARARGS, "resume(pid, pidfd, channel) -> (pid, pidfd, channel, fd)"},
     {"launch", spawn_launch, METH_VARARGS,
      "launch(plan, fds, stdio, argv, envp, kept, init_fd, errors_fd) -> (pid, pidfd, monitor_pid, monitor_pidfd)"},
     {NULL, NULL, 0, NULL},

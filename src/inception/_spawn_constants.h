@@ -11,17 +11,21 @@
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/filter.h>
+#include <linux/keyctl.h>
 #include <linux/magic.h>
 #include <linux/memfd.h>
+#include <linux/mempolicy.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -84,19 +88,22 @@
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER _IO('T', 0x41)
 #endif
+#ifndef MPOL_WEIGHTED_INTERLEAVE
+#define MPOL_WEIGHTED_INTERLEAVE 6
+#endif
 #ifndef SCHED_EXT
 #define SCHED_EXT 7
 #endif
 
 #define SYSTEM_CALLS(X)                                                                                                       \
-    X(bpf) X(capget) X(capset) X(chdir) X(chroot) X(clone3) X(close) X(close_range) X(dup3) X(execve) X(execveat) X(exit)     \
+    X(accept4) X(bpf) X(capget) X(capset) X(chdir) X(chroot) X(clone3) X(close) X(close_range) X(dup3) X(execve) X(execveat) X(exit)     \
     X(exit_group) X(faccessat2) X(fchdir) X(fchmod) X(fchmodat) X(fchmodat2) X(fchown) X(fchownat) X(fcntl) X(fsconfig)       \
     X(fsmount) X(fsopen) X(fspick) X(fstatfs) X(getpid) X(getppid) X(ioctl) X(ioprio_set) X(kcmp) X(keyctl) X(kill)           \
     X(linkat) X(listmount) X(memfd_create) X(mkdirat) X(mknodat) X(mount) X(mount_setattr) X(move_mount)                      \
     X(name_to_handle_at) X(open_by_handle_at) X(open_tree) X(openat) X(openat2) X(personality) X(pidfd_getfd)                 \
     X(pidfd_open) X(pidfd_send_signal) X(pivot_root) X(poll) X(ppoll) X(prctl) X(prlimit64) X(read) X(readlinkat)             \
     X(renameat2) X(rt_sigprocmask) X(sched_setaffinity) X(sched_setattr) X(seccomp) X(sethostname) X(setdomainname)           \
-    X(set_mempolicy) X(setgid) X(setgroups) X(setns) X(setpriority) X(setregid) X(setresgid) X(setresuid) X(setsid)           \
+    X(set_mempolicy) X(socket) X(setgid) X(setgroups) X(setns) X(setpriority) X(setregid) X(setresgid) X(setresuid) X(setsid)           \
     X(setuid) X(statfs) X(statmount) X(statx) X(symlinkat) X(syncfs) X(umask) X(umount2) X(unlinkat) X(unshare) X(wait4)      \
     X(waitid) X(write)
 
@@ -132,6 +139,8 @@
     X(OPEN_TREE_CLOEXEC) X(OPEN_TREE_CLONE)                                                                                   \
     X(O_APPEND) X(O_CLOEXEC) X(O_CREAT) X(O_DIRECTORY) X(O_EXCL) X(O_NOCTTY) X(O_NOFOLLOW) X(O_NONBLOCK) X(O_PATH)            \
     X(O_RDONLY) X(O_RDWR) X(O_TMPFILE) X(O_TRUNC) X(O_WRONLY)                                                                 \
+    X(MPOL_BIND) X(MPOL_DEFAULT) X(MPOL_F_NUMA_BALANCING) X(MPOL_F_RELATIVE_NODES) X(MPOL_F_STATIC_NODES) X(MPOL_INTERLEAVE)  \
+    X(MPOL_LOCAL) X(MPOL_PREFERRED) X(MPOL_PREFERRED_MANY) X(MPOL_WEIGHTED_INTERLEAVE)                                       \
     X(PR_CAPBSET_DROP) X(PR_CAPBSET_READ) X(PR_CAP_AMBIENT) X(PR_CAP_AMBIENT_CLEAR_ALL) X(PR_CAP_AMBIENT_RAISE)               \
     X(PR_SET_CHILD_SUBREAPER) X(PR_SET_DUMPABLE) X(PR_SET_KEEPCAPS) X(PR_SET_NAME) X(PR_SET_NO_NEW_PRIVS)                     \
     X(PR_SET_PDEATHSIG) X(PR_SET_SECUREBITS)                                                                                  \
@@ -149,5 +158,6 @@
     X(SECCOMP_SET_MODE_FILTER)                                                                                                \
     X(STATX_BASIC_STATS) X(STATX_MNT_ID)                                                                                      \
     X(S_IFBLK) X(S_IFCHR) X(S_IFDIR) X(S_IFIFO) X(S_IFLNK) X(S_IFREG) X(S_IFSOCK)                                             \
+    X(AF_INET) X(IFF_UP) X(KEYCTL_JOIN_SESSION_KEYRING) X(SIOCSIFFLAGS) X(SOCK_CLOEXEC) X(SOCK_DGRAM)                         \
     X(TIOCGPTN) X(TIOCGPTPEER) X(TIOCGWINSZ) X(TIOCNOTTY) X(TIOCSCTTY) X(TIOCSPTLCK) X(TIOCSWINSZ)                            \
     X(_LINUX_CAPABILITY_VERSION_3)

@@ -11,7 +11,7 @@
 
 #define PLAN_BASE 0x100000000UL /* 4 GiB: far from a static program at 4 MiB, its heap and its stack */
 #define PLAN_MAGIC 0x314e4c50U  /* "PLN1" */
-#define PLAN_SLOTS 64
+#define PLAN_SLOTS 256
 
 /* Descriptors of the stub, before those that the plan names. */
 #define FD_PLAN 3
@@ -51,8 +51,11 @@ enum plan_op {
     OP_MASK,         /* (root, path, null, empty, resolve): cover a file with null, a directory with the empty mount */
     OP_CHOWN_STDIO,  /* (uid): pipes, sockets and terminals on 0, 1, 2 */
     OP_SEND_FD,      /* (socket, fd, name, size): SCM_RIGHTS */
-    OP_PAUSE,        /* (value, wait): tell the caller; with wait, go on when it says so */
-    OP_WAIT_BYTE,    /* (fd): read one byte, for as long as it takes */
+    OP_PAUSE,        /* (value, wait, fd): tell the caller, and give it fd; with wait, go on when it says so */
+    OP_ACCEPT,       /* (listening socket): whoever connects and sends a byte is the caller from here on */
+    OP_HOOK,         /* (input, output, path, argv, envp, timeout in ms): run a program to its end, which must be a good one */
+    OP_FIND,         /* (paths, argv): one of the paths can be executed */
+    OP_PRESERVE,     /* (first fd, count): they become 3, 4, ... of the program */
     OP_PARENT_ALIVE, /* (fd): end at once when the process behind the pidfd has ended */
     OP_FORK,         /* (flags): the child goes on, the parent reports it and ends */
     OP_REAP,         /* (): the child goes on; the parent forwards signals, reaps and ends with the child's status */
@@ -68,14 +71,16 @@ struct report {
     int32_t kind;
     int32_t step;
     int32_t error;
-    int32_t value;       /* the pid of FORKED, the value of PAUSED, the index of the path that OP_EXEC gave up at */
+    int32_t value;       /* the pid of FORKED, the value of PAUSED, the index of the path that OP_EXEC gave up at,
+                            * the exit status of a hook */
     int32_t head_size;   /* the first bytes of a file that exists but can't be executed */
     unsigned char head[128];
 };
 
 #define PLAN_CONSTANTS(X)                                                                                                     \
-    X(PLAN_BASE) X(PLAN_MAGIC) X(PLAN_SLOTS) X(SLOT_PARENT) X(OP_SYSCALL) X(OP_TARGET) X(OP_WRITE) X(OP_EXPECT_FS)            \
-    X(OP_EXPECT_DEV) X(OP_MASK) X(OP_CHOWN_STDIO) X(OP_SEND_FD) X(OP_PAUSE) X(OP_WAIT_BYTE) X(OP_PARENT_ALIVE) X(OP_FORK)     \
-    X(OP_REAP) X(OP_EXEC) X(TARGET_DIRECTORY) X(TARGET_FILE) X(TARGET_LIKE_SOURCE)
+    X(PLAN_BASE) X(PLAN_MAGIC) X(PLAN_SLOTS) X(FD_PARENT) X(SLOT_PARENT) X(OP_SYSCALL) X(OP_TARGET) X(OP_WRITE)            \
+    X(OP_EXPECT_FS)                                                                                                            \
+    X(OP_EXPECT_DEV) X(OP_MASK) X(OP_CHOWN_STDIO) X(OP_SEND_FD) X(OP_PAUSE) X(OP_ACCEPT) X(OP_HOOK) X(OP_FIND) X(OP_PRESERVE)  \
+    X(OP_PARENT_ALIVE) X(OP_FORK) X(OP_REAP) X(OP_EXEC) X(TARGET_DIRECTORY) X(TARGET_FILE) X(TARGET_LIKE_SOURCE)
 
 #endif

@@ -135,7 +135,7 @@ stub_send(int socket_fd, const void *bytes, size_t size, int fd)
 }
 
 STUB void
-stub_fail(int step, long error, int value, const char *path)
+stub_fail(int channel, int step, long error, int value, const char *path)
 {
     struct report report;
     stub_clear(&report, sizeof report);
@@ -151,7 +151,7 @@ stub_fail(int step, long error, int value, const char *path)
             report.head_size = size > 0 ? (int32_t)size : 0;
         }
     }
-    stub_send(FD_REPORT, &report, sizeof report, -1);
+    stub_send(channel, &report, sizeof report, -1);
     stub_exit(127);
 }
 
@@ -364,28 +364,115 @@ stub_chown_stdio(uint32_t uid)
     return 0;
 }
 
+STUB void
+stub_wait(int channel)
+{
+    char byte;
+    long result;
+    do
+        result = SYS(read, channel, &byte, 1);
+    while (result == -EINTR);
+    if (result != 1)
+        stub_exit(127); /* the caller has gone */
+}
+
 STUB long
-stub_pause(int step, int value, int wait)
+stub_pause(int channel, int step, int value, int wait, int fd)
 {
     struct report report;
     stub_clear(&report, sizeof report);
     report.kind = REPORT_PAUSED;
     report.step = step;
     report.value = value;
-    long result = stub_send(FD_REPORT, &report, sizeof report, -1);
+    long result = stub_send(channel, &report, sizeof report, fd);
     if (result < 0 || !wait)
         return result < 0 ? result : 0;
-    char byte;
+    stub_wait(channel);
+    return 0;
+}
+
+/* Wait for a new caller. One that connects and goes away without a word was not it. */
+STUB long
+stub_accept(int listener)
+{
+    for (;;) {
+        long channel = SYS(accept4, listener, 0, 0, SOCK_CLOEXEC);
+        if (channel == -EINTR || channel == -ECONNABORTED)
+            continue;
+        if (channel < 0)
+            return channel;
+        char byte;
+        long result;
+        do
+            result = SYS(read, channel, &byte, 1);
+        while (result == -EINTR);
+        if (result == 1)
+            return channel;
+        SYS(close, channel);
+    }
+}
+
+/* Run a program to its end. ECHILD: it failed, *status is its exit status; ETIMEDOUT: it was killed after its time. */
+STUB long
+stub_hook(int input, int output, const char *path, const char *const *argv, const char *const *envp, long timeout_ms,
+          int *status)
+{
+    struct clone_args args;
+    int pidfd = -1, ended = 0;
+    stub_clear(&args, sizeof args);
+    args.flags = CLONE_PIDFD;
+    args.pidfd = (uint64_t)(uintptr_t)&pidfd;
+    args.exit_signal = SIGCHLD;
+    long pid = SYS(clone3, &args, sizeof args);
+    if (pid < 0)
+        return pid;
+    if (pid == 0) {
+        uint64_t none = 0;
+        SYS(setsid, 0);
+        SYS(lseek, input, 0, SEEK_SET);
+        long result = SYS(dup3, input, 0, 0);
+        for (int i = 1; i <= 2 && result >= 0 && output >= 0; i++)
+            result = SYS(dup3, output, i, 0);
+        SYS(rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof none);
+        if (result >= 0)
+            SYS(execve, path, argv, envp);
+        stub_exit(127);
+    }
+    struct pollfd child;
+    struct timespec left;
+    child.fd = pidfd;
+    child.events = POLLIN;
+    left.tv_sec = timeout_ms / 1000;
+    left.tv_nsec = timeout_ms % 1000 * 1000000;
+    long result;
     do
-        result = SYS(read, FD_REPORT, &byte, 1);
+        result = SYS(ppoll, &child, 1, timeout_ms >= 0 ? &left : 0, 0, 0);
     while (result == -EINTR);
-    if (result != 1)
-        stub_exit(127); /* the caller has gone */
+    if (result <= 0)
+        SYS(pidfd_send_signal, pidfd, SIGKILL, 0, 0);
+    while (SYS(wait4, pid, &ended, 0, 0) == -EINTR)
+        ;
+    SYS(close, pidfd);
+    *status = (ended & 0x7f) ? 128 + (ended & 0x7f) : (ended >> 8 & 0xff);
+    return result == 0 ? -ETIMEDOUT : *status ? -ECHILD : 0;
+}
+
+/* Move the descriptors first.. to 3.., in this order: a source is never overwritten before it was copied. */
+STUB long
+stub_preserve(int first, int count, int *channel)
+{
+    long result = SYS(fcntl, *channel, F_DUPFD_CLOEXEC, first + count);
+    if (result < 0)
+        return result;
+    *channel = (int)result;
+    for (int i = 0; i < count; i++)
+        if ((result = SYS(dup3, first + i, 3 + i, 0)) < 0)
+            return result;
     return 0;
 }
 
 STUB long
-stub_fork(int step, uint64_t flags)
+stub_fork(int channel, int step, uint64_t flags)
 {
     struct clone_args args;
     int pidfd = -1;
@@ -400,7 +487,7 @@ stub_fork(int step, uint64_t flags)
     report.kind = REPORT_FORKED;
     report.step = step;
     report.value = (int32_t)pid;
-    stub_send(FD_REPORT, &report, sizeof report, pidfd);
+    stub_send(channel, &report, sizeof report, pidfd);
     stub_exit(0);
     return 0;
 }
@@ -440,8 +527,32 @@ stub_reap(void)
     }
 }
 
+/* Whether one of *paths* is a file that this process may execute, as execve would find it. */
+STUB long
+stub_find(const char *const *paths, int *at)
+{
+    long error = -ENOENT;
+    for (int i = 0; paths[i]; i++) {
+        struct stat status;
+        long result = SYS(newfstatat, AT_FDCWD, paths[i], &status, 0);
+        if (result < 0) {
+            if (result == -ENOENT || result == -ENOTDIR)
+                continue;
+        } else {
+            result = S_ISDIR(status.st_mode) ? -EACCES : SYS(faccessat2, AT_FDCWD, paths[i], X_OK, AT_EACCESS);
+        }
+        if (result >= 0)
+            return 0;
+        error = result;
+        *at = i;
+        if (result != -EACCES)
+            return error;
+    }
+    return error;
+}
+
 STUB void
-stub_exec(int step, const char *const *paths, const char *const *argv, const char *const *envp)
+stub_exec(int channel, int step, const char *const *paths, const char *const *argv, const char *const *envp)
 {
     uint64_t none = 0;
     SYS(rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof none);
@@ -468,7 +579,7 @@ stub_exec(int step, const char *const *paths, const char *const *argv, const cha
         seen = paths[i];
         break;
     }
-    stub_fail(step, error, at, seen);
+    stub_fail(channel, step, error, at, seen);
 }
 
 /* ---- the walk ------------------------------------------------------------------------------------------------------ */
@@ -478,7 +589,7 @@ stub_walk(const struct plan_header *plan)
 {
     const struct plan_step *steps = (const void *)((const char *)plan + plan->steps_offset);
     int slots[PLAN_SLOTS];
-    int empty_attached = 0;
+    int empty_attached = 0, channel = FD_REPORT;
     for (int i = 0; i < PLAN_SLOTS; i++)
         *(volatile int *)&slots[i] = i <= (int)plan->inherited ? FD_PARENT + i : -1;
     for (uint32_t i = 0; i < plan->steps; i++) {
@@ -487,6 +598,7 @@ stub_walk(const struct plan_header *plan)
         for (int k = 0; k < 6; k++)
             a[k] = step->slot_mask >> k & 1 ? slots[step->arg[k]] : (long)step->arg[k];
         long result;
+        int value = 0;
         switch (step->op) {
         case OP_SYSCALL:
             do
@@ -515,17 +627,25 @@ stub_walk(const struct plan_header *plan)
             result = stub_send((int)a[0], (void *)a[2], (size_t)a[3], (int)a[1]);
             break;
         case OP_PAUSE:
-            result = stub_pause((int)i, (int)a[0], (int)a[1]);
+            result = stub_pause(channel, (int)i, (int)a[0], (int)a[1], step->slot_mask & 4 ? (int)a[2] : -1);
             break;
-        case OP_WAIT_BYTE: {
-            char byte;
-            do
-                result = SYS(read, a[0], &byte, 1);
-            while (result == -EINTR);
-            if (result == 0)
-                stub_exit(127);
+        case OP_ACCEPT:
+            result = stub_accept((int)a[0]);
+            if (result >= 0) {
+                SYS(close, channel);
+                channel = (int)result;
+            }
             break;
-        }
+        case OP_HOOK:
+            result = stub_hook((int)a[0], step->slot_mask & 2 ? (int)a[1] : -1, (void *)a[2], (void *)a[3], (void *)a[4], a[5],
+                               &value);
+            break;
+        case OP_FIND:
+            result = stub_find((void *)a[0], &value);
+            break;
+        case OP_PRESERVE:
+            result = stub_preserve((int)a[0], (int)a[1], &channel);
+            break;
         case OP_PARENT_ALIVE: {
             struct pollfd parent;
             struct timespec now;
@@ -539,13 +659,13 @@ stub_walk(const struct plan_header *plan)
             break;
         }
         case OP_FORK:
-            result = stub_fork((int)i, (uint64_t)a[0]);
+            result = stub_fork(channel, (int)i, (uint64_t)a[0]);
             break;
         case OP_REAP:
             result = stub_reap();
             break;
         case OP_EXEC:
-            stub_exec((int)i, (void *)a[0], (void *)a[1], (void *)a[2]);
+            stub_exec(channel, (int)i, (void *)a[0], (void *)a[1], (void *)a[2]);
             result = -EINVAL;
             break;
         default:
@@ -556,7 +676,7 @@ stub_walk(const struct plan_header *plan)
                 i += step->skip;
                 continue;
             }
-            stub_fail((int)i, result, 0, 0);
+            stub_fail(channel, (int)i, result, value, 0);
         }
         if (step->out >= 0 && step->out < PLAN_SLOTS) {
             if (slots[step->out] >= 0)

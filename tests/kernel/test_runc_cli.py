@@ -73,7 +73,7 @@ def test_the_lifecycle_from_create_to_delete(runc: Runc):
     assert "already run" in runc("start", id).stderr
     executed = runc("exec", id, "sh", "-c", "echo $$ in; exit 4")
     assert (executed.returncode, executed.stdout) == (4, "2 in\n")
-    assert runc("exec", id, "nope").returncode == 127
+    assert runc("exec", id, "nope").returncode == 255
     assert runc("pause", id).returncode == 0 and json.loads(runc("state", id).stdout)["status"] == "paused"
     assert runc("resume", id).returncode == 0
     assert json.loads(runc("ps", "--format", "json", id).stdout) == [state["pid"]]
@@ -127,6 +127,6 @@ def test_a_bundle_that_cannot_run_says_why_in_one_line(runc: Runc, edit, message
 
 
 def test_what_is_not_supported_is_refused_by_name(runc: Runc):
-    assert runc("checkpoint", "x").stderr == "inception-runc: no such command: checkpoint\n"
+    assert runc("checkpoint", "x").stderr == "checkpoint: is not supported: it needs criu\n"
     assert runc("run", "--no-pivot", "x").stderr == "inception-runc: --no-pivot: is not supported\n"
     assert runc("state", "../x").stderr.startswith("inception-runc: invalid container ID '../x'")

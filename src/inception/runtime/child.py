@@ -20,11 +20,13 @@ _MONITOR_PATH = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 
 
 class Child(Record):
-    """A process of ours. `channel` is -1, or the plan waits: see `resume`. The caller owns both descriptors."""
+    """A process of ours. `channel` is -1, or the plan waits: see `resume`. `passed` came with the pause, or is -1. The caller
+    owns the descriptors."""
 
     pid: int
     pidfd: int
     channel: int = -1
+    passed: int = -1
 
 
 class Launched(Record):
@@ -46,14 +48,14 @@ def spawn(plan: bytes, fds: dict[str, int], stdio: tuple[int, int, int] = (0, 1,
 
 def begin(plan: bytes, fds: dict[str, int], stdio: tuple[int, int, int] = (0, 1, 2)) -> Child:
     """Start *plan* up to its first pause."""
-    pid, pidfd, channel = _spawn.begin(plan, fds, stdio)
-    return Child(pid=pid, pidfd=pidfd, channel=channel)
+    pid, pidfd, channel, passed = _spawn.begin(plan, fds, stdio)
+    return Child(pid=pid, pidfd=pidfd, channel=channel, passed=passed)
 
 
 def resume(child: Child) -> Child:
     """Let a paused plan go on to its next pause or its program. On SpawnError the process is gone and reaped."""
-    pid, pidfd, channel = _spawn.resume(child.pid, child.pidfd, child.channel)
-    return Child(pid=pid, pidfd=pidfd, channel=channel)
+    pid, pidfd, channel, passed = _spawn.resume(child.pid, child.pidfd, child.channel)
+    return Child(pid=pid, pidfd=pidfd, channel=channel, passed=passed)
 
 
 def launch(

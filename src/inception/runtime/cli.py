@@ -1,503 +1,330 @@
-"""`inception-runc`: the runtime as a command, with runc's command line, so that containerd and others can use it.
+"""`inception-runc`: the runtime as a command, with runc's command line, so that podman, containerd and dockerd can use it.
 
-Exit codes: the program's own for `run` and `exec`, 127 and 126 for one that is missing or can't be executed, else 0, or 1
-for errors (one line on stderr, and in --log as JSON or text).
+This module knows the commands and their options; `cli_process`, `cli_control`, `cli_show` and `cli_spec` run them and are
+imported by the one command that needs them. Exit codes: 0; the program's own for `run` and `exec`; 1 for errors, 255 for those
+of `exec`, 3 for a command that does not exist. An error is one line on stderr and, with --log, one in the log, where engines
+look for it.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
-from inception.errors import InceptionError, InvalidArgument, StartFailed
+from inception.errors import InceptionError, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inception.oci.runtime import Process
-    from inception.runtime.child import Child
-    from inception.runtime.lifecycle import Container
-    from inception.runtime.plan import Plan
+    Run = Callable[["Call"], int]
 
+NAME = "inception-runc"
 DEFAULT_ROOT = "/run/inception-runc"
+_PREFIXED = {"create": f"{NAME} create failed: ", "run": f"{NAME} run failed: ", "exec": "exec failed: "}
 
-# name -> (options that take a value, switches, short forms, summary)
-_GLOBAL = ({"root", "log", "log-format", "rootless", "criu"}, {"debug", "systemd-cgroup", "version", "help"}, {"v": "version"})
-_Options = tuple[set[str], set[str], dict[str, str], str]
-_CREATE = {"bundle", "pid-file", "console-socket", "preserve-fds"}
-_VERBS: dict[str, _Options] = {
-    "create": (_CREATE, {"no-pivot", "no-new-keyring"}, {"b": "bundle"}, "create a container that waits for start"),
-    "start": (set(), set(), {}, "run the program of a created container"),
-    "run": (_CREATE, {"detach", "keep", "no-pivot", "no-new-keyring"}, {"b": "bundle", "d": "detach"}, "create and start"),
-    "exec": (
-        {"console-socket", "cwd", "env", "user", "additional-gids", "process", "pid-file", "cap", "preserve-fds"},
-        {"tty", "detach", "no-new-privs", "ignore-paused"},
-        {"t": "tty", "d": "detach", "u": "user", "e": "env", "p": "process", "c": "cap", "g": "additional-gids"},
-        "run another program in a container",
+
+class Verb:
+    """One command: options that take a value, switches, one-letter names, and where its function is."""
+
+    __slots__ = ("function", "module", "most", "ordered", "short", "summary", "switches", "usage", "valued")
+
+    def __init__(
+        self,
+        place: str,
+        usage: str,
+        summary: str,
+        *,
+        valued: str = "",
+        switches: str = "",
+        short: str = "",
+        most: int = 1,
+        ordered: bool = False,
+    ) -> None:
+        self.module, _, self.function = place.partition(":")
+        self.usage = usage
+        self.summary = summary
+        self.valued = frozenset(valued.split())
+        self.switches = frozenset(switches.split()) | {"help"}
+        self.short = {"h": "help", **dict(pair.split("=") for pair in short.split())}
+        self.most = most  # arguments; the container's id is the first
+        self.ordered = ordered  # what follows the first argument is not ours to read
+
+
+_CREATE = "bundle pid-file console-socket pidfd-socket preserve-fds"
+_LIMITS = (
+    "resources blkio-weight cpu-period cpu-quota cpu-burst cpu-share cpu-rt-period cpu-rt-runtime cpuset-cpus cpuset-mems "
+    "cpu-idle kernel-memory kernel-memory-tcp memory memory-reservation memory-swap pids-limit l3-cache-schema mem-bw-schema"
+)
+_EXEC = (
+    "console-socket pidfd-socket cwd env user additional-gids process pid-file process-label apparmor cap preserve-fds cgroup"
+)
+VERBS: dict[str, Verb] = {
+    "create": Verb(
+        "cli_process:create",
+        "CONTAINER-ID",
+        "create a container that waits for start",
+        valued=_CREATE,
+        switches="no-pivot no-new-keyring",
+        short="b=bundle",
     ),
-    "state": (set(), set(), {}, "print a container's state as JSON"),
-    "kill": (set(), {"all"}, {"a": "all"}, "send a signal to a container's init"),
-    "delete": (set(), {"force"}, {"f": "force"}, "remove a stopped container"),
-    "list": ({"format"}, {"quiet"}, {"f": "format", "q": "quiet"}, "list containers"),
-    "ps": ({"format"}, set(), {"f": "format"}, "list the processes of a container"),
-    "pause": (set(), set(), {}, "freeze every process of a container"),
-    "resume": (set(), set(), {}, "thaw them"),
-    "spec": ({"bundle"}, {"rootless"}, {"b": "bundle"}, "write a config.json to start from"),
-    "features": (set(), set(), {}, "print what this runtime supports as JSON"),
+    "start": Verb("cli_process:start", "CONTAINER-ID", "run the program of a created container"),
+    "run": Verb(
+        "cli_process:run",
+        "CONTAINER-ID",
+        "create and start a container",
+        valued=_CREATE,
+        switches="detach keep no-subreaper no-pivot no-new-keyring",
+        short="b=bundle d=detach",
+    ),
+    "exec": Verb(
+        "cli_process:exec_",
+        "CONTAINER-ID COMMAND [ARGUMENT...]",
+        "run another program in a container",
+        valued=_EXEC,
+        switches="tty detach no-new-privs ignore-paused",
+        short="t=tty d=detach u=user e=env p=process c=cap g=additional-gids",
+        most=1 << 16,
+        ordered=True,
+    ),
+    "state": Verb("cli_show:state", "CONTAINER-ID", "print a container's state as JSON"),
+    "list": Verb("cli_show:list_", "", "list containers", valued="format", switches="quiet", short="f=format q=quiet", most=0),
+    "ps": Verb(
+        "cli_show:ps",
+        "CONTAINER-ID [PS-OPTION...]",
+        "list the processes of a container",
+        valued="format",
+        short="f=format",
+        most=64,
+        ordered=True,
+    ),
+    "kill": Verb(
+        "cli_control:kill", "CONTAINER-ID [SIGNAL]", "send a signal to a container", switches="all", short="a=all", most=2
+    ),
+    "delete": Verb("cli_control:delete", "CONTAINER-ID", "remove a container", switches="force", short="f=force"),
+    "pause": Verb("cli_control:pause", "CONTAINER-ID", "freeze every process of a container"),
+    "resume": Verb("cli_control:resume", "CONTAINER-ID", "let them go on"),
+    "update": Verb("cli_control:update", "CONTAINER-ID", "change a container's limits", valued=_LIMITS, short="r=resources"),
+    "events": Verb(
+        "cli_show:events", "CONTAINER-ID", "print statistics and out-of-memory events", valued="interval", switches="stats"
+    ),
+    "spec": Verb(
+        "cli_spec:spec", "", "write a config.json to start from", valued="bundle", switches="rootless", short="b=bundle", most=0
+    ),
+    "features": Verb("cli_spec:features", "", "print what this runtime supports as JSON", most=0),
+    "checkpoint": Verb("", "CONTAINER-ID", "not supported"),
+    "restore": Verb("", "CONTAINER-ID", "not supported"),
 }
-_REFUSED = {"no-pivot", "preserve-fds", "systemd-cgroup", "rootless", "criu", "ignore-paused"}
+_GLOBAL = Verb(
+    "",
+    "COMMAND",
+    "",
+    valued="root log log-format rootless criu",
+    switches="debug systemd-cgroup version",
+    short="v=version",
+    ordered=True,
+)
+_REFUSED = {
+    "pidfd-socket": "is not supported; a pid file tells the pid",
+    "l3-cache-schema": "Intel RDT is not supported",
+    "mem-bw-schema": "Intel RDT is not supported",
+    "process-label": "the kernel has no SELinux",
+    "kernel-memory": "no kernel that this runs on has the limit",
+    "systemd-cgroup": "the systemd cgroup driver is not supported; use cgroupfs",
+}
 
 
-class Arguments:
-    """Options and the rest of a command line."""
+class Call:
+    """One command as it was typed: options and arguments."""
 
-    def __init__(self, words: list[str], valued: set[str], switches: set[str], short: dict[str, str]) -> None:
+    def __init__(self, words: list[str], verb: Verb) -> None:
+        self.root = DEFAULT_ROOT
+        self.log = Log()
         self.values: dict[str, list[str]] = {}
-        self.rest: list[str] = []
-        words = list(words)
-        while words:
-            word = words.pop(0)
+        self.arguments: list[str] = []
+        at = 0
+        while at < len(words):
+            word = words[at]
+            at += 1
             if word == "--":
+                self.arguments += words[at:]
                 break
             if not word.startswith("-") or word == "-":
-                words.insert(0, word)
-                break
-            name, equals, value = word.lstrip("-").partition("=")
-            name = short.get(name, name)
-            if name in valued:
-                if not equals:
-                    if not words:
-                        raise InvalidArgument(f"flag needs an argument: {word}")
-                    value = words.pop(0)
-            elif name in switches:
-                if equals and value in ("false", "0"):
-                    continue
-                value = "true"
-            else:
-                raise InvalidArgument(f"flag provided but not defined: {word}")
-            if name in _REFUSED and value not in ("0", "false", "auto"):
-                raise InvalidArgument(f"--{name}: is not supported")
-            self.values.setdefault(name, []).append(value)
-        self.rest = words
+                self.arguments.append(word)
+                if verb.ordered:
+                    self.arguments += words[at:]
+                    break
+                continue
+            at += self._option(word, words[at : at + 1], verb)
 
-    def get(self, name: str, default: str = "") -> str:
+    def _option(self, word: str, following: list[str], verb: Verb) -> int:
+        """Take one option; how many of the words after it were its value."""
+        name, equals, value = word.lstrip("-").partition("=")
+        name = verb.short.get(name, name)
+        if name in verb.switches:
+            if value not in ("", "true", "1", "false", "0"):
+                raise InvalidArgument(f"invalid boolean value {value!r} for -{name}")
+            if value in ("", "true", "1"):
+                self.values[name] = ["true"]
+        elif name not in verb.valued:
+            raise InvalidArgument(f"flag provided but not defined: -{name}")
+        elif equals:
+            self.values.setdefault(name, []).append(value)
+        elif not following:
+            raise InvalidArgument(f"flag needs an argument: -{name}")
+        else:
+            self.values.setdefault(name, []).append(following[0])
+        if name in _REFUSED and name in self.values:
+            raise InvalidArgument(f"--{name}: {_REFUSED[name]}")
+        return 1 if name in verb.valued and not equals else 0
+
+    def text(self, name: str, default: str = "") -> str:
+        """The last value of an option."""
         return self.values.get(name, [default])[-1]
 
     def on(self, name: str) -> bool:
+        """Whether an option was given."""
         return name in self.values
 
-    def id(self, *more: str) -> str:
-        """The container id, the only argument but those named in *more*."""
-        if not self.rest or len(self.rest) > 1 + len(more):
-            raise InvalidArgument(f"expected {' '.join(['CONTAINER-ID', *more])}")
-        return self.rest[0]
+    def number(self, name: str) -> int | None:
+        """The value of a numeric option. Raises InvalidArgument."""
+        if name not in self.values:
+            return None
+        text = self.text(name)
+        try:
+            return int(text, 0)
+        except ValueError:
+            raise InvalidArgument(f"invalid value {text!r} for flag -{name}: expected a number") from None
+
+    @property
+    def id(self) -> str:
+        """The container's."""
+        return self.arguments[0]
+
+
+class Log:
+    """Where --log says, in the form that --log-format says; warnings and errors go to stderr without it."""
+
+    def __init__(self, path: str = "", form: str = "text", *, debug: bool = False) -> None:
+        if form not in ("text", "json"):
+            raise InvalidArgument(f"invalid log-format: {form!r}: expected text or json")
+        self.path = path
+        self.form = form
+        self.debug_on = debug
+
+    def debug(self, message: str) -> None:
+        if self.debug_on:
+            self._write("debug", message)
+
+    def warn(self, message: str) -> None:
+        self._write("warning", message)
+
+    def error(self, message: str) -> None:
+        """In the log; and on stderr, for people."""
+        if self.path:
+            self._write("error", message)
+        if self.path or self.form == "text":
+            print(message, file=sys.stderr)
+        else:
+            self._write("error", message)
+
+    def _write(self, level: str, message: str) -> None:
+        import time
+
+        from inception.jsontext import dumps
+
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if self.form == "json":
+            line = dumps({"level": level, "msg": message, "time": now})
+        else:
+            line = f'time="{now}" level={level} msg={dumps(message)}'
+        if not self.path:
+            print(line, file=sys.stderr)
+            return
+        try:
+            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            print(f"--log {self.path}: {error.strerror}", file=sys.stderr)
+            return
+        try:
+            os.write(fd, (line + "\n").encode(errors="surrogateescape"))
+        finally:
+            os.close(fd)
 
 
 def main(words: list[str] | None = None) -> int:
     """The command; the exit code."""
     words = sys.argv[1:] if words is None else words
-    log = ("", "text")
+    log, verb = Log(), ""
     try:
-        options = Arguments(words, *_GLOBAL)
-        log = (options.get("log"), options.get("log-format", "text"))
+        options = Call(words, _GLOBAL)
+        log = Log(options.text("log"), options.text("log-format", "text"), debug=options.on("debug"))
         if options.on("version"):
-            import inception
-
-            print(f"inception-runc version {inception.__version__}\nspec: 1.3.0")
-            return 0
-        if options.on("help") or not options.rest or options.rest[0] in ("help", "-h"):
-            print(_help())
-            return 0
-        verb, *rest = options.rest
-        if verb not in _VERBS:
-            raise InvalidArgument(f"no such command: {verb}")
-        valued, switches, short, summary = _VERBS[verb]
-        arguments = Arguments(rest, valued, switches | {"help"}, {**short, "h": "help"})
-        if arguments.on("help"):
-            print(f"inception-runc {verb}: {summary}\noptions: {' '.join(f'--{name}' for name in sorted(valued | switches))}")
-            return 0
-        return _RUN[verb](os.path.abspath(options.get("root", DEFAULT_ROOT)), arguments)
-    except StartFailed as error:
-        _report(str(error), error.hint, log)
-        return error.exit_code if error.exit_code in (126, 127) else 1
+            return _version()
+        if options.on("help") or not options.arguments or options.arguments[0] in ("help", "h"):
+            return _help(options.arguments[1:2])
+        verb, *rest = options.arguments
+        if verb not in VERBS:
+            log.error(f"No help topic for {verb!r}")
+            return 3
+        return _run(verb, rest, options, log)
     except InceptionError as error:
-        return _report(str(error), error.hint, log)
+        hint = f" ({error.hint})" if error.hint else ""
+        log.error(f"{_PREFIXED.get(verb, '')}{error}{hint}")
     except OSError as error:
-        return _report(str(error), "", log)
+        log.error(f"{_PREFIXED.get(verb, '')}{error}")
+    except KeyboardInterrupt:
+        return 130
+    return 255 if verb == "exec" else 1
 
 
-def _report(message: str, hint: str, log: tuple[str, str]) -> int:
-    print(f"inception-runc: {message}" + (f"\nhint: {hint}" if hint else ""), file=sys.stderr)
-    path, form = log
-    if path:
-        from inception.jsontext import dumps
-
-        line = dumps({"level": "error", "msg": message}) if form == "json" else f"level=error msg={dumps(message)}"
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    return 1
-
-
-def _help() -> str:
-    lines = ["usage: inception-runc [--root DIR] [--log FILE] [--log-format text|json] COMMAND ...", ""]
-    return "\n".join([*lines, *(f"  {name:<10} {options[3]}" for name, options in _VERBS.items())])
-
-
-def _container(root: str, id: str) -> Container:
-    from inception.runtime.lifecycle import Container  # what every verb but spec and features needs
-
-    return Container(root, id)
+def _run(name: str, words: list[str], options: Call, log: Log) -> int:
+    verb = VERBS[name]
+    call = Call(words, verb)
+    if call.on("help"):
+        return _help([name])
+    if not verb.module:
+        raise InvalidArgument(f"{name}: is not supported: it needs criu")
+    least = 1 if verb.usage.startswith("CONTAINER-ID") else 0
+    if not least <= len(call.arguments) <= verb.most:
+        raise InvalidArgument(f'"{name}" expects {verb.usage or "no arguments"}')
+    if options.text("rootless", "auto") not in ("auto", "true", "false"):
+        raise InvalidArgument(f"invalid value {options.text('rootless')!r} for flag -rootless: expected true, false or auto")
+    call.root = os.path.abspath(options.text("root", default_root()))
+    call.log = log
+    module = __import__(f"inception.runtime.{verb.module}", fromlist=[verb.function])
+    run: Run = getattr(module, verb.function)
+    return run(call)
 
 
-def _write_pid(path: str, pid: int) -> None:
-    if path:
-        scratch = f"{path}.{os.getpid()}"
-        with open(scratch, "w", encoding="ascii") as file:
-            file.write(str(pid))
-        os.rename(scratch, path)
+def default_root() -> str:
+    """Below /run as root, else below the user's own run-time folder."""
+    runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
+    return f"{runtime_dir}/{NAME}" if os.geteuid() and runtime_dir else DEFAULT_ROOT
 
 
-def _create(root: str, arguments: Arguments) -> int:
-    container = _container(root, arguments.id())
-    console = _console(arguments)
-    child, _ = container.create(os.path.abspath(arguments.get("bundle", ".")), console_socket=console)
-    try:
-        _write_pid(arguments.get("pid-file"), child.pid)
-    except OSError:
-        container.delete(force=True)
-        raise
+def _version() -> int:
+    import inception
+    from inception.oci.runtime import SPEC_VERSION
+
+    print(f"{NAME} version {inception.__version__}\nspec: {SPEC_VERSION}")
     return 0
 
 
-def _console(arguments: Arguments) -> int | None:
-    if not arguments.on("console-socket"):
-        return None
-    from inception.runtime.lifecycle import connect_console
-
-    return connect_console(arguments.get("console-socket")).detach()
-
-
-def _start(root: str, arguments: Arguments) -> int:
-    _container(root, arguments.id()).start()
-    return 0
-
-
-def _run(root: str, arguments: Arguments) -> int:
-    from inception.runtime.lifecycle import load_bundle
-    from inception.runtime.terminal import Terminal
-
-    container = _container(root, arguments.id())
-    bundle = os.path.abspath(arguments.get("bundle", "."))
-    spec = load_bundle(bundle)
-    terminal = None
-    console = _console(arguments)
-    if console is None and spec.process is not None and spec.process.terminal:
-        if arguments.on("detach"):
-            raise InvalidArgument("cannot allocate tty if runc will detach without setting console socket")
-        terminal = Terminal()
-        console = terminal.socket
-    child, plan = container.create(bundle, console_socket=console)
-    try:
-        _write_pid(arguments.get("pid-file"), child.pid)
-        container.start()
-        _follow(child, plan)
-        if arguments.on("detach"):
-            return 0
-        code = _wait(child, terminal)
-    except BaseException:
-        container.delete(force=True)
-        raise
-    if not arguments.on("keep"):
-        container.delete(force=True)
-    return code
-
-
-def _follow(child: Child, plan: Plan) -> None:
-    """Until the program runs; what fails on the way is told here."""
-    from inception._spawn import SpawnError
-    from inception.runtime.child import resume
-
-    try:
-        resume(child)
-    except SpawnError as error:
-        raise plan.failure(error) from None
-
-
-def _wait(child: Child, terminal: object | None) -> int:
-    """Forward signals and the terminal until the process ends; its exit code."""
-    from inception.linux import process
-    from inception.runtime.terminal import Terminal
-
-    def forward(number: int, _frame: object) -> None:
-        process.pidfd_send_signal(child.pidfd, number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, forward)
-    if isinstance(terminal, Terminal):
-        terminal.relay(child.pidfd)
-    try:
-        return process.reap(child.pidfd)
-    finally:
-        os.close(child.pidfd)
-
-
-def _exec(root: str, arguments: Arguments) -> int:
-    from inception.runtime.terminal import Terminal
-
-    if not arguments.rest:
-        raise InvalidArgument("expected CONTAINER-ID COMMAND [ARGUMENT...]")
-    container = _container(root, arguments.rest[0])
-    value = _exec_process(container, arguments)
-    terminal = None
-    console = _console(arguments)
-    if value.terminal and console is None:
-        if arguments.on("detach"):
-            raise InvalidArgument("cannot allocate tty if runc will detach without setting console socket")
-        terminal = Terminal()
-        console = terminal.socket
-    child = container.exec(value, (0, 1, 2), console)
-    _write_pid(arguments.get("pid-file"), child.pid)
-    return 0 if arguments.on("detach") else _wait(child, terminal)
-
-
-def _exec_process(container: Container, arguments: Arguments) -> Process:
-    """The process from --process, or the container's own with what the flags change."""
-    from inception.jsontext import loads
-    from inception.oci.runtime import Process
-    from inception.record import decode, replace
-    from inception.runtime.users import MAX_ID
-
-    if arguments.on("process"):
-        with open(arguments.get("process"), "rb") as file:
-            return decode(Process, loads(file.read()))
-    container.folder.load()
-    own = container.folder.load_spec().process
-    assert own is not None
-    if len(arguments.rest) < 2:
-        raise InvalidArgument("process args cannot be empty")
-    user = own.user
-    changes: dict[str, object] = {"args": arguments.rest[1:], "terminal": arguments.on("tty"), "console_size": None}
-    if arguments.on("cwd"):
-        changes["cwd"] = arguments.get("cwd")
-    changes["env"] = own.env + arguments.values.get("env", [])
-    if arguments.on("no-new-privs"):
-        changes["no_new_privileges"] = True
-    if arguments.on("user"):
-        ids = arguments.get("user").split(":")
-        if not all(part.isascii() and part.isdigit() and int(part) <= MAX_ID for part in ids) or len(ids) > 2:
-            raise InvalidArgument(f"--user: {arguments.get('user')!r}: expected UID[:GID]")
-        user = replace(user, uid=int(ids[0]), gid=int(ids[-1]) if len(ids) > 1 else user.gid)
-    if arguments.on("additional-gids"):
-        user = replace(user, additional_gids=[int(gid) for gid in arguments.values["additional-gids"]])
-    changes["user"] = user
-    if arguments.on("cap") and own.capabilities is not None:
-        extra = arguments.values["cap"]
-        caps = own.capabilities
-        changes["capabilities"] = replace(
-            caps, bounding=caps.bounding + extra, effective=caps.effective + extra, permitted=caps.permitted + extra
-        )
-    return replace(own, **changes)
-
-
-def _state(root: str, arguments: Arguments) -> int:
-    import json  # indented, as runc prints it
-
-    from inception.record import encode
-
-    state = _container(root, arguments.id()).state()
-    print(json.dumps(encode(state, keep_defaults=True), indent=2))
-    return 0
-
-
-def _kill(root: str, arguments: Arguments) -> int:
-    container = _container(root, arguments.id("SIGNAL"))
-    text = arguments.rest[1] if len(arguments.rest) > 1 else "SIGTERM"
-    container.kill(parse_signal(text), all=arguments.on("all"))
-    return 0
-
-
-def parse_signal(text: str) -> int:
-    """`KILL`, `SIGKILL`, `kill` or `9`."""
-    if text.isascii() and text.isdigit() and 0 < int(text) <= 64:
-        return int(text)
-    name = text.upper()
-    number = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
-    if not isinstance(number, signal.Signals):
-        raise InvalidArgument(f"unknown signal {text!r}")
-    return int(number)
-
-
-def _delete(root: str, arguments: Arguments) -> int:
-    for warning in _container(root, arguments.id()).delete(force=arguments.on("force")):
-        print(f"inception-runc: {warning}", file=sys.stderr)
-    return 0
-
-
-def _list(root: str, arguments: Arguments) -> int:
-    from inception.jsontext import dumps
-    from inception.runtime.state import list_ids
-
-    form = arguments.get("format", "table")
-    if form not in ("table", "json"):
-        raise InvalidArgument(f"invalid format option: {form}")
-    ids = list_ids(root)
-    if arguments.on("quiet"):
-        print("\n".join(ids)) if ids else None
+def _help(names: list[str]) -> int:
+    if names and names[0] in VERBS:
+        verb = VERBS[names[0]]
+        print(f"usage: {NAME} {names[0]} [OPTIONS] {verb.usage}\n\n{verb.summary}\n")
+        letters = {name: letter for letter, name in verb.short.items()}
+        for option in sorted(verb.valued | verb.switches):
+            short = f", -{letters[option]}" if option in letters else ""
+            print(f"  --{option}{' VALUE' if option in verb.valued else ''}{short}")
         return 0
-    rows = []
-    for id in ids:
-        container = _container(root, id)
-        kept, state = container.folder.load(), container.state()
-        rows.append(
-            {
-                "ociVersion": state.oci_version,
-                "id": id,
-                "pid": state.pid,
-                "status": state.status,
-                "bundle": state.bundle,
-                "created": kept.created,
-                "owner": "root",
-            }
-        )
-    if form == "json":
-        print(dumps(rows) if rows else "null")
-        return 0
-    heads = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
-    lines = [heads, *(tuple(str(row[head.lower()]) for head in heads) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) + 3 for column in range(6)]
-    for line in lines:
-        print("".join(f"{word:<{width}}" for word, width in zip(line, widths, strict=True)).rstrip())
+    print(f"usage: {NAME} [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND [OPTIONS]\n")
+    for name, verb in VERBS.items():
+        print(f"  {name:<10} {verb.summary}")
     return 0
 
-
-def _ps(root: str, arguments: Arguments) -> int:
-    from inception.jsontext import dumps
-
-    if not arguments.rest:
-        raise InvalidArgument("expected CONTAINER-ID [PS OPTIONS]")
-    container = _container(root, arguments.rest[0])
-    kept = container.folder.load()
-    pids = sorted({*container.cgroup().pids(), *([kept.pid] if container.folder.is_alive(kept) else [])})
-    if arguments.get("format", "table") == "json":
-        print(dumps(pids))
-        return 0
-    options = arguments.rest[1:] or ["-ef"]
-    program = next((path for path in ("/bin/ps", "/usr/bin/ps") if os.path.exists(path)), "")
-    if not program:
-        raise InvalidArgument("ps: the host has no ps; use --format json")
-    import subprocess
-
-    lines = subprocess.run([program, *options], capture_output=True, text=True, check=True).stdout.splitlines()
-    column = lines[0].split().index("PID")
-    print(lines[0])
-    for line in lines[1:]:
-        if int(line.split()[column]) in pids:
-            print(line)
-    return 0
-
-
-def _pause(root: str, arguments: Arguments) -> int:
-    _container(root, arguments.id()).cgroup().freeze()
-    return 0
-
-
-def _resume(root: str, arguments: Arguments) -> int:
-    _container(root, arguments.id()).cgroup().thaw()
-    return 0
-
-
-def _spec(root: str, arguments: Arguments) -> int:
-    import json
-
-    from inception.oci.runtime import Capabilities, Linux, Namespace, Process, Resources, Rlimit, Root, Spec
-    from inception.record import encode
-    from inception.runtime import defaults
-
-    caps = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
-    spec = Spec(
-        process=Process(
-            terminal=True,
-            cwd="/",
-            args=["sh"],
-            env=["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
-            capabilities=Capabilities(bounding=caps, effective=caps, permitted=caps),
-            rlimits=[Rlimit(type="RLIMIT_NOFILE", soft=1024, hard=1024)],
-            no_new_privileges=True,
-        ),
-        root=Root(path="rootfs", readonly=True),
-        hostname="inception",
-        mounts=defaults.default_mounts(),
-        linux=Linux(
-            namespaces=[Namespace(type=kind) for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
-            resources=Resources(devices=defaults.default_device_rules()),
-            masked_paths=defaults.masked_paths(),
-            readonly_paths=defaults.READONLY_PATHS,
-        ),
-    )
-    path = os.path.join(arguments.get("bundle", "."), "config.json")
-    try:
-        with open(path, "x", encoding="utf-8") as file:
-            json.dump({"ociVersion": spec.oci_version, **encode(spec)}, file, indent=4)
-            file.write("\n")
-    except FileExistsError:
-        raise InvalidArgument(f"File {path} exists. Remove it first") from None
-    return 0
-
-
-def _features(root: str, arguments: Arguments) -> int:
-    import json
-
-    from inception.linux import capabilities, seccomp
-    from inception.runtime import mounts
-
-    print(
-        json.dumps(
-            {
-                "ociVersionMin": "1.0.0",
-                "ociVersionMax": "1.3.0",
-                "hooks": ["prestart", "createRuntime", "startContainer", "poststart", "poststop"],
-                "mountOptions": mounts.option_names(),
-                "linux": {
-                    "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "uts"],
-                    "capabilities": list(capabilities.NAMES),
-                    "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False},
-                    "seccomp": {
-                        "enabled": True,
-                        "actions": sorted(seccomp.ACTIONS),
-                        "operators": sorted(seccomp.OPERATORS),
-                        "archs": sorted(seccomp.ARCHITECTURES),
-                        "knownFlags": [],
-                        "supportedFlags": [],
-                    },
-                    "apparmor": {"enabled": os.path.exists("/sys/module/apparmor")},
-                    "selinux": {"enabled": os.path.exists("/sys/fs/selinux/enforce")},
-                    "intelRdt": {"enabled": False},
-                    "mountExtensions": {"idmap": {"enabled": False}},
-                },
-            },
-            indent=2,
-        )
-    )
-    return 0
-
-
-_RUN: dict[str, Callable[[str, Arguments], int]] = {
-    "create": _create,
-    "start": _start,
-    "run": _run,
-    "exec": _exec,
-    "state": _state,
-    "kill": _kill,
-    "delete": _delete,
-    "list": _list,
-    "ps": _ps,
-    "pause": _pause,
-    "resume": _resume,
-    "spec": _spec,
-    "features": _features,
-}
 
 if __name__ == "__main__":
     sys.exit(main())

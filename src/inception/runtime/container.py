@@ -13,10 +13,10 @@ Pure: nothing here touches the kernel beyond reading facts about it, and plans a
 from __future__ import annotations
 
 import os
+import struct
 
 from inception.errors import InvalidArgument
 from inception.linux import abi
-from inception.linux.namespaces import KINDS
 from inception.linux.path import IN_ROOT
 from inception.runtime import process as process_steps
 from inception.runtime.mounts import (
@@ -25,12 +25,16 @@ from inception.runtime.mounts import (
     ATTACH,
     RDONLY,
     MountOptions,
+    is_bind,
     mount_attr,
     plan_attach,
     plan_bind,
     plan_mount,
+    plan_remount,
     plan_setattr,
+    plan_source,
 )
+from inception.runtime.namespaces import has_user_namespace, plan_namespaces
 from inception.runtime.plan import Plan, Slot
 
 TYPE_CHECKING = False
@@ -50,9 +54,6 @@ if TYPE_CHECKING:
 
 ROOT = Slot("rootfs")
 _PATH_DIR: int = abi.O_PATH | abi.O_DIRECTORY | abi.O_CLOEXEC
-# In the clone itself; the others come later: the cgroup namespace shows the cgroups joined before it was made, and user and
-# time namespaces are for children of whoever made them.
-_AT_CLONE = ("mount", "pid", "uts", "ipc", "network")
 _DEVICE_TYPES = {"c": abi.S_IFCHR, "u": abi.S_IFCHR, "b": abi.S_IFBLK, "p": abi.S_IFIFO}
 _DEFAULT_DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _DEV_LINKS = (
@@ -63,7 +64,7 @@ _DEV_LINKS = (
     ("core", "/proc/kcore"),
     ("ptmx", "pts/ptmx"),
 )
-_EEXIST, _ENOENT, _ENOTDIR = 17, 2, 20
+_ENOENT, _EEXIST, _ENOTDIR, _ENOSYS = 2, 17, 20, 38
 
 
 def plan_container(
@@ -75,14 +76,23 @@ def plan_container(
     init: bool = False,
     seccomp: bytes | None = None,
     hold: bool = False,
+    pivot: bool = True,
+    keyring: str = "",
+    preserve_fds: int = 0,
+    rootless: bool = False,
 ) -> Plan:
     """The plan of *spec*'s init, with *rootfs* (an overlay or bind mount) as its root.
 
     `join` says which cgroups to enter. `init` keeps a small reaper as process 1. `seccomp` is the compiled filter of
     `spec.linux.seccomp` (compiled here when absent). `hold` makes the plan pause twice for the OCI lifecycle: before
-    pivot_root (value 1) and before the program (value 2), where it then waits for a byte on the slot `start`.
-    A namespace whose path is `fd:NAME` is joined through the inherited descriptor NAME; with a terminal the plan needs the
-    socket `console`. Raises InvalidArgument naming the place in the spec.
+    pivot_root (value 1, with the hooks of that moment) and before the program (value 2), where it waits on the listening
+    socket `start` for whoever lets it go on. Not `pivot`: chroot, for a host on a ramdisk. `keyring` names a session keyring
+    of its own. The descriptors `preserve0`.. become 3.. of the program. `rootless`: our rights come from the container's user
+    namespace.
+
+    A namespace whose path is `fd:NAME` is joined through the inherited descriptor NAME; a bind mount's source may be `fd:NAME`
+    too; with a terminal the plan needs the socket `console`, with hooks of the container's namespaces `state.creating`,
+    `state.created` and `output`. Raises InvalidArgument naming the place in the spec.
     """
     process, linux = spec.process, spec.linux
     if process is None or linux is None:
@@ -92,15 +102,29 @@ def plan_container(
 
         seccomp = compile_filter(linux.seccomp)
     plan = Plan()
-    _plan_session(plan, die_with_parent)
+    preserved = [plan.inherit(f"preserve{number}") for number in range(preserve_fds)]
+    _plan_session(plan, die_with_parent, keyring)
     process_steps.plan_oom_score(plan, process)
     _plan_cgroups(plan, join)
-    _plan_namespaces(plan, linux)
-    _plan_root(plan, spec, rootfs)
     builder = _Root(plan, spec)
+    if has_user_namespace(linux) and not rootless:
+        # While the host's paths can be reached: its root may use what the namespace's root may not.
+        _plan_root(plan, spec, rootfs)
+        builder.sources()
+        plan_namespaces(plan, linux)
+        _plan_propagation(plan, linux)
+    else:
+        plan_namespaces(plan, linux, rootless=rootless)
+        _plan_propagation(plan, linux)
+        _plan_root(plan, spec, rootfs)
+    plan.source = "process"
+    plan.call("setsid", why="A session of its own: signals to ours don't reach it.")
+    plan.source = "root"
+    plan.call("move_mount", ROOT, "", AT_FDCWD, "/", abi.MOVE_MOUNT_F_EMPTY_PATH, why="Attaches the root over the host's.")
     builder.mounts()
     builder.devices()
     slave = builder.terminal(process) if process.terminal else None
+    _plan_loopback(plan, linux)
     _plan_names(plan, spec)
     builder.kernel_settings(process)
     builder.protect(linux)
@@ -108,32 +132,38 @@ def plan_container(
     if spec.root and spec.root.readonly:
         plan.source = "root.readonly"
         plan_setattr(plan, ROOT, RDONLY, 0, 0, recursive=False, why="Nothing can be written to the root itself.")
+    hooks = spec.hooks
     if hold:
         plan.source = "hooks"
         plan.call("pause", 1, 1, why="The runtime runs the hooks that may see the container before its root is entered.")
-    _plan_pivot(plan, linux)
+        if hooks is not None:
+            process_steps.plan_hooks(plan, hooks.create_container, "createContainer", "state.creating", "output")
+    _plan_pivot(plan, linux, pivot=pivot)
     if slave is not None:
         process_steps.plan_controlling_terminal(plan, slave)
-    if hold:
-        plan.source = "lifecycle"
-        start = plan.inherit("start")
-        plan.call("pause", 2, 0, why="The container is created.")
-        plan.call("wait_byte", start, why="Waits for `start`.")
-    if linux.personality is not None:
-        plan.source = "linux.personality"
-        plan.call("personality", _personality(linux.personality.domain), why="How the kernel looks to the program.")
-    process_steps.plan_process(plan, process, filter=seccomp, die_with_parent=die_with_parent, init=init)
+    process_steps.plan_personality(plan, linux)
+    process_steps.plan_process(
+        plan,
+        process,
+        filter=process_steps.Filter.of(linux.seccomp, seccomp),
+        die_with_parent=die_with_parent,
+        init=init,
+        start_hooks=(hooks.start_container if hooks is not None else []) if hold else None,
+        preserved=preserved,
+        rootless=rootless,
+    )
     return plan
 
 
-def _plan_session(plan: Plan, die_with_parent: bool) -> None:
+def _plan_session(plan: Plan, die_with_parent: bool, keyring: str) -> None:
     plan.source = "process"
     plan.call("prctl", abi.PR_SET_NAME, "inception:init", 0, 0, 0, why="Its name in ps until its program starts.")
     if die_with_parent:
         process_steps.plan_die_with_parent(plan)
         plan.source = "process"
-    plan.call("setsid", why="A session of its own: signals to ours don't reach it.")
     plan.call("umask", 0, why="Modes below are meant as they are written.")
+    if keyring:
+        plan.call("keyctl", abi.KEYCTL_JOIN_SESSION_KEYRING, keyring, why="Keys of its own.", tolerate=(_ENOSYS,))
 
 
 def _plan_cgroups(plan: Plan, join: Join | None) -> None:
@@ -145,66 +175,23 @@ def _plan_cgroups(plan: Plan, join: Join | None) -> None:
         plan.call("write", AT_FDCWD, path, "0", 1, 0, why="Enters the cgroup of this controller before anything runs in it.")
 
 
-def _plan_namespaces(plan: Plan, linux: Linux) -> None:
-    plan.clone_source = "linux.namespaces"
-    kinds: set[str] = set()
-    late: list[str] = []
-    for index, namespace in enumerate(linux.namespaces):
-        plan.source = f"linux.namespaces[{index}]"
-        if namespace.type not in KINDS:
-            raise InvalidArgument(f"{plan.source}.type: unknown namespace {namespace.type!r}")
-        if namespace.type in kinds:
-            raise InvalidArgument(f"{plan.source}.type: {namespace.type!r} is there twice")
-        kinds.add(namespace.type)
-        if namespace.path:
-            _plan_join(plan, namespace.type, namespace.path)
-            if namespace.type in ("pid", "time"):
-                late.append(namespace.type)
-        elif namespace.type in _AT_CLONE:
-            plan.clone_flags |= KINDS[namespace.type][1]
-        elif namespace.type == "cgroup":
-            plan.call("unshare", abi.CLONE_NEWCGROUP, why="Shows the container its own cgroup as the root of all.")
-        else:
-            raise InvalidArgument(
-                f"{plan.source}.type: a new {namespace.type} namespace is not supported yet; join one by path"
-            )
-    if "mount" not in kinds:
-        raise InvalidArgument("linux.namespaces: a mount namespace is needed")
-    if late:
-        plan.source = "linux.namespaces"
-        plan.call("fork", 0, why="A joined pid or time namespace is for children; this one is the container's process.")
-
-
-def _plan_join(plan: Plan, kind: str, path: str) -> None:
-    if path.startswith("fd:"):
-        namespace = plan.inherit(path[3:])
-    else:
-        namespace = Slot("namespace")
-        plan.call("openat", AT_FDCWD, path, abi.O_RDONLY | abi.O_CLOEXEC, 0, out=namespace)
-    plan.call("setns", namespace, KINDS[kind][1], why=f"Enters a {kind} namespace that exists already.")
-
-
-def _plan_root(plan: Plan, spec: Spec, rootfs: Mount) -> None:
-    assert spec.linux is not None
+def _plan_propagation(plan: Plan, linux: Linux) -> None:
     plan.source = "linux.rootfsPropagation"
-    propagation = spec.linux.rootfs_propagation.removeprefix("r")
+    propagation = linux.rootfs_propagation.removeprefix("r")
     if propagation not in ("", "private", "slave", "shared", "unbindable"):
-        raise InvalidArgument(f"linux.rootfsPropagation: unknown value {spec.linux.rootfs_propagation!r}")
+        raise InvalidArgument(f"linux.rootfsPropagation: unknown value {linux.rootfs_propagation!r}")
     # What is mounted here must never appear on the host. With "shared" the mounts below stay in step with the host's, which
     # is what was asked for; "/" itself, which the new root is attached to, does not.
     flag = {"slave": abi.MS_SLAVE}.get(propagation, abi.MS_PRIVATE)
     recursive = 0 if propagation == "shared" else abi.AT_RECURSIVE
-    plan.call(
-        "mount_setattr",
-        AT_FDCWD,
-        "/",
-        recursive,
-        mount_attr(propagation=flag),
-        32,
-        why="No mount made from here on is seen outside.",
-    )
+    why = "No mount made from here on is seen outside."
+    plan.call("mount_setattr", AT_FDCWD, "/", recursive, mount_attr(propagation=flag), 32, why=why)
     if propagation in ("slave", "shared"):
         plan.call("mount_setattr", AT_FDCWD, "/", 0, mount_attr(propagation=abi.MS_PRIVATE), 32)
+
+
+def _plan_root(plan: Plan, spec: Spec, rootfs: Mount) -> None:
+    """The root as a mount that is attached nowhere."""
     plan.source = "root"
     options = MountOptions([option for option in rootfs.options if "=" not in option], "root.options")
     if rootfs.type == "overlay":
@@ -215,8 +202,13 @@ def _plan_root(plan: Plan, spec: Spec, rootfs: Mount) -> None:
         plan_bind(plan, rootfs.source, options, ROOT)
     else:
         raise InvalidArgument(f"root: a {rootfs.type!r} mount can't be the root")
-    plan.source = "root"
-    plan.call("move_mount", ROOT, "", AT_FDCWD, "/", abi.MOVE_MOUNT_F_EMPTY_PATH, why="Attaches the root over the host's.")
+    if spec.linux is not None and has_user_namespace(spec.linux):
+        plan.source = "linux.rootfsPropagation"
+        attributes = mount_attr(propagation=abi.MS_PRIVATE)
+        flags = abi.AT_EMPTY_PATH | abi.AT_RECURSIVE
+        plan.call(
+            "mount_setattr", ROOT, "", flags, attributes, 32, why="Taken from the host's mounts, but not in step with them."
+        )
 
 
 def _plan_overlay(plan: Plan, rootfs: Mount, options: MountOptions) -> None:
@@ -326,20 +318,54 @@ class _Root:
         self.own_dev = False  # /dev is a filesystem of ours, empty but for what we put there
         self.host_dev = False  # /dev came from the host; its nodes are not ours to make
         self.devpts: Slot | None = None
+        self.opened: dict[str, Slot] = {}  # sources of bind mounts by their place, nodes by their path
+        self.in_userns = has_user_namespace(spec.linux)
+
+    def sources(self) -> None:
+        """Take what comes from the host before a user namespace is entered whose root may not."""
+        for index, mount in enumerate(self.spec.mounts):
+            where = f"mounts[{index}]"
+            options = MountOptions(mount.options, where)
+            if is_bind(mount, options) and not options.remount:
+                self.opened[where] = Slot(f"source{index}")
+                plan_source(self.plan, mount, options, where, self.opened[where], self._idmap(index, mount, options))
+                self._detach(self.opened[where])
+        self.plan.source = "linux.devices"
+        for path in [*(f"/dev/{name}" for name, _, _ in _DEFAULT_DEVICES), *(device.path for device in self.linux.devices)]:
+            if path not in self.opened:
+                self.opened[path] = Slot(f"node:{path}")
+                flags = abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC
+                self.plan.call("open_tree", AT_FDCWD, path, flags, out=self.opened[path], why="Its root can't make devices.")
+                self._detach(self.opened[path])
+
+    def _detach(self, mount: Slot) -> None:
+        attributes = mount_attr(propagation=abi.MS_PRIVATE)
+        self.plan.call("mount_setattr", mount, "", AT_EMPTY_PATH | abi.AT_RECURSIVE, attributes, 32)
+
+    def _idmap(self, index: int, mount: Mount, options: MountOptions) -> Slot | None:
+        """The user namespace whose maps a mount gets, which the caller makes."""
+        if options.idmap or mount.uid_mappings or mount.gid_mappings:
+            return self.plan.inherit(f"idmap{index}")
+        return None
 
     def mounts(self) -> None:
         """Every entry of `mounts`, in order."""
         for index, mount in enumerate(self.spec.mounts):
             where = f"mounts[{index}]"
             options = MountOptions(mount.options, where)
+            if options.remount:
+                plan_remount(self.plan, ROOT, mount, options, where)
+                continue
             if mount.type == "cgroup":
                 from inception.runtime.cgroup_mounts import plan_cgroup_mount
 
                 plan_cgroup_mount(self.plan, ROOT, mount, options, self.linux, where)
                 continue
-            bind = options.bind or mount.type in ("bind", "rbind")
+            bind = is_bind(mount, options)
             check_destination(mount.destination, mount.type, bind, where)
-            made = plan_mount(self.plan, ROOT, mount, options, where)
+            opened = self.opened.get(where)
+            idmap = None if opened is not None else self._idmap(index, mount, options)
+            made = plan_mount(self.plan, ROOT, mount, options, where, source=opened, idmap=idmap)
             if mount.destination == "/proc":
                 self.plan.call("expect_fs", made, abi.PROC_SUPER_MAGIC)
                 self.proc = None if bind else made
@@ -358,7 +384,10 @@ class _Root:
             self.dev = Slot("dev")
             plan.call("target", ROOT, "/dev", abi.TARGET_DIRECTORY, -1, 0o755, IN_ROOT, out=self.dev)
         for name, major, minor in _DEFAULT_DEVICES:
-            self._node(name, abi.S_IFCHR | 0o666, os.makedev(major, minor))
+            if self.in_userns:
+                self._bind_node(f"/dev/{name}", self.dev, name)
+            else:
+                self._node(name, abi.S_IFCHR | 0o666, os.makedev(major, minor))
         defaults = {f"/dev/{name}" for name, _, _ in _DEFAULT_DEVICES}
         for index, device in enumerate(self.linux.devices):
             plan.source = f"linux.devices[{index}]"
@@ -378,6 +407,14 @@ class _Root:
             self.plan.call("openat2", where, name, how, 24, out=found)
             self.plan.call("expect_dev", found, mode & 0o170000, number if mode & 0o170000 != abi.S_IFIFO else 0)
 
+    def _bind_node(self, path: str, directory: Slot, name: str) -> None:
+        """The host's node, where no node can be made."""
+        mount = self.opened.get(path)
+        if mount is None:
+            mount = Slot("node")
+            self.plan.call("open_tree", AT_FDCWD, path, abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC, out=mount)
+        plan_attach(self.plan, directory, name, mount, kind=abi.TARGET_FILE)
+
     def _device(self, device: Device) -> None:
         plan = self.plan
         kind = _DEVICE_TYPES.get(device.type)
@@ -393,6 +430,9 @@ class _Root:
             plan.call("target", self.dev, folder[5:], abi.TARGET_DIRECTORY, -1, 0o755, IN_ROOT, out=directory)
         else:
             plan.call("target", ROOT, folder, abi.TARGET_DIRECTORY, -1, 0o755, IN_ROOT, out=directory)
+        if self.in_userns and device.type != "p":
+            self._bind_node(device.path, directory or self.dev or ROOT, name)
+            return
         mode = kind | (0o666 if device.file_mode is None else device.file_mode & 0o7777)
         number = 0 if device.type == "p" else os.makedev(device.major, device.minor)
         self._node(name, mode, number, directory)
@@ -474,6 +514,16 @@ class _Root:
         self.plan.call("target", ROOT, path, abi.TARGET_DIRECTORY, -1, 0o755, IN_ROOT, out=Slot("cwd"))
 
 
+def _plan_loopback(plan: Plan, linux: Linux) -> None:
+    """A network namespace starts with its loopback down, which surprises every program."""
+    if any(namespace.type == "network" and not namespace.path for namespace in linux.namespaces):
+        plan.source = "linux.namespaces"
+        link = Slot("socket")
+        plan.call("socket", abi.AF_INET, abi.SOCK_DGRAM | abi.SOCK_CLOEXEC, 0, out=link)
+        request = struct.pack("=16sh22x", b"lo", abi.IFF_UP)
+        plan.call("ioctl", link, abi.SIOCSIFFLAGS, request, why="127.0.0.1 answers.")
+
+
 def _plan_names(plan: Plan, spec: Spec) -> None:
     if spec.hostname:
         plan.source = "hostname"
@@ -483,15 +533,19 @@ def _plan_names(plan: Plan, spec: Spec) -> None:
         plan.call("setdomainname", spec.domainname, len(spec.domainname.encode()))
 
 
-def _plan_pivot(plan: Plan, linux: Linux) -> None:
+def _plan_pivot(plan: Plan, linux: Linux, *, pivot: bool) -> None:
     plan.source = "root"
-    old = Slot("host")
-    plan.call("openat", AT_FDCWD, "/", _PATH_DIR, 0, out=old)
-    plan.call("fchdir", ROOT)
-    plan.call("pivot_root", ".", ".", why="The new root becomes /; the host's lies over it for one more moment.")
-    plan.call("fchdir", old)
-    plan.call("mount", None, ".", None, abi.MS_SLAVE | abi.MS_REC, None, why="What goes away here stays on the host.")
-    plan.call("umount2", ".", abi.MNT_DETACH, why="The host's files are gone from this process's world.")
+    if pivot:
+        old = Slot("host")
+        plan.call("openat", AT_FDCWD, "/", _PATH_DIR, 0, out=old)
+        plan.call("fchdir", ROOT)
+        plan.call("pivot_root", ".", ".", why="The new root becomes /; the host's lies over it for one more moment.")
+        plan.call("fchdir", old)
+        plan.call("mount", None, ".", None, abi.MS_SLAVE | abi.MS_REC, None, why="What goes away here stays on the host.")
+        plan.call("umount2", ".", abi.MNT_DETACH, why="The host's files are gone from this process's world.")
+    else:
+        plan.call("fchdir", ROOT)
+        plan.call("chroot", ".", why="The new root hides the host's, which can't go away.")
     if linux.rootfs_propagation.removeprefix("r") in ("shared", "slave", "unbindable"):
         name = linux.rootfs_propagation.removeprefix("r")
         flag = {"shared": abi.MS_SHARED, "slave": abi.MS_SLAVE, "unbindable": abi.MS_UNBINDABLE}[name]
@@ -503,8 +557,6 @@ def _plan_pivot(plan: Plan, linux: Linux) -> None:
 
 
 def _open_how(flags: int, resolve: int) -> bytes:
-    import struct
-
     return struct.pack("=QQQ", flags, 0, resolve)
 
 
@@ -553,10 +605,3 @@ def sysctl_path(key: str) -> str:
     if "/" in key and ("." not in key or key.index("/") < key.index(".")):
         return key
     return key.replace(".", "\0").replace("/", ".").replace("\0", "/")
-
-
-def _personality(domain: str) -> int:
-    domains = {"LINUX": 0, "LINUX32": 8}
-    if domain not in domains:
-        raise InvalidArgument(f"linux.personality.domain: unknown domain {domain!r}")
-    return domains[domain]

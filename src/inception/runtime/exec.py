@@ -25,7 +25,7 @@ from inception.runtime.plan import Plan, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from inception.oci.runtime import Namespace, Process
+    from inception.oci.runtime import Namespace, Process, Seccomp
     from inception.runtime.container import Join
 
 _ALL = ("mount", "pid", "uts", "ipc", "network", "cgroup")
@@ -37,14 +37,19 @@ def plan_exec(
     namespaces: list[Namespace] | None = None,
     join: Join | None = None,
     seccomp: bytes | None = None,
+    profile: Seccomp | None = None,
     die_with_parent: bool = False,
+    preserve_fds: int = 0,
+    rootless: bool = False,
 ) -> Plan:
     """The plan of *process* in the container whose init's pidfd is the slot `init`.
 
     *namespaces* are those of the container's spec (all but user and time when absent): the ones it shares with the host
-    are joined too, which changes nothing. With a terminal the plan needs the socket `console`.
+    are joined too, which changes nothing. With a terminal the plan needs the socket `console`. *profile* is what *seccomp* was
+    compiled from, for its flags and its listener. The descriptors `preserve0`.. become 3.. of the program.
     """
     plan = Plan()
+    preserved = [plan.inherit(f"preserve{number}") for number in range(preserve_fds)]
     init = plan.inherit("init")
     plan.source = "exec"
     plan.call("prctl", abi.PR_SET_NAME, "inception:exec", 0, 0, 0, why="Its name in ps until its program starts.")
@@ -59,6 +64,11 @@ def plan_exec(
         plan.cgroup_path = join.cgroup2_path or ""
         for path in join.procs_files:
             plan.call("write", AT_FDCWD, path, "0", 1, 0, why="Enters the container's cgroup of this controller.")
+    affinity = process.exec_cpu_affinity
+    if affinity is not None and affinity.final:
+        plan.source = "process.execCPUAffinity.final"
+        cpus = process_steps.number_set(affinity.final, plan.source)
+        plan.call("sched_setaffinity", 0, len(cpus), cpus, why="Where it runs, once it is in the container's cgroup.")
     process_steps.plan_label(plan, process, None)
     kinds = _ALL if namespaces is None else tuple(namespace.type for namespace in namespaces)
     flags = 0
@@ -66,6 +76,9 @@ def plan_exec(
         flags |= KINDS[kind][1]
     plan.source = "linux.namespaces"
     plan.call("setns", init, flags, why="Enters the container's namespaces, all in one call.")
+    if "user" in kinds:
+        plan.call("setresgid", 0, 0, 0)
+        plan.call("setresuid", 0, 0, 0, why="Root in there, until it becomes the user that was asked for.")
     plan.call("fork", 0, why="The child is in its pid namespace; this process tells the caller and ends.")
     plan.call("prctl", abi.PR_SET_DUMPABLE, 0, 0, 0, 0)
     if die_with_parent:
@@ -84,7 +97,10 @@ def plan_exec(
     plan.call("fchdir", cwd)
     if slave is not None:
         process_steps.plan_controlling_terminal(plan, slave)
-    process_steps.plan_process(plan, process, filter=seccomp, die_with_parent=die_with_parent)
+    filter = process_steps.Filter.of(profile, seccomp)
+    process_steps.plan_process(
+        plan, process, filter=filter, die_with_parent=die_with_parent, preserved=preserved, rootless=rootless
+    )
     return plan
 
 

@@ -1,66 +1,36 @@
-"""The specification's operations on bundles: create, start, kill, delete, state.
+"""The specification's operations on a container that was created: start, exec, kill, delete, state; pause and resume.
 
-    create                                          init
-    check the spec, make the cgroup
-    begin(plan)                       ───▶          namespaces, root, mounts
-    prestart, createRuntime hooks     ◀── pause 1 ──
-    resume                            ───▶          pivot_root
-    write state.json                  ◀── pause 2 ──  waits on the FIFO `start`
-    start: startContainer hooks, a byte ───▶        limits, user, seccomp, execve
-    poststart hooks
+    start: a connection to the socket `start` ───▶ startContainer hooks, seccomp, execve
+           poststart hooks                    ◀─── the connection closes: the program runs; or (step, errno)
 
-Source: runtime-spec runtime.md, "Lifecycle".
+Whoever changes the container holds its lock; `exec` and `kill` don't wait for it. A signal goes to a pidfd that was opened
+before the start time was compared, never to a pid. Source: runtime-spec runtime.md, "Operations".
 """
 
 from __future__ import annotations
 
 import os
-import socket
-import time
 
 from inception._spawn import SpawnError
-from inception.errors import Conflict, InvalidArgument, NotFound, StartFailed
-from inception.jsontext import loads
+from inception.errors import Conflict, InceptionError, NotFound, Unavailable
 from inception.linux import process
-from inception.linux.cgroup import Cgroup, Cgroups, JoinPlan
+from inception.linux.cgroup import Cgroup
 from inception.oci.runtime import Hooks, Mount, Process, Spec, State
-from inception.record import decode, replace
-from inception.runtime.child import Child, begin, resume, start
+from inception.runtime import cgroups, filters
+from inception.runtime.child import Child, begin, resume
 from inception.runtime.container import plan_container
+from inception.runtime.create import connect
 from inception.runtime.exec import plan_exec
 from inception.runtime.hooks import run_hooks
-from inception.runtime.plan import Plan
-from inception.runtime.resources import device_rules, limited_controllers, plan_resources
 from inception.runtime.state import Folder, RuntimeState
-from inception.runtime.validate import check_spec
 
-_CGROUP_PARENT = "/inception-runc"
-_MAX_CONFIG_BYTES = 16 << 20
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.runtime.plan import Plan
 
-
-def load_bundle(bundle: str) -> Spec:
-    """`config.json` of a bundle; relative paths in it become absolute. Raises InvalidArgument, NotFound."""
-    path = f"{bundle}/config.json"
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_MAX_CONFIG_BYTES + 1)
-    except OSError as error:
-        raise NotFound(f"{path}: {error.strerror}") from error
-    if len(data) > _MAX_CONFIG_BYTES:
-        raise InvalidArgument(f"{path}: larger than {_MAX_CONFIG_BYTES} bytes")
-    try:
-        spec = decode(Spec, loads(data))
-        check_spec(spec)
-    except (ValueError, InvalidArgument) as error:
-        raise InvalidArgument(f"{path}: {error}") from error
-    assert spec.root is not None
-    mounts = [
-        replace(mount, source=os.path.join(bundle, mount.source))
-        if mount.source and ({"bind", "rbind"} & {mount.type, *mount.options}) and not mount.source.startswith("/")
-        else mount
-        for mount in spec.mounts
-    ]
-    return replace(spec, root=replace(spec.root, path=os.path.join(bundle, spec.root.path)), mounts=mounts)
+_SIGKILL = 9
+_KILL_TIMEOUT_S = 10.0
+_LOCK_TIMEOUT_S = 30.0
 
 
 class Container:
@@ -69,246 +39,250 @@ class Container:
     def __init__(self, root: str, id: str) -> None:
         self.folder = Folder(root, id)
 
-    # ---- create and start -------------------------------------------------------------------------------------------
+    # ---- what is ----------------------------------------------------------------------------------------------------
 
-    def create(self, bundle: str, *, console_socket: int | None = None) -> tuple[Child, Plan]:
-        """Make the container; its process waits for `start`. The caller owns the child's pidfd and channel."""
-        spec = load_bundle(bundle)
-        assert spec.linux is not None and spec.process is not None and spec.root is not None
-        if spec.process.terminal and console_socket is None:
-            raise InvalidArgument("process.terminal: needs --console-socket, or `run` in the foreground")
-        self.folder.make()
-        cgroup = self._cgroup(spec.linux.cgroups_path or f"{_CGROUP_PARENT}/{self.folder.id}")
-        fifo = -1
-        try:
-            os.mkfifo(self.folder.fifo, 0o600)
-            fifo = os.open(self.folder.fifo, os.O_RDWR | os.O_CLOEXEC)
-            join = self._make_cgroup(cgroup, spec)
-            rootfs = Mount(destination="/", type="bind", source=spec.root.path, options=["rbind"])
-            plan = plan_container(spec, rootfs=rootfs, join=join, hold=True)
-            fds = {"start": fifo} if console_socket is None else {"start": fifo, "console": console_socket}
-            try:
-                child = begin(plan.compile(), fds)
-                hooks = spec.hooks or Hooks()
-                state = self._state(spec, bundle, child.pid, cgroup)
-                told = self._told(state, "creating")
-                try:
-                    run_hooks(hooks.prestart, told, "prestart")
-                    run_hooks(hooks.create_runtime, told, "createRuntime")
-                except BaseException:
-                    self._abandon(child)
-                    raise
-                child = resume(child)
-            except SpawnError as error:
-                raise plan.failure(error) from None
-            self.folder.save(state, spec)
-            return child, plan
-        except BaseException:
-            self._remove_cgroup(cgroup)
-            self.folder.remove()
-            raise
-        finally:
-            if fifo >= 0:
-                os.close(fifo)
-
-    def start(self) -> None:
-        """Let a created container run its program. Raises Conflict for one in another state."""
+    def load(self) -> tuple[RuntimeState, str]:
+        """What was kept, and the status as it is now. Raises NotFound."""
         state = self.folder.load()
         status = self.folder.status(state)
-        if status != "created":
-            raise Conflict(f"cannot start a container that has {'stopped' if status == 'stopped' else 'already run'}")
-        spec = self.folder.load_spec()
-        hooks = spec.hooks or Hooks()
-        self._run_inside(hooks, spec, state)
-        try:
-            fifo = os.open(self.folder.fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            raise Conflict("cannot start a container that has stopped") from None
-        try:
-            os.unlink(self.folder.fifo)
-            os.write(fifo, b"\0")
-        finally:
-            os.close(fifo)
-        run_hooks(hooks.poststart, self._told(state, "running"), "poststart")
-
-    def _run_inside(self, hooks: Hooks, spec: Spec, state: RuntimeState) -> None:
-        """startContainer hooks: programs of the container, in its namespaces."""
-        if not hooks.start_container or spec.linux is None:
-            return
-        from inception.jsontext import dumps
-        from inception.record import encode
-
-        document = dumps(encode(self._told(state, "created"), keep_defaults=True)).encode()
-        for hook in hooks.start_container:
-            value = Process(cwd="/", args=[hook.path, *hook.args[1:]], env=hook.env)
-            plan = plan_exec(value, namespaces=spec.linux.namespaces)
-            init, stdin = self._open_init(state), process.memfd("state", document)
-            try:
-                child = start(plan, {"init": init}, (stdin, 1, 2))
-                code = process.reap(child.pidfd)
-                os.close(child.pidfd)
-            finally:
-                os.close(init)
-                os.close(stdin)
-            if code:
-                raise StartFailed(f"hooks.startContainer: {hook.path}: exit status {code}")
-
-    # ---- a running one ----------------------------------------------------------------------------------------------
-
-    def exec(self, value: Process, stdio: tuple[int, int, int], console_socket: int | None = None) -> Child:
-        """Another process in the container; the caller is its parent."""
-        state = self.folder.load()
-        spec = self.folder.load_spec()
-        assert spec.linux is not None
-        if self.folder.status(state) == "stopped":
-            raise Conflict("cannot exec in a stopped container")
-        filter = None
-        if spec.linux.seccomp is not None:
-            from inception.linux.seccomp import compile_filter
-
-            filter = compile_filter(spec.linux.seccomp)
-        join = self._make_cgroup(self._cgroup(state.cgroup), spec, fresh=False)
-        plan = plan_exec(value, namespaces=spec.linux.namespaces, join=join, seccomp=filter)
-        init = self._open_init(state)
-        fds = {"init": init} if console_socket is None else {"init": init, "console": console_socket}
-        try:
-            return start(plan, fds, stdio)
-        finally:
-            os.close(init)
-
-    def kill(self, signal: int, *, all: bool = False) -> None:
-        """Send *signal* to init, or with *all* SIGKILL to everything in its cgroup."""
-        state = self.folder.load()
-        if all:
-            self._cgroup(state.cgroup).kill()
-            return
-        pidfd = process.open_alive(state.pid, state.pid_start_time) if self.folder.is_alive(state) else None
-        if pidfd is None:
-            raise Conflict("container not running")
-        try:
-            process.pidfd_send_signal(pidfd, signal)
-        finally:
-            os.close(pidfd)
-
-    def delete(self, *, force: bool = False) -> list[str]:
-        """Remove a stopped container; warnings of poststop hooks. *force* kills it first and takes a missing one as gone."""
-        try:
-            state = self.folder.load()
-        except NotFound:
-            if force:
-                self.folder.remove()
-                return []
-            raise
-        status = self.folder.status(state)
-        if status != "stopped":
-            if not force:
-                raise Conflict(f"cannot delete container {self.folder.id} that is not stopped: {status}")
-            self._kill_and_wait(state)
-        cgroup = self._cgroup(state.cgroup)
-        cgroup.kill()
-        self._remove_cgroup(cgroup)
-        hooks = self.folder.load_spec().hooks or Hooks()
-        self.folder.remove()
-        return run_hooks(hooks.poststop, self._told(state, "stopped"), "poststop", warn=True)
+        if status in ("created", "running") and cgroups.is_frozen(cgroups.at(state.cgroup)):
+            status = "paused"
+        return state, status
 
     def state(self) -> State:
-        """The specification's state, as it is now."""
-        state = self.folder.load()
-        status = self.folder.status(state)
-        told = self._told(state, status)
-        if status == "running" and self._cgroup(state.cgroup).frozen():
-            return replace(told, status="paused")
-        return told
+        """The specification's state."""
+        state, status = self.load()
+        return state.told(status)
 
     def cgroup(self) -> Cgroup:
         """Its control group."""
-        return self._cgroup(self.folder.load().cgroup)
+        return cgroups.at(self.folder.load().cgroup)
 
-    # ---- helpers ----------------------------------------------------------------------------------------------------
+    # ---- start ------------------------------------------------------------------------------------------------------
 
-    def _kill_and_wait(self, state: RuntimeState) -> None:
-        pidfd = process.open_alive(state.pid, state.pid_start_time)
-        if pidfd is not None:
-            process.pidfd_send_signal(pidfd, 9)
-            process.wait_pidfd(pidfd, 10)
+    def start(self) -> None:
+        """Let a created container run its program. Raises Conflict for one in another state, StartFailed."""
+        with self.folder.lock():
+            state, status = self.load()
+            if status == "paused":
+                raise Conflict("cannot start a paused container")
+            if status == "stopped":
+                raise Conflict("cannot start a container that has stopped")
+            if status != "created":
+                raise Conflict("cannot start an already running container")
+            spec = self.folder.load_spec()
+            self._let_go(state, spec)
+            hooks = spec.hooks or Hooks()
+            try:
+                run_hooks(hooks.poststart, state.told("running"), "poststart")
+            except InceptionError:
+                self._destroy(state, hooks)
+                raise
+
+    def _let_go(self, state: RuntimeState, spec: Spec) -> None:
+        """Returns when the program runs."""
+        pidfd = self.folder.open_init(state)
+        try:
+            channel = connect(self.folder.take_start())
+        except OSError:
             os.close(pidfd)
+            raise Conflict("cannot start a container that has stopped") from None
+        try:
+            child = resume(Child(pid=state.pid, pidfd=pidfd, channel=channel))
+            while child.channel >= 0:
+                from inception.runtime.notify import pass_listener
 
-    def _open_init(self, state: RuntimeState) -> int:
-        pidfd = process.open_alive(state.pid, state.pid_start_time) if self.folder.is_alive(state) else None
-        if pidfd is None:
-            raise Conflict("container not running")
-        return pidfd
-
-    @staticmethod
-    def _abandon(child: Child) -> None:
-        os.close(child.channel)
-        process.pidfd_send_signal(child.pidfd, 9)
-        process.reap(child.pidfd)
+                pass_listener(child, spec.linux.seccomp if spec.linux else None, state.told("created"))
+                child = resume(child)
+        except SpawnError as error:
+            if spec.hooks is not None and spec.hooks.start_container:
+                self._destroy(state, spec.hooks)
+            raise _plan_again(spec, error, state).failure(error) from None
         os.close(child.pidfd)
 
-    @staticmethod
-    def _cgroup(path: str) -> Cgroup:
-        if ":" in path or ".." in path.split("/"):
-            raise InvalidArgument(f"linux.cgroupsPath: {path!r} is not supported (systemd's form, or with ..)")
-        return Cgroups.detect().at("/" + path.strip("/"))
+    # ---- another process --------------------------------------------------------------------------------------------
 
-    @classmethod
-    def _remove_cgroup(cls, cgroup: Cgroup) -> None:
-        """And the folder above it that we made, once the last container has left it."""
-        cgroup.remove()
-        if os.path.dirname(cgroup.path) != _CGROUP_PARENT:
-            return
-        parent = cls._cgroup(_CGROUP_PARENT)
-        for folder in {parent.folder(name) for name in (None, *parent.cgroups.controllers(), *parent.cgroups.v1)}:
-            try:
-                os.rmdir(folder or "")
-            except OSError:  # others are in it, or it was never made
-                pass
-
-    @staticmethod
-    def _make_cgroup(cgroup: Cgroup, spec: Spec, *, fresh: bool = True) -> JoinPlan:
-        """Make and limit it; not *fresh*: only say how to join."""
+    def exec(
+        self,
+        value: Process,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        *,
+        console: int | None = None,
+        preserve_fds: int = 0,
+        ignore_paused: bool = False,
+        sub_cgroup: str = "",
+    ) -> Child:
+        """Another process in the container; the caller is its parent. Raises Conflict, StartFailed."""
+        state, status = self.load()
+        if status in ("stopped", "creating"):
+            raise Conflict(f"cannot exec in a {status} container")
+        if status == "paused" and not ignore_paused:
+            raise Conflict("cannot exec in a paused container (use --ignore-paused to override)")
+        spec = self.folder.load_spec()
         assert spec.linux is not None
-        resources = spec.linux.resources
-        if resources is None:
-            return cgroup.create()
-        writes = plan_resources(resources, cgroup.cgroups)
-        join = cgroup.create(limited_controllers(writes), device_rules(resources) if resources.devices and fresh else None)
-        if fresh:
-            cgroup.apply(writes)
-        return join
-
-    def _state(self, spec: Spec, bundle: str, pid: int, cgroup: Cgroup) -> RuntimeState:
-        return RuntimeState(
-            id=self.folder.id,
-            bundle=bundle,
-            pid=pid,
-            pid_start_time=process.start_time(pid),
-            boot_id=process.boot_id(),
-            cgroup=cgroup.path,
-            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            oci_version=spec.oci_version,
-            annotations=spec.annotations,
+        plan = plan_exec(
+            value,
+            namespaces=spec.linux.namespaces,
+            join=cgroups.join(self._sub_cgroup(state, sub_cgroup)),
+            seccomp=filters.load(self.folder.root, spec.linux.seccomp),
+            profile=spec.linux.seccomp,
+            preserve_fds=preserve_fds,
+            rootless=os.geteuid() != 0,
         )
+        init = self.folder.open_init(state)
+        fds = {f"preserve{number}": 3 + number for number in range(preserve_fds)} | {"init": init}
+        if console is not None:
+            fds["console"] = console
+        affinity = os.sched_getaffinity(0)
+        try:
+            _set_affinity(value)
+            child = begin(plan.compile(), fds, stdio)
+            while child.channel >= 0:
+                from inception.runtime.notify import pass_listener
+
+                pass_listener(child, spec.linux.seccomp, state.told(status))
+                child = resume(child)
+            return child
+        except SpawnError as error:
+            raise plan.failure(error) from None
+        finally:
+            os.close(init)
+            os.sched_setaffinity(0, affinity)
 
     @staticmethod
-    def _told(state: RuntimeState, status: str) -> State:
-        return State(
-            oci_version=state.oci_version,
-            id=state.id,
-            status=status,
-            pid=0 if status == "stopped" else state.pid,
-            bundle=state.bundle,
-            annotations=state.annotations,
-        )
+    def _sub_cgroup(state: RuntimeState, below: str) -> Cgroup:
+        cgroup = cgroups.at(cgroups.cgroup_path(f"{state.cgroup}/{below}", ""))
+        if below and not cgroup.exists():
+            raise NotFound(f"--cgroup {below}: there is no such cgroup in the container's")
+        return cgroup
+
+    # ---- signals ----------------------------------------------------------------------------------------------------
+
+    def kill(self, signal: int, *, all: bool = False) -> None:
+        """Send *signal* to init, or with *all* to everything in its cgroup. Raises Conflict for one that has ended."""
+        state, status = self.load()
+        if all:
+            self._kill_all(cgroups.at(state.cgroup), signal)
+            return
+        if status == "stopped":
+            raise Conflict("container not running")
+        pidfd = self.folder.open_init(state)
+        try:
+            process.pidfd_send_signal(pidfd, signal)
+        except ProcessLookupError:
+            raise Conflict("container not running") from None
+        finally:
+            os.close(pidfd)
+
+    @staticmethod
+    def _kill_all(cgroup: Cgroup, signal: int) -> None:
+        if not cgroup.exists():
+            raise Conflict("container not running")
+        if signal == _SIGKILL:
+            cgroup.kill()
+            return
+        for pid in cgroup.pids():
+            try:
+                pidfd = process.pidfd_open(pid)
+            except OSError:
+                continue
+            try:
+                if pid in cgroup.pids():  # still, so the pidfd is of a process of the container
+                    process.pidfd_send_signal(pidfd, signal)
+            except ProcessLookupError:
+                pass
+            finally:
+                os.close(pidfd)
+
+    # ---- the end ----------------------------------------------------------------------------------------------------
+
+    def delete(self, *, force: bool = False) -> list[str]:
+        """Remove a stopped container, or one that was never started; warnings of its poststop hooks.
+
+        *force* kills a running one first and takes a missing one as gone. Raises NotFound, Conflict, Unavailable.
+        """
+        try:
+            with self.folder.lock(_LOCK_TIMEOUT_S if force else None):
+                return self._delete(force=force)
+        except NotFound:
+            if force:
+                return []
+            raise
+
+    def _delete(self, *, force: bool) -> list[str]:
+        try:
+            state, status = self.load()
+            hooks = self.folder.load_spec().hooks or Hooks()
+        except (InceptionError, OSError, ValueError):
+            if not force:
+                raise
+            self.folder.remove()  # killed in the middle of its first or last moment: nothing is known, so nothing is held
+            return []
+        if status not in ("stopped", "created", "creating") and not force:
+            raise Conflict(f"cannot delete container {self.folder.id} that is not stopped: {status}")
+        return self._destroy(state, hooks)
+
+    def _destroy(self, state: RuntimeState, hooks: Hooks) -> list[str]:
+        """End what runs, remove what `create` made, then the poststop hooks."""
+        cgroup = cgroups.at(state.cgroup)
+        pidfd = process.open_alive(state.pid, state.pid_start_time) if self.folder.is_alive(state) else None
+        if pidfd is not None:
+            try:
+                process.pidfd_send_signal(pidfd, _SIGKILL)
+                if state.own_cgroup:
+                    cgroup.kill()
+                if not process.wait_pidfd(pidfd, _KILL_TIMEOUT_S):
+                    raise Unavailable(f"container {self.folder.id} did not end within {_KILL_TIMEOUT_S:.0f} s of SIGKILL")
+            except ProcessLookupError:
+                pass
+            finally:
+                os.close(pidfd)
+        if state.own_cgroup:
+            try:
+                cgroup.remove()
+            except OSError as error:
+                raise Unavailable(f"remove cgroup {state.cgroup}: {error.strerror}") from error
+        self.folder.remove()
+        return run_hooks(hooks.poststop, state.told("stopped"), "poststop", warn=True)
+
+    # ---- pause ------------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Freeze all of its processes. Raises Conflict, Unavailable."""
+        state, status = self.load()
+        if status not in ("running", "created"):
+            raise Conflict(f"container not running: {status}")
+        try:
+            cgroups.at(state.cgroup).freeze()
+        except OSError as error:
+            raise Unavailable(f"unable to freeze: {error.strerror}") from error
+
+    def resume(self) -> None:
+        """Let them go on. Raises Conflict, Unavailable."""
+        state, status = self.load()
+        if status != "paused":
+            raise Conflict("container not paused")
+        try:
+            cgroups.at(state.cgroup).thaw()
+        except OSError as error:
+            raise Unavailable(f"unable to thaw: {error.strerror}") from error
 
 
-def connect_console(path: str) -> socket.socket:
-    """The socket that a terminal's master is sent to."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.connect(path)
-    except OSError as error:
-        connection.close()
-        raise InvalidArgument(f"--console-socket {path}: {error.strerror}") from error
-    return connection
+def _plan_again(spec: Spec, error: SpawnError, state: RuntimeState) -> Plan:
+    """The plan of `create`, for the words of a step that failed after it; *error*'s step is made one of this plan.
+
+    What comes before may have come out differently there (what it found of the machine), what follows is the same.
+    """
+    plan = plan_container(spec, rootfs=Mount(destination="/", type="bind", source="/"), hold=True, rootless=os.geteuid() != 0)
+    if error.step >= 0:
+        error.step += len(plan.steps) - state.steps
+    return plan
+
+
+def _set_affinity(value: Process) -> None:
+    """Where the new process begins to run, before it is in the container's cgroup: it inherits ours."""
+    from inception.runtime.process import number_set
+
+    if value.exec_cpu_affinity is not None and value.exec_cpu_affinity.initial:
+        mask = int.from_bytes(number_set(value.exec_cpu_affinity.initial, "process.execCPUAffinity.initial"), "little")
+        os.sched_setaffinity(0, [cpu for cpu in range(mask.bit_length()) if mask >> cpu & 1])

@@ -55,25 +55,40 @@ _PROPAGATION: dict[str, int] = {
     )
     for name, extra in ((name, 0), ("r" + name, _REC))
 }
-# Flags of the superblock that fsconfig(2) takes as options without a value.
-_SUPERBLOCK = {"sync", "dirsync", "lazytime", "mand", "silent", "i_version", "iversion"}
-_NEGATED = {"async", "nolazytime", "nomand", "loud", "noiversion", "defaults"}
-_REFUSED = {"tmpcopyup", "idmap", "ridmap"}
+# Flags of the superblock that fsconfig(2) takes as options without a value, ...
+_SUPERBLOCK = {"sync", "dirsync", "lazytime", "mand", "iversion"}
+# ... and words for what is the case anyway. (`silent` is about the kernel's log; fsconfig keeps its words in the descriptor.)
+_NEGATED = {"async", "nolazytime", "nomand", "loud", "silent", "noiversion", "defaults"}
+_REFUSED = ("tmpcopyup",)
+_EINVAL = 22
 
 
 def option_names() -> list[str]:
     """Every option that has a meaning here, for `features`."""
     recursive = [f"r{name}" for name in _ATTRIBUTES]
-    return sorted({*_ATTRIBUTES, *recursive, *_PROPAGATION, *_SUPERBLOCK, *_NEGATED, "bind", "rbind"})
+    others = ("bind", "rbind", "remount", "idmap", "ridmap")
+    return sorted({*_ATTRIBUTES, *recursive, *_PROPAGATION, *_SUPERBLOCK, *_NEGATED, *others})
 
 
 class MountOptions:
     """Options of one mount, taken apart."""
 
-    __slots__ = ("bind", "clear", "data", "propagation", "recursive_bind", "recursive_clear", "recursive_set", "set")
+    __slots__ = (
+        "bind",
+        "clear",
+        "data",
+        "idmap",
+        "propagation",
+        "recursive_bind",
+        "recursive_clear",
+        "recursive_idmap",
+        "recursive_set",
+        "remount",
+        "set",
+    )
 
     def __init__(self, options: list[str], where: str) -> None:
-        self.bind = self.recursive_bind = False
+        self.bind = self.recursive_bind = self.idmap = self.recursive_idmap = self.remount = False
         self.set = self.clear = self.recursive_set = self.recursive_clear = self.propagation = 0
         self.data: list[str] = []
         for option in options:
@@ -88,6 +103,11 @@ class MountOptions:
             elif option[:1] == "r" and (attribute := _ATTRIBUTES.get(option[1:])) is not None:
                 self.recursive_set = self.recursive_set & ~attribute[1] | attribute[0]
                 self.recursive_clear |= attribute[1]
+            elif option in ("idmap", "ridmap"):
+                self.idmap = True
+                self.recursive_idmap = option == "ridmap"
+            elif option == "remount":
+                self.remount = True
             elif option in _REFUSED:
                 raise InvalidArgument(f"{where}.options: {option!r} is not supported")
             elif option not in _NEGATED:
@@ -96,11 +116,11 @@ class MountOptions:
         self.recursive_clear &= ~self.recursive_set | _ATIME
 
 
-def mount_attr(set: int = 0, clear: int = 0, propagation: int = 0) -> bytes:
+def mount_attr(set: int = 0, clear: int = 0, propagation: int = 0, userns: int = 0) -> bytes:
     """A `struct mount_attr`; a set of the access-time modes clears the field first, as the kernel demands."""
     if set & _ATIME:
         clear |= _ATIME
-    return struct.pack("=QQQQ", set, clear, propagation, 0)
+    return struct.pack("=QQQQ", set, clear, propagation, userns)
 
 
 def plan_setattr(plan: Plan, mount: Slot, set: int, clear: int, propagation: int, *, recursive: bool, why: str) -> None:
@@ -121,7 +141,10 @@ def plan_filesystem(plan: Plan, fstype: str, source: str, options: MountOptions,
         if equals:
             plan.call("fsconfig", fs, abi.FSCONFIG_SET_STRING, key, value, 0)
         else:
-            plan.call("fsconfig", fs, abi.FSCONFIG_SET_FLAG, key, None, 0)
+            # Filesystems without a counter of changes don't know the word.
+            tolerate = (_EINVAL,) if key == "iversion" else ()
+            key = "i_version" if key == "iversion" else key
+            plan.call("fsconfig", fs, abi.FSCONFIG_SET_FLAG, key, None, 0, tolerate=tolerate)
     plan.call("fsconfig", fs, abi.FSCONFIG_CMD_CREATE, None, None, 0)
     plan.call("fsmount", fs, abi.FSMOUNT_CLOEXEC, options.set, out=out)
 
@@ -168,17 +191,69 @@ def plan_attach(plan: Plan, root: Slot, destination: str, mount: Slot, *, kind: 
     plan.call("move_mount", mount, "", target, "", ATTACH, why="Attaches the mount there, by descriptor: no path to race with.")
 
 
-def plan_mount(plan: Plan, root: Slot, mount: Mount, options: MountOptions, where: str) -> Slot:
-    """One entry of the spec's `mounts`; the slot holds the mount."""
+def plan_idmap(plan: Plan, mount: Slot, userns: Slot, *, recursive: bool) -> None:
+    """Owners seen through *mount* are those of the filesystem, translated by the maps of a user namespace."""
+    flags = AT_EMPTY_PATH | (abi.AT_RECURSIVE if recursive else 0)
+    attributes = mount_attr(abi.MOUNT_ATTR_IDMAP, userns=plan.number(userns))
+    plan.call("mount_setattr", mount, "", flags, attributes, 32, why="Translates the owners of its files.")
+
+
+def is_bind(mount: Mount, options: MountOptions) -> bool:
+    """Whether *mount* shows what the host has somewhere."""
+    return options.bind or mount.type in ("bind", "rbind")
+
+
+def plan_source(plan: Plan, mount: Mount, options: MountOptions, where: str, out: Slot, idmap: Slot | None) -> None:
+    """A bind mount's copy of the host's files, attached nowhere, with its flags and id map, in *out*."""
+    plan.source = where
+    options.recursive_bind |= mount.type == "rbind"
+    if options.data:
+        raise InvalidArgument(f"{where}.options: {options.data[0]!r} is not an option of a bind mount")
+    plan_bind(plan, mount.source, options, out)
+    if idmap is not None:
+        plan_idmap(plan, out, idmap, recursive=options.recursive_idmap)
+
+
+def plan_remount(plan: Plan, root: Slot, mount: Mount, options: MountOptions, where: str) -> None:
+    """New flags for what is mounted at the destination already."""
+    plan.source = where
+    target, fs = Slot("target"), Slot("fs")
+    how = struct.pack("=QQQ", abi.O_PATH | abi.O_CLOEXEC, 0, IN_ROOT)
+    plan.call("openat2", root, mount.destination.strip("/") or ".", how, 24, out=target)
+    settable = abi.MOUNT_ATTR_NOSUID | abi.MOUNT_ATTR_NODEV | abi.MOUNT_ATTR_NOEXEC | RDONLY  # what is not said is off
+    clear = settable & ~options.set
+    plan_setattr(
+        plan, target, options.set, clear, options.propagation & ~_REC, recursive=False, why="Other flags from here on."
+    )
+    if options.data:
+        plan.call("fspick", target, "", abi.FSPICK_CLOEXEC | abi.FSPICK_EMPTY_PATH, out=fs)
+        for option in options.data:
+            key, equals, value = option.partition("=")
+            command = abi.FSCONFIG_SET_STRING if equals else abi.FSCONFIG_SET_FLAG
+            plan.call("fsconfig", fs, command, key, value if equals else None, 0)
+        plan.call("fsconfig", fs, abi.FSCONFIG_CMD_RECONFIGURE, None, None, 0)
+
+
+def plan_mount(
+    plan: Plan,
+    root: Slot,
+    mount: Mount,
+    options: MountOptions,
+    where: str,
+    *,
+    source: Slot | None = None,
+    idmap: Slot | None = None,
+) -> Slot:
+    """One entry of the spec's `mounts`; the slot holds the mount. A bind mount's *source* may be there already."""
     plan.source = where
     made = Slot({"/proc": "proc", "/dev": "dev", "/dev/pts": "devpts"}.get(mount.destination, "mount"))
     kind: int = abi.TARGET_DIRECTORY
     resolve = IN_ROOT
-    if options.bind or mount.type in ("bind", "rbind"):
-        options.recursive_bind |= mount.type == "rbind"
-        if options.data:
-            raise InvalidArgument(f"{where}.options: {options.data[0]!r} is not an option of a bind mount")
-        plan_bind(plan, mount.source, options, made)
+    if is_bind(mount, options):
+        if source is not None:
+            made = source
+        else:
+            plan_source(plan, mount, options, where, made, idmap)
         kind = abi.TARGET_LIKE_SOURCE
     else:
         if mount.type in ("proc", "sysfs"):

@@ -45,7 +45,10 @@ _OPS: dict[str, int] = {
         "chown_stdio",
         "send_fd",
         "pause",
-        "wait_byte",
+        "accept",
+        "hook",
+        "find",
+        "preserve",
         "parent_alive",
         "fork",
         "reap",
@@ -130,6 +133,10 @@ class Plan:
         if slot not in self.inherited:
             self.inherited.append(slot)
         return slot
+
+    def number(self, slot: Slot) -> int:
+        """The descriptor's number in the new process, for structures that hold numbers; *slot* is an inherited one."""
+        return int(abi.FD_PARENT) + self.inherited.index(slot)
 
     @property
     def fds(self) -> list[str]:

@@ -13,11 +13,12 @@ import struct
 
 from inception.errors import InvalidArgument
 from inception.linux import abi, capabilities, rlimit
+from inception.record import Record
 from inception.runtime.plan import Plan, Program, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from inception.oci.runtime import Capabilities, Process
+    from inception.oci.runtime import Capabilities, Hook, Linux, Process, Seccomp
 
 SIGKILL = 9
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -41,6 +42,24 @@ _SCHED_FLAGS = {
     "SCHED_FLAG_UTIL_CLAMP_MIN": 32,
     "SCHED_FLAG_UTIL_CLAMP_MAX": 64,
 }
+SECCOMP_FLAGS: dict[str, int] = {
+    name: getattr(abi, name)
+    for name in (
+        "SECCOMP_FILTER_FLAG_TSYNC",
+        "SECCOMP_FILTER_FLAG_LOG",
+        "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+    )
+}
+_DOMAINS = {"LINUX": 0, "LINUX32": 8}
+MEMORY_MODES: dict[str, int] = {
+    f"MPOL_{name}": getattr(abi, f"MPOL_{name}")
+    for name in ("DEFAULT", "BIND", "INTERLEAVE", "WEIGHTED_INTERLEAVE", "PREFERRED", "PREFERRED_MANY", "LOCAL")
+}
+MEMORY_FLAGS: dict[str, int] = {
+    f"MPOL_F_{name}": getattr(abi, f"MPOL_F_{name}") for name in ("NUMA_BALANCING", "RELATIVE_NODES", "STATIC_NODES")
+}
+_EPERM = 1
 _IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 PARENT = Slot("parent")
 
@@ -84,18 +103,120 @@ def plan_controlling_terminal(plan: Plan, slave: Slot) -> None:
         plan.call("dup3", slave, fd, 0)
 
 
-def plan_process(plan: Plan, process: Process, *, filter: bytes | None, die_with_parent: bool, init: bool = False) -> None:
-    """Everything from rlimits to execve."""
+class Filter(Record):
+    """A compiled seccomp filter, and how it is installed."""
+
+    program: bytes
+    flags: int = 0
+    listener: bool = False  # its descriptor goes to the caller, in a pause
+
+    @staticmethod
+    def of(seccomp: Seccomp | None, program: bytes | None) -> Filter | None:
+        """The filter of a spec's `linux.seccomp`. Raises InvalidArgument."""
+        if program is None:
+            return None
+        if seccomp is None:
+            return Filter(program=program)
+        flags = 0
+        for index, flag in enumerate(seccomp.flags):
+            if flag not in SECCOMP_FLAGS:
+                raise InvalidArgument(f"linux.seccomp.flags[{index}]: unknown flag {flag!r}")
+            flags |= SECCOMP_FLAGS[flag]
+        actions = {seccomp.default_action, *(rule.action for rule in seccomp.syscalls)}
+        listener = "SCMP_ACT_NOTIFY" in actions
+        if listener and not seccomp.listener_path:
+            raise InvalidArgument("linux.seccomp.listenerPath: is needed with SCMP_ACT_NOTIFY")
+        return Filter(program=program, flags=flags, listener=listener)
+
+
+def plan_process(
+    plan: Plan,
+    process: Process,
+    *,
+    filter: Filter | None,
+    die_with_parent: bool,
+    init: bool = False,
+    start_hooks: list[Hook] | None = None,
+    preserved: list[Slot] | None = None,
+    rootless: bool = False,
+) -> None:
+    """Everything from rlimits to execve. With *start_hooks* (a list, if empty) the plan waits for `start` on the way."""
     if not process.args:
         raise InvalidArgument("process.args: must name a program")
     plan_rlimits(plan, process)
     plan_scheduling(plan, process)
-    _plan_credentials(plan, process, filter=filter, die_with_parent=die_with_parent)
+    _plan_credentials(plan, process, privileged=filter is not None and not process.no_new_privileges, rootless=rootless)
+    if die_with_parent:
+        plan_die_with_parent(plan)
+    if start_hooks is not None:
+        _plan_wait(plan, process, start_hooks)
+    if preserved:
+        plan.source = "preserve-fds"
+        plan.call("preserve", preserved[0], len(preserved), why="What the caller passes on to the program.")
+    _plan_lock(plan, process, filter)
     if init:
         plan.source = "init"
         plan.call("prctl", abi.PR_SET_NAME, "docker-init", 0, 0, 0)
         plan.call("reap", why="Stays as process 1: forwards signals, reaps orphans; the next line is its child's.")
     plan_exec_program(plan, process)
+
+
+def _plan_wait(plan: Plan, process: Process, hooks: list[Hook]) -> None:
+    """Created: everything that can be known to fail has failed by now."""
+    plan.source = "process.args"
+    plan.call("find", candidates(process), list(process.args), why="A program that is not there is told now.")
+    plan.source = "lifecycle"
+    listener = plan.inherit("start")
+    plan.call("pause", 2, 0, why="The container is created.")
+    plan.call("accept", listener, why="Waits for `start`.")
+    plan_hooks(plan, hooks, "startContainer", "state.created", "")
+
+
+def plan_hooks(plan: Plan, hooks: list[Hook], kind: str, state: str, output: str) -> None:
+    """Hooks of the container's namespaces: run by its own process, with the state on stdin."""
+    for index, hook in enumerate(hooks):
+        plan.source = f"hooks.{kind}[{index}]"
+        timeout = -1 if hook.timeout is None else hook.timeout * 1000
+        written = plan.inherit(output) if output else -1
+        argv = list(hook.args or [hook.path])
+        plan.call("hook", plan.inherit(state), written, hook.path, argv, list(hook.env), timeout)
+
+
+def plan_personality(plan: Plan, linux: Linux) -> None:
+    """Personality and memory policy: what the program inherits from this process."""
+    if linux.personality is not None:
+        plan.source = "linux.personality"
+        if linux.personality.domain not in _DOMAINS:
+            raise InvalidArgument(f"linux.personality.domain: unknown domain {linux.personality.domain!r}")
+        plan.call("personality", _DOMAINS[linux.personality.domain], why="How the kernel looks to the program.")
+    policy = linux.memory_policy
+    if policy is not None:
+        plan.source = "linux.memoryPolicy"
+        if policy.mode not in MEMORY_MODES:
+            raise InvalidArgument(f"linux.memoryPolicy.mode: unknown mode {policy.mode!r}")
+        mode = MEMORY_MODES[policy.mode]
+        for index, flag in enumerate(policy.flags):
+            if flag not in MEMORY_FLAGS:
+                raise InvalidArgument(f"linux.memoryPolicy.flags[{index}]: unknown flag {flag!r}")
+            mode |= MEMORY_FLAGS[flag]
+        nodes = number_set(policy.nodes, "linux.memoryPolicy.nodes") if policy.nodes else None
+        # The kernel reads one bit less than it is told.
+        bits = len(nodes) * 8 + 1 if nodes else 0
+        plan.call("set_mempolicy", mode, nodes, bits, why="Which memory of the machine it gets.")
+
+
+def number_set(text: str, where: str) -> bytes:
+    """A list like `0-3,7` as a bit set of whole longs. Raises InvalidArgument."""
+    bits = 0
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not (first.isascii() and first.isdigit()) or (dash and not (last.isascii() and last.isdigit())):
+            raise InvalidArgument(f"{where}: {text!r} is not a list like 0-3,7")
+        low, high = int(first), int(last or first)
+        if high < low or high > 4095:
+            raise InvalidArgument(f"{where}: {part.strip()!r} is not a range of numbers up to 4095")
+        bits |= ((1 << (high - low + 1)) - 1) << low
+    return bits.to_bytes((bits.bit_length() + 63) // 64 * 8, "little")
 
 
 def plan_exec_program(plan: Plan, process: Process) -> None:
@@ -164,28 +285,19 @@ def plan_scheduling(plan: Plan, process: Process) -> None:
             raise InvalidArgument(f"process.ioPriority.class: unknown class {process.io_priority.class_!r}")
         value = _IO_CLASSES[process.io_priority.class_] << 13 | process.io_priority.priority
         plan.call("ioprio_set", 1, 0, value, why="Its priority for disks.")
-    if process.exec_cpu_affinity is not None:
-        raise InvalidArgument("process.execCPUAffinity: is not supported")
 
 
-def _plan_credentials(plan: Plan, process: Process, *, filter: bytes | None, die_with_parent: bool) -> None:
+def _plan_credentials(plan: Plan, process: Process, *, privileged: bool, rootless: bool) -> None:
+    """The user, and its capabilities; with *privileged* CAP_SYS_ADMIN stays until the filter is in."""
     caps = process.capabilities
-    early_filter = filter is not None and not process.no_new_privileges
     if caps is not None:
         bounding = capability_mask(caps.bounding, "process.capabilities.bounding")
         plan.source = "process.capabilities.bounding"
         for number in range(last_cap() + 1):
             if not bounding >> number & 1:
-                plan.call(
-                    "prctl",
-                    abi.PR_CAPBSET_DROP,
-                    number,
-                    0,
-                    0,
-                    0,
-                    why=f"{capabilities.NAMES[number] if number < len(capabilities.NAMES) else number} can't come back, "
-                    "not even through a set-uid program.",
-                )
+                name = capabilities.NAMES[number] if number < len(capabilities.NAMES) else number
+                why = f"{name} can't come back, not even through a set-uid program."
+                plan.call("prctl", abi.PR_CAPBSET_DROP, number, 0, 0, 0, why=why)
     user = process.user
     plan.source = "process.user"
     plan.call("chown_stdio", user.uid, why="Lets the user open /dev/stdout again when that is a pipe.")
@@ -193,40 +305,53 @@ def _plan_credentials(plan: Plan, process: Process, *, filter: bytes | None, die
         "prctl", abi.PR_SET_KEEPCAPS, 1, 0, 0, 0, why="Keeps capabilities over the change of user, for the steps between."
     )
     groups = struct.pack(f"={len(user.additional_gids)}I", *user.additional_gids)
-    plan.call("setgroups", len(user.additional_gids), groups, why="Exactly these supplementary groups.")
+    # A map that a user wrote without help forbids setgroups: then the groups stay what they are.
+    tolerate = (_EPERM,) if rootless and not user.additional_gids else ()
+    why = "Exactly these supplementary groups."
+    plan.call("setgroups", len(user.additional_gids), groups, why=why, tolerate=tolerate)
     plan.call("setresgid", user.gid, user.gid, user.gid)
     plan.call("setresuid", user.uid, user.uid, user.uid)
     plan.call("umask", 0o022 if user.umask is None else user.umask)
-    final = _final_sets(caps)
     if caps is not None:
-        # CAP_SYS_ADMIN stays until the filter is in: without no_new_privs the kernel asks for it.
-        extra = _SYS_ADMIN if early_filter else 0
+        effective, permitted, inheritable = _final_sets(caps)
+        extra = _SYS_ADMIN if privileged else 0
         plan.source = "process.capabilities"
-        _plan_capset(plan, (final[0] | extra, final[1] | extra, final[2]))
-    if die_with_parent:
-        plan_die_with_parent(plan)
+        _plan_capset(plan, (effective | extra, permitted | extra, inheritable))
+
+
+def _plan_lock(plan: Plan, process: Process, filter: Filter | None) -> None:
+    """no_new_privs, the filter and the last capabilities. Without no_new_privs the kernel asks for CAP_SYS_ADMIN to filter."""
+    caps = process.capabilities
     if process.no_new_privileges:
         plan.source = "process.noNewPrivileges"
         plan.call("prctl", abi.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, why="Set-uid programs give nothing more from here on.")
-    if early_filter:
+    else:
         _plan_seccomp(plan, filter)
-    if caps is not None and early_filter:
-        plan.source = "process.capabilities"
-        _plan_capset(plan, final)
+        if caps is not None and filter is not None:
+            plan.source = "process.capabilities"
+            _plan_capset(plan, _final_sets(caps))
     if caps is not None and caps.ambient:
         plan.source = "process.capabilities.ambient"
         ambient = capability_mask(caps.ambient, plan.source)
         for number in range(last_cap() + 1):
             if ambient >> number & 1:
                 plan.call("prctl", abi.PR_CAP_AMBIENT, abi.PR_CAP_AMBIENT_RAISE, number, 0, 0)
-    if filter is not None and not early_filter:
+    if process.no_new_privileges:
         _plan_seccomp(plan, filter)
 
 
-def _plan_seccomp(plan: Plan, filter: bytes | None) -> None:
-    if filter is not None:
-        plan.source = "linux.seccomp"
-        plan.call("seccomp", abi.SECCOMP_SET_MODE_FILTER, 0, Program(filter), why="From here on only these system calls.")
+def _plan_seccomp(plan: Plan, filter: Filter | None) -> None:
+    if filter is None:
+        return
+    plan.source = "linux.seccomp"
+    why = "From here on only these system calls."
+    if not filter.listener:
+        plan.call("seccomp", abi.SECCOMP_SET_MODE_FILTER, filter.flags, Program(filter.program), why=why)
+        return
+    listener = Slot("notify")
+    flags = filter.flags | abi.SECCOMP_FILTER_FLAG_NEW_LISTENER
+    plan.call("seccomp", abi.SECCOMP_SET_MODE_FILTER, flags, Program(filter.program), out=listener, why=why)
+    plan.call("pause", 3, 1, listener, why="The caller hands the listener to whoever answers for these calls.")
 
 
 def _final_sets(caps: Capabilities | None) -> tuple[int, int, int]:

@@ -1,89 +1,130 @@
-"""`ROOT/ID/state.json`: what the command line runtime knows of a container, and what is still true of it.
+"""`ROOT/ID/`: what the command line runtime knows of a container, and what is still true of it.
 
-ROOT/ID/state.json    written whole to another name and renamed
-ROOT/ID/config.json   the spec as it was at `create`
-ROOT/ID/start         a FIFO: a container that was created waits on it; it is gone once it was started
+    state.json    written whole to another name and renamed; there from the first moment of `create`, with no pid yet
+    config.json   the spec as it was at `create`
+    start         the socket on which a created container's process waits; renamed once `start` was called
+    lock          held by whoever changes the container; it goes with the folder
+
+Any number of commands run at once. `status` is not kept but observed: a pid counts only together with its start time and the
+boot it was seen in.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
 
-from inception.errors import Conflict, InvalidArgument, NotFound
+from inception.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from inception.jsontext import dumps, loads
 from inception.linux import process
-from inception.oci.runtime import Spec
+from inception.oci.runtime import SPEC_VERSION, Spec, State
 from inception.record import Record, decode, encode
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
 _NAME = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+_MAX_NAME = 1024
 
 
 class RuntimeState(Record, style="camel"):
-    """The specification's state and what it takes to be sure of it; `status` is not kept but observed."""
+    """What it takes to find the container's process and resources again, and to be sure of them."""
 
     id: str
     bundle: str
-    pid: int
-    pid_start_time: int
-    boot_id: str
     cgroup: str
     created: str
-    oci_version: str
+    oci_version: str = SPEC_VERSION
+    pid: int = 0
+    pid_start_time: int = 0
+    boot_id: str = ""
+    own_cgroup: bool = True  # made by us, so it goes with the container
+    steps: int = 0  # of the plan: a failure after `start` is counted from its end
+    rootfs: str = ""
     annotations: dict[str, str] = {}
+
+    def told(self, status: str) -> State:
+        """The specification's state, as hooks and `state` give it."""
+        return State(
+            oci_version=self.oci_version,
+            id=self.id,
+            status=status,
+            pid=0 if status == "stopped" else self.pid,
+            bundle=self.bundle,
+            annotations=self.annotations,
+        )
+
+
+class Lock:
+    """The exclusive right to change one container, for a `with` block."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._fd)
 
 
 class Folder:
     """One container's folder below a runtime root."""
 
     def __init__(self, root: str, id: str) -> None:
-        if not id or len(id) > 1024 or id in (".", "..") or not set(id) <= _NAME:
+        if not id or len(id) > _MAX_NAME or id in (".", "..") or not set(id) <= _NAME:
             raise InvalidArgument(f"invalid container ID {id!r}: use letters, digits and _+-.")
+        self.root = root
         self.id = id
         self.path = f"{root}/{id}"
-        self.fifo = f"{self.path}/start"
+        self.start_socket = f"{self.path}/start"
 
-    def make(self) -> None:
-        """Raises Conflict when the id is taken."""
-        os.makedirs(os.path.dirname(self.path), 0o711, exist_ok=True)
+    # ---- making, locking, removing ----------------------------------------------------------------------------------
+
+    def make(self) -> Lock:
+        """Make the folder and hold its lock. Raises Conflict when the id is taken."""
+        os.makedirs(self.root, 0o711, exist_ok=True)
         try:
             os.mkdir(self.path, 0o700)
         except FileExistsError:
             raise Conflict(f"container with given ID already exists: {self.id}") from None
+        except OSError as error:
+            raise InvalidArgument(f"{self.path}: {(error.strerror or '').lower()}") from None
+        fd = os.open(f"{self.path}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return Lock(fd)
 
-    def save(self, state: RuntimeState, spec: Spec) -> None:
-        """Write both files; state.json last, since it is what makes the container exist."""
-        for name, value in (("config.json", encode(spec)), ("state.json", encode(state, keep_defaults=True))):
-            scratch = f"{self.path}/.{name}"
-            with open(scratch, "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(dumps(value))
-            os.rename(scratch, f"{self.path}/{name}")
+    def lock(self, timeout_s: float | None = None) -> Lock:
+        """Wait for the lock. Raises NotFound when the container goes meanwhile, Unavailable after *timeout_s*."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            try:
+                fd = os.open(f"{self.path}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except (FileNotFoundError, NotADirectoryError):
+                raise self._missing() from None
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX if deadline is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(fd)
+                if deadline is not None and time.monotonic() > deadline:
+                    raise Unavailable(f"container {self.id} is in use by another command") from None
+                time.sleep(0.01)
+                continue
+            if self._is_current(fd):
+                return Lock(fd)
+            os.close(fd)  # of a folder that was removed while we waited
 
-    def load(self) -> RuntimeState:
-        """Raises NotFound."""
+    def _is_current(self, fd: int) -> bool:
         try:
-            with open(f"{self.path}/state.json", "rb") as file:
-                return decode(RuntimeState, loads(file.read()))
-        except (FileNotFoundError, NotADirectoryError):
-            raise NotFound(f"container does not exist: {self.id}") from None
-
-    def load_spec(self) -> Spec:
-        """The spec of `create`."""
-        with open(f"{self.path}/config.json", "rb") as file:
-            return decode(Spec, loads(file.read()))
-
-    def is_alive(self, state: RuntimeState) -> bool:
-        """Whether its init still runs; a reboot or another process with its pid is not it."""
-        return state.boot_id == process.boot_id() and process.is_alive(state.pid, state.pid_start_time)
-
-    def status(self, state: RuntimeState) -> str:
-        """`created`, `running` or `stopped`; `paused` is the cgroup's to know."""
-        if not self.is_alive(state):
-            return "stopped"
-        return "created" if os.path.exists(self.fifo) else "running"
+            return os.path.samestat(os.fstat(fd), os.stat(f"{self.path}/lock"))
+        except FileNotFoundError:
+            return False
 
     def remove(self) -> None:
-        """Everything in the folder and the folder; again is harmless."""
-        for name in (".state.json", ".config.json", "start", "config.json", "state.json"):
+        """Everything in the folder and the folder; again is harmless. The lock goes last, since others wait for it."""
+        for name in (".state.json", ".config.json", "start", "started", "config.json", "state.json", "lock"):
             try:
                 os.unlink(f"{self.path}/{name}")
             except FileNotFoundError:
@@ -93,10 +134,70 @@ class Folder:
         except FileNotFoundError:
             pass
 
+    # ---- contents ---------------------------------------------------------------------------------------------------
+
+    def save(self, state: RuntimeState) -> None:
+        """Write state.json."""
+        self._write("state.json", dumps(encode(state)))
+
+    def save_spec(self, spec: Spec) -> None:
+        """Write config.json."""
+        self._write("config.json", dumps(encode(spec)))
+
+    def _write(self, name: str, text: str) -> None:
+        with open(f"{self.path}/.{name}", "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        os.rename(f"{self.path}/.{name}", f"{self.path}/{name}")
+
+    def load(self) -> RuntimeState:
+        """Raises NotFound; InvalidArgument when the file is not what we wrote."""
+        try:
+            with open(f"{self.path}/state.json", "rb") as file:
+                return decode(RuntimeState, loads(file.read()))
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._missing() from None
+        except ValueError as error:
+            raise InvalidArgument(f"{self.path}/state.json: {error}") from None
+
+    def load_spec(self) -> Spec:
+        """The spec of `create`."""
+        with open(f"{self.path}/config.json", "rb") as file:
+            return decode(Spec, loads(file.read()))
+
+    def _missing(self) -> NotFound:
+        return NotFound(f"container does not exist: {self.id}")
+
+    # ---- what is true -----------------------------------------------------------------------------------------------
+
+    def is_alive(self, state: RuntimeState) -> bool:
+        """Whether its init still runs; a reboot or another process with its pid is not it."""
+        return state.pid > 0 and process.is_alive(state.pid, state.pid_start_time) and state.boot_id == process.boot_id()
+
+    def open_init(self, state: RuntimeState) -> int:
+        """A pidfd of its init, which the caller owns. Raises Conflict when it has ended."""
+        pidfd = process.open_alive(state.pid, state.pid_start_time) if self.is_alive(state) else None
+        if pidfd is None:
+            raise Conflict("container not running")
+        return pidfd
+
+    def status(self, state: RuntimeState) -> str:
+        """`creating`, `created`, `running` or `stopped`; `paused` is the cgroup's to know."""
+        if state.pid == 0:
+            return "creating"
+        if not self.is_alive(state):
+            return "stopped"
+        return "created" if os.path.exists(self.start_socket) else "running"
+
+    def take_start(self) -> str:
+        """Claim the start socket: from here on the container counts as running. Its new path."""
+        started = f"{self.path}/started"
+        os.rename(self.start_socket, started)
+        return started
+
 
 def list_ids(root: str) -> list[str]:
     """The containers below a runtime root."""
     try:
         return sorted(name for name in os.listdir(root) if os.path.exists(f"{root}/{name}/state.json"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []

@@ -195,6 +195,7 @@ def _one_of(prefix: str, value: int) -> str:
 # ---- failures -----------------------------------------------------------------------------------------------------------
 
 _EPERM, _ENOENT, _ENOEXEC, _EACCES, _EBUSY, _EXDEV, _ENODEV, _ENOTDIR, _EISDIR, _EINVAL = 1, 2, 8, 13, 16, 18, 19, 20, 21, 22
+_ECHILD, _ETIMEDOUT = 10, 110
 _ENOSPC, _ELOOP, _ENOSYS, _ETXTBSY, _EUSERS, _ENAMETOOLONG, _E2BIG = 28, 40, 38, 26, 87, 36, 7
 
 # What to do about a pair that surprises people.
@@ -240,8 +241,10 @@ def explain_failure(plan: Plan, step: int, errno: int, value: int = 0, head: byt
         flags = abi.names("CLONE_", plan.clone_flags).replace("CLONE_", "")
         return StartFailed(f"clone3({flags}): {os.strerror(errno)}", hint, exit_code=128)
     failed = plan.steps[step]
-    if failed.name == "exec":
+    if failed.name in ("exec", "find"):
         return _explain_exec(failed, errno, value, head)
+    if failed.name == "hook":
+        return _explain_hook(failed, errno, value)
     shown = str(failed)
     if len(shown) > 200:
         shown = shown[:197] + "..."
@@ -273,6 +276,17 @@ def _explain_exec(step: Step, errno: int, value: int, head: bytes) -> StartFaile
             hint = "the program is for another architecture"
         return StartFailed(f"exec {path}: exec format error", hint, exit_code=126)
     return StartFailed(f"exec {path}: {os.strerror(errno).lower()}", exit_code=126)
+
+
+def _explain_hook(step: Step, errno: int, status: int) -> StartFailed:
+    path, timeout_ms = step.args[2], step.args[5]
+    assert isinstance(path, str) and isinstance(timeout_ms, int)
+    if errno == _ETIMEDOUT:
+        return StartFailed(f"{step.source}: {path}: did not end within {timeout_ms // 1000} s")
+    if errno != _ECHILD:
+        return StartFailed(f"{step.source}: {path}: {os.strerror(errno)}")
+    hint = "127 also means that the file could not be executed" if status == 127 else ""
+    return StartFailed(f"{step.source}: {path}: exit status {status}", hint)
 
 
 def _interpreter_hint(head: bytes) -> str:

@@ -1,0 +1,102 @@
+"""The cgroup of a container of the command line runtime: where it is, how it is made, limited, joined and removed."""
+
+from __future__ import annotations
+
+import os
+
+from inception.errors import Conflict, InvalidArgument, Unavailable
+from inception.linux.bpf import DeviceRule
+from inception.linux.cgroup import ACCOUNTING, Cgroup, Cgroups, JoinPlan
+from inception.oci.runtime import Resources
+from inception.runtime.resources import device_rules, limited_controllers, plan_resources
+
+_PREFIX = "/inception-runc-"
+# What every container may use and whoever writes `resources.devices` counts on; the nodes are in every /dev. mknod alone opens
+# nothing. Source: runtime-spec config-linux.md, "Default Devices"; runc and crun add the same.
+_ALLOWED = [
+    DeviceRule(allow=True, type="c", access="m"),
+    DeviceRule(allow=True, type="b", access="m"),
+    *(DeviceRule(allow=True, type="c", major=1, minor=minor, access="rwm") for minor in (3, 5, 7, 8, 9)),
+    *(DeviceRule(allow=True, type="c", major=5, minor=minor, access="rwm") for minor in (0, 2)),
+    DeviceRule(allow=True, type="c", major=136, access="rwm"),
+]
+
+
+def cgroup_path(given: str, id: str) -> str:
+    """The absolute path for `linux.cgroupsPath`; a relative one begins at the root too. Raises InvalidArgument."""
+    if not given:
+        return _PREFIX + id
+    parts = [part for part in given.split("/") if part not in ("", ".")]
+    if ".." in parts or "\0" in given:
+        raise InvalidArgument(f"linux.cgroupsPath: {given!r} must not contain '..'")
+    if given.count(":") == 2:
+        raise InvalidArgument(f"linux.cgroupsPath: {given!r} is of systemd's form, which needs the systemd cgroup driver")
+    if not parts:
+        raise InvalidArgument("linux.cgroupsPath: the root of all cgroups can't be a container's")
+    return "/" + "/".join(parts)
+
+
+def at(path: str) -> Cgroup:
+    """The cgroup at *path* of this machine's hierarchies."""
+    return Cgroups.detect().at(path)
+
+
+def make(cgroup: Cgroup, resources: Resources | None) -> JoinPlan:
+    """Make *cgroup* and put the limits in force. Raises Conflict when processes are in it, or it is frozen."""
+    if cgroup.exists():
+        _check_fit(cgroup)
+    resources = resources or Resources()
+    writes = plan_resources(resources, cgroup.cgroups)
+    rules = device_rules(resources)
+    try:
+        join = cgroup.create([*limited_controllers(writes), *ACCOUNTING], [*rules, *_ALLOWED] if rules else None)
+        cgroup.apply(writes)
+    except OSError as error:
+        raise Unavailable(f"linux.resources: {error.filename or cgroup.path}: {error.strerror}") from error
+    return join
+
+
+def update(cgroup: Cgroup, pid: int, resources: Resources) -> None:
+    """Other limits for a running container. Raises InvalidArgument, Unavailable."""
+    writes = plan_resources(resources, cgroup.cgroups)
+    try:
+        cgroup.join(pid, [name for name in limited_controllers(writes) if not _is_there(cgroup, name)])
+        cgroup.apply(writes)
+        if resources.devices:
+            cgroup.set_devices([*device_rules(resources), *_ALLOWED])
+    except OSError as error:
+        raise Unavailable(f"{error.filename or cgroup.path}: {error.strerror}") from error
+
+
+def join(cgroup: Cgroup) -> JoinPlan:
+    """How another process gets where the container's are."""
+    folders = dict.fromkeys(root + cgroup.path for root in cgroup.cgroups.v1.values())
+    unified = cgroup.folder(None)
+    return JoinPlan(
+        cgroup2_path=unified if unified and os.path.isdir(unified) else None,
+        procs_files=[f"{folder}/cgroup.procs" for folder in folders if os.path.isdir(folder)],
+    )
+
+
+def is_frozen(cgroup: Cgroup) -> bool:
+    """Whether it is paused; False where there is no freezer."""
+    try:
+        return cgroup.frozen()
+    except OSError:
+        return False
+
+
+def _is_there(cgroup: Cgroup, controller: str) -> bool:
+    folder = cgroup.folder(controller)
+    return folder is not None and os.path.isdir(folder)
+
+
+def _check_fit(cgroup: Cgroup) -> None:
+    try:
+        pids = cgroup.pids()
+    except FileNotFoundError:
+        pids = []
+    if pids:
+        raise Conflict(f"linux.cgroupsPath: {cgroup.path} is not empty: {len(pids)} processes are in it")
+    if is_frozen(cgroup):
+        raise Conflict(f"linux.cgroupsPath: {cgroup.path} is frozen")

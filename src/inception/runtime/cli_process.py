@@ -1,0 +1,235 @@
+"""`create`, `start`, `run`, `exec`: the commands that begin a process."""
+
+from __future__ import annotations
+
+import os
+
+from inception.errors import InceptionError, InvalidArgument
+from inception.linux import process
+from inception.oci.runtime import Process, Spec
+from inception.record import replace
+from inception.runtime.bundle import load_bundle, load_process
+from inception.runtime.create import CreateOptions, listen_env
+from inception.runtime.create import create as create_container
+from inception.runtime.lifecycle import Container
+from inception.runtime.namespaces import has_user_namespace
+from inception.runtime.validate import grantable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.runtime.child import Child
+    from inception.runtime.cli import Call
+    from inception.runtime.terminal import Terminal
+
+_MAX_ID = (1 << 32) - 2
+_FORWARDED = (1, 2, 3, 10, 12, 15, 18, 20, 21, 22)  # HUP INT QUIT USR1 USR2 TERM CONT TSTP TTIN TTOU
+
+
+def create(call: Call) -> int:
+    """`create`"""
+    container, spec, bundle = _load(call)
+    child = create_container(container.folder, spec, bundle, _options(call, _console(call)))
+    _note_pid(call, container, child)
+    return 0
+
+
+def start(call: Call) -> int:
+    """`start`"""
+    Container(call.root, call.id).start()
+    return 0
+
+
+def run(call: Call) -> int:
+    """`run`"""
+    container, spec, bundle = _load(call)
+    assert spec.process is not None
+    terminal, console = None, _console(call)
+    if console is None and spec.process.terminal and not call.on("detach"):
+        terminal = _terminal()
+        console = terminal.socket
+    child = create_container(container.folder, spec, bundle, _options(call, console))
+    _note_pid(call, container, child)
+    try:
+        container.start()
+        if call.on("detach"):
+            return 0
+        code = _wait(child, terminal)
+    except BaseException:
+        container.delete(force=True)
+        raise
+    if not call.on("keep"):
+        for warning in container.delete(force=True):
+            call.log.warn(warning)
+    return code
+
+
+def exec_(call: Call) -> int:
+    """`exec`"""
+    container = Container(call.root, call.id)
+    listen_fds = _listen_fds()
+    value = listen_env(_exec_process(call, container), listen_fds)
+    if value.terminal and call.on("detach") and not call.on("console-socket"):
+        raise InvalidArgument("cannot allocate tty if it will detach without setting console socket")
+    terminal, console = None, _console(call)
+    if console is None and value.terminal:
+        terminal = _terminal()
+        console = terminal.socket
+    child = container.exec(
+        value,
+        console=console,
+        preserve_fds=listen_fds + (call.number("preserve-fds") or 0),
+        ignore_paused=call.on("ignore-paused"),
+        sub_cgroup=call.text("cgroup").rpartition(":")[2],
+    )
+    _write_pid(call.text("pid-file"), child.pid)
+    return 0 if call.on("detach") else _wait(child, terminal)
+
+
+# ---- from the command line to values ------------------------------------------------------------------------------------
+
+
+def _load(call: Call) -> tuple[Container, Spec, str]:
+    container = Container(call.root, call.id)
+    bundle = os.path.abspath(call.text("bundle", "."))
+    spec = load_bundle(bundle)
+    assert spec.process is not None and spec.linux is not None
+    value, warnings = grantable(spec.process, own_user_namespace=has_user_namespace(spec.linux))
+    for warning in warnings:
+        call.log.warn(warning)
+    return container, replace(spec, process=listen_env(value, _listen_fds())), bundle
+
+
+def _options(call: Call, console: int | None) -> CreateOptions:
+    preserve = call.number("preserve-fds") or 0
+    if not 0 <= preserve <= 128:
+        raise InvalidArgument(f"--preserve-fds: {preserve} is not between 0 and 128")
+    return CreateOptions(
+        console=console,
+        pivot=not call.on("no-pivot"),
+        keyring=not call.on("no-new-keyring"),
+        preserve_fds=preserve,
+        listen_fds=_listen_fds(),
+    )
+
+
+def _listen_fds() -> int:
+    """Descriptors that a service manager gave us, to be passed on. Source: sd_listen_fds(3)."""
+    if os.environ.get("LISTEN_PID") not in (None, str(os.getpid())):
+        return 0
+    text = os.environ.get("LISTEN_FDS", "0")
+    return int(text) if text.isascii() and text.isdigit() and int(text) < 100 else 0
+
+
+def _console(call: Call) -> int | None:
+    """A connection to --console-socket."""
+    path = call.text("console-socket")
+    if not path:
+        return None
+    import _socket
+
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        connection.connect(path)
+    except OSError as error:
+        connection.close()
+        raise InvalidArgument(f"--console-socket {path}: {error.strerror}") from error
+    return connection.detach()
+
+
+def _terminal() -> Terminal:
+    from inception.runtime.terminal import Terminal
+
+    return Terminal()
+
+
+def _exec_process(call: Call, container: Container) -> Process:
+    """The process of --process, or the container's own with what the flags change."""
+    container.folder.load()
+    own = container.folder.load_spec()
+    assert own.process is not None and own.linux is not None
+    if call.on("process"):
+        value = load_process(call.text("process"))
+    elif len(call.arguments) < 2:
+        raise InvalidArgument("process args cannot be empty")
+    else:
+        value = _changed(call, own.process)
+    value, warnings = grantable(value, own_user_namespace=has_user_namespace(own.linux))
+    for warning in warnings:
+        call.log.warn(warning)
+    return value
+
+
+def _changed(call: Call, own: Process) -> Process:
+    user = own.user
+    if call.on("user"):
+        uid, colon, gid = call.text("user").partition(":")
+        user = replace(user, uid=_id("user", uid), gid=_id("user", gid) if colon else user.gid)
+    if call.on("additional-gids"):
+        user = replace(user, additional_gids=[_id("additional-gids", gid) for gid in call.values["additional-gids"]])
+    caps = own.capabilities
+    if call.on("cap") and caps is not None:
+        extra = call.values["cap"]
+        caps = replace(caps, bounding=caps.bounding + extra, effective=caps.effective + extra, permitted=caps.permitted + extra)
+    return replace(
+        own,
+        args=call.arguments[1:],
+        terminal=call.on("tty"),
+        console_size=None,
+        cwd=call.text("cwd") or own.cwd,
+        env=own.env + call.values.get("env", []),
+        user=user,
+        capabilities=caps,
+        no_new_privileges=own.no_new_privileges or call.on("no-new-privs"),
+        apparmor_profile=call.text("apparmor") or own.apparmor_profile,
+    )
+
+
+def _id(flag: str, text: str) -> int:
+    """A user's or group's number, strictly: what is no number must never become one."""
+    if not (text.isascii() and text.isdigit() and int(text) <= _MAX_ID):
+        raise InvalidArgument(f"--{flag}: {text!r} is not a number of a user or group")
+    return int(text)
+
+
+# ---- while it runs ------------------------------------------------------------------------------------------------------
+
+
+def _note_pid(call: Call, container: Container, child: Child) -> None:
+    try:
+        _write_pid(call.text("pid-file"), child.pid)
+    except InceptionError:
+        container.delete(force=True)
+        raise
+
+
+def _write_pid(path: str, pid: int) -> None:
+    if not path:
+        return
+    folder, _, name = path.rpartition("/")
+    scratch = f"{folder or '.'}/.{name}.{os.getpid()}"
+    try:
+        with open(scratch, "w", encoding="ascii") as file:
+            file.write(str(pid))
+        os.rename(scratch, path)
+    except OSError as error:
+        raise InvalidArgument(f"--pid-file {path}: {error.strerror}") from error
+
+
+def _wait(child: Child, terminal: Terminal | None) -> int:
+    """Forward signals and the terminal until the process ends; its exit code."""
+    import _signal  # type: ignore[import-not-found]  # `signal` makes enums of them, for 3 ms
+
+    def forward(number: int, _frame: object) -> None:
+        try:
+            process.pidfd_send_signal(child.pidfd, number)
+        except ProcessLookupError:
+            pass
+
+    for number in _FORWARDED:
+        _signal.signal(number, forward)
+    if terminal is not None:
+        terminal.relay(child.pidfd)
+    try:
+        return process.reap(child.pidfd)
+    finally:
+        os.close(child.pidfd)

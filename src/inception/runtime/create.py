@@ -1,0 +1,256 @@
+"""`create`: from a bundle to a process that waits for `start`.
+
+    create                                            init
+    folder, lock, state "creating"
+    cgroup; plan
+    begin(plan)                         ───▶          (its id maps are written while it pauses)
+                                                      namespaces, root, mounts
+    prestart, createRuntime hooks       ◀── pause 1 ──
+    resume                              ───▶          createContainer hooks, pivot_root, limits, user
+    state with its pid, pid file        ◀── pause 2 ──  waits on the socket `start`
+
+Whatever fails on the way leaves nothing behind. Source: runtime-spec runtime.md, "Lifecycle", steps 1 to 5.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import time
+
+from inception._spawn import SpawnError
+from inception.errors import InceptionError, InvalidArgument
+from inception.linux import process
+from inception.linux.cgroup import JoinPlan
+from inception.oci.runtime import Hooks, Mount, Process, Spec
+from inception.record import Record, encode, replace
+from inception.runtime import cgroups, filters, idmap
+from inception.runtime.child import Child, begin, resume
+from inception.runtime.container import plan_container
+from inception.runtime.hooks import encode_state, run_hooks, tail
+from inception.runtime.namespaces import has_new_user_namespace
+from inception.runtime.state import Folder, RuntimeState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.runtime.plan import Plan
+
+
+class CreateOptions(Record):
+    """What the command line adds to a bundle. Descriptors stay the caller's."""
+
+    console: int | None = None  # the socket that gets the terminal's master
+    pivot: bool = True
+    keyring: bool = True
+    preserve_fds: int = 0  # from 3 on, after those of LISTEN_FDS
+    listen_fds: int = 0
+
+
+def create(folder: Folder, spec: Spec, bundle: str, options: CreateOptions) -> Child:
+    """Make the container of *folder*; the caller owns the child's pidfd and channel. Raises Conflict when the id is taken."""
+    assert spec.linux is not None and spec.root is not None and spec.process is not None
+    if spec.process.terminal and options.console is None:
+        raise InvalidArgument("cannot allocate tty if runc will detach without setting console socket")
+    if options.console is not None and not spec.process.terminal:
+        raise InvalidArgument("cannot use console socket if runc will not detach or allocate tty")
+    path = cgroups.cgroup_path(spec.linux.cgroups_path, folder.id)
+    with folder.make():
+        state = RuntimeState(
+            id=folder.id,
+            bundle=bundle,
+            cgroup=path,
+            own_cgroup=not cgroups.at(path).exists(),
+            created=_now(),
+            oci_version=spec.oci_version,
+            rootfs=spec.root.path,
+            annotations=spec.annotations,
+        )
+        creation = _Creation(folder, spec, state, options)
+        try:
+            folder.save(state)
+            folder.save_spec(spec)
+            return creation.run()
+        except BaseException:
+            creation.undo()
+            raise
+        finally:
+            creation.close()
+
+
+class _Creation:
+    """One `create` under way, with what it holds."""
+
+    def __init__(self, folder: Folder, spec: Spec, state: RuntimeState, options: CreateOptions) -> None:
+        self.folder = folder
+        self.spec = spec
+        self.hooks = spec.hooks or Hooks()
+        self.state = state
+        self.options = options
+        self.cgroup = cgroups.at(state.cgroup)
+        self.child: Child | None = None
+        self.fds: dict[str, int] = {}
+        self.owned: list[int] = []
+        self.hooks_ran = False
+
+    def run(self) -> Child:
+        plan = self._plan()
+        self._open_descriptors(plan)
+        try:
+            self.child = begin(plan.compile(), self.fds)
+            self._write_maps()
+            self._note_child(plan)
+            self._run_hooks()
+            self.child = resume(self.child)
+        except SpawnError as error:
+            self.child = None  # reaped
+            failure = plan.failure(error)
+            output = tail(self.fds["output"]) if "output" in self.fds else ""
+            raise type(failure)(f"{failure}{output}", failure.hint, failure.exit_code) from None
+        self.folder.save(self.state)
+        return self.child
+
+    def _plan(self) -> Plan:
+        spec = self.spec
+        assert spec.linux is not None and spec.root is not None
+        return plan_container(
+            spec,
+            rootfs=Mount(destination="/", type="bind", source=spec.root.path, options=["rbind"]),
+            join=self._make_cgroup(),
+            hold=True,
+            seccomp=filters.load(self.folder.root, spec.linux.seccomp),
+            pivot=self.options.pivot,
+            keyring=f"_ses.{self.folder.id}" if self.options.keyring else "",
+            preserve_fds=self.options.listen_fds + self.options.preserve_fds,
+            rootless=os.geteuid() != 0,
+        )
+
+    def _make_cgroup(self) -> JoinPlan | None:
+        assert self.spec.linux is not None
+        resources = self.spec.linux.resources
+        try:
+            return cgroups.make(self.cgroup, resources)
+        except InceptionError:
+            limits = encode(resources) if resources else {}
+            if os.geteuid() == 0 or set(limits) - {"devices"}:
+                raise
+            return None  # an ordinary user who asked for no limits
+
+    def _open_descriptors(self, plan: Plan) -> None:
+        """Everything that the plan names."""
+        for name in plan.fds:
+            if name == "console" and self.options.console is not None:
+                self.fds[name] = self.options.console
+            elif name.startswith("preserve"):
+                self.fds[name] = _check_open(3 + int(name[8:]))
+            else:
+                self.fds[name] = self._open_descriptor(name)
+                self.owned.append(self.fds[name])
+
+    def _open_descriptor(self, name: str) -> int:
+        if name == "start":
+            return _listen(self.folder)
+        if name in ("state.creating", "state.created", "output"):
+            return os.memfd_create(name, os.MFD_CLOEXEC)
+        if name.startswith("idmap"):
+            return self._open_idmap(int(name[5:]))
+        raise InvalidArgument(f"fd:{name}: there is no such descriptor here")
+
+    def _open_idmap(self, index: int) -> int:
+        mount, linux = self.spec.mounts[index], self.spec.linux
+        assert linux is not None
+        return idmap.open_user_namespace(mount.uid_mappings or linux.uid_mappings, mount.gid_mappings or linux.gid_mappings)
+
+    def _write_maps(self) -> None:
+        linux = self.spec.linux
+        assert linux is not None and self.child is not None
+        if has_new_user_namespace(linux):
+            idmap.write_maps(self.child.pid, linux.uid_mappings, linux.gid_mappings)
+            self.child = resume(self.child)
+
+    def _note_child(self, plan: Plan) -> None:
+        assert self.child is not None
+        self.state.pid = self.child.pid
+        self.state.pid_start_time = process.start_time(self.child.pid)
+        self.state.boot_id = process.boot_id()
+        self.state.steps = len(plan.steps)
+
+    def _run_hooks(self) -> None:
+        told = self.state.told("creating")
+        self.hooks_ran = True
+        run_hooks(self.hooks.prestart, told, "prestart")
+        run_hooks(self.hooks.create_runtime, told, "createRuntime")
+        for status in ("creating", "created"):
+            fd = self.fds.get(f"state.{status}")
+            if fd is not None:
+                told = self.state.told(status)
+                told.pid = _pid_inside(self.state.pid)
+                os.write(fd, encode_state(told))
+
+    def undo(self) -> None:
+        """End the process, remove the rest; poststop hooks when other hooks had their turn."""
+        if self.child is not None:
+            process.pidfd_send_signal(self.child.pidfd, 9)
+            process.reap(self.child.pidfd)
+            os.close(self.child.pidfd)
+            if self.child.channel >= 0:
+                os.close(self.child.channel)
+        if self.state.own_cgroup:
+            self.cgroup.remove()
+        self.folder.remove()
+        if self.hooks_ran:
+            run_hooks(self.hooks.poststop, self.state.told("stopped"), "poststop", warn=True)
+
+    def close(self) -> None:
+        for fd in self.owned:
+            os.close(fd)
+
+
+def listen_env(value: Process, listen_fds: int) -> Process:
+    """The process with what sd_listen_fds(3) reads."""
+    if not listen_fds:
+        return value
+    return replace(value, env=[*value.env, f"LISTEN_FDS={listen_fds}", "LISTEN_PID=1"])
+
+
+def connect(path: str) -> int:
+    """A connection to the unix socket at *path*, whose length the kernel limits to 107 bytes otherwise. The caller owns it."""
+    folder = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        connection.connect(f"/proc/self/fd/{folder}/{os.path.basename(path)}")
+        return connection.detach()
+    finally:
+        os.close(folder)
+
+
+def _listen(folder: Folder) -> int:
+    fd = os.open(folder.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        listener.bind(f"/proc/self/fd/{fd}/start")
+        listener.listen(1)
+        return listener.detach()
+    finally:
+        os.close(fd)
+
+
+def _check_open(fd: int) -> int:
+    try:
+        os.fstat(fd)
+    except OSError:
+        raise InvalidArgument(f"--preserve-fds: descriptor {fd} is not open") from None
+    return fd
+
+
+def _pid_inside(pid: int) -> int:
+    """The pid that the innermost pid namespace has for a process."""
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        for line in file:
+            if line.startswith("NSpid:"):
+                return int(line.split()[-1])
+    return pid
+
+
+def _now() -> str:
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09}Z"
