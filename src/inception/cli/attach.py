@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from inception.cli.call import Call
 from inception.cli.flags import Command
-from inception.cli.run import check_terminal, finish, new_session
+from inception.cli.run import finish, new_session
+from inception.cli.terminal import check_terminal
 
 
 def attach(call: Call) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from inception.cli.call import Call
 from inception.cli.flags import Command, UsageError
-from inception.cli.run import check_terminal
-from inception.cli.run_config import environment
+from inception.cli.terminal import check_terminal, parse_detach_keys
+from inception.cli.values import environment
 from inception.engine.config import ExecConfig
 
 
@@ -13,7 +13,7 @@ def exec(call: Call) -> int:
     flags = call.flags
     detach, tty, interactive = flags.on("detach"), flags.on("tty"), flags.on("interactive")
     try:
-        env = environment(flags)
+        env = environment(flags.list("env-file"), flags.list("env"))
     except (ValueError, OSError) as error:
         raise UsageError(str(error), f"See '{call.path} --help'.") from None
     config = ExecConfig(
@@ -33,7 +33,6 @@ def exec(call: Call) -> int:
         container.exec_detached(config)
         return 0
     from inception.cli.streams import Session
-    from inception.cli.terminal import parse_detach_keys
 
     keys = parse_detach_keys(flags.text("detach-keys"))
     session = Session(tty=tty, interactive=interactive, detach_keys=keys)

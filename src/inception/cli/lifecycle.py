@@ -31,7 +31,8 @@ def _once(act: object) -> None:
 
 
 def _start_attached(call: Call, container: Container) -> int:
-    from inception.cli.run import check_terminal, finish, new_session
+    from inception.cli.run import finish, new_session
+    from inception.cli.terminal import check_terminal
 
     interactive = call.flags.on("interactive") and container.config.open_stdin
     check_terminal(container.config.tty, interactive)

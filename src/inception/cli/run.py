@@ -13,6 +13,7 @@ from inception.cli import run_flags
 from inception.cli.call import Call
 from inception.cli.flags import Command, UsageError
 from inception.cli.run_config import config_of
+from inception.cli.terminal import check_terminal
 from inception.errors import InvalidArgument, NotFound
 
 TYPE_CHECKING = False
@@ -61,12 +62,6 @@ def _check_together(call: Call) -> None:
         raise UsageError("conflicting options: cannot specify both --attach and --detach", _page(call))
     if flags.on("rm") and flags.text("restart") not in ("", "no"):
         raise UsageError("conflicting options: cannot specify both --restart and --rm", _page(call))
-
-
-def check_terminal(tty: bool, interactive: bool) -> None:
-    """Docker's refusal to give a terminal's keys to a container when there are none."""
-    if tty and interactive and not os.isatty(0):
-        raise UsageError("the input device is not a TTY", exit_code=1)
 
 
 def _explain(call: Call, config: ContainerConfig) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from inception.cli.flags import UsageError
-from inception.cli.values import parse_int, parse_key_value_file
+from inception.cli.values import environment, parse_int, parse_key_value_file
 from inception.engine.config import (
     ContainerConfig,
     DeviceConfig,
@@ -61,7 +61,7 @@ def _config(flags: Flags, image: str, command: list[str]) -> ContainerConfig:
         name=flags.text("name"),
         command=command or None,
         entrypoint=_entrypoint(flags),
-        env=environment(flags),
+        env=environment(flags.list("env-file"), flags.list("env")),
         user=flags.text("user"),
         working_dir=flags.text("workdir"),
         hostname=flags.text("hostname"),
@@ -125,23 +125,6 @@ def _entrypoint(flags: Flags) -> list[str] | None:
         return None
     text = flags.text("entrypoint")
     return [text] if text else []  # an empty one resets the image's
-
-
-def environment(flags: Flags) -> list[str]:
-    """`--env-file`, then `--env`: a later value wins, so what stands on the command line does."""
-    inherit = dict(os.environ)
-    found: list[str] = []
-    for path in flags.list("env-file"):
-        found += parse_key_value_file(path, "env", inherit=inherit)
-    for item in flags.list("env"):
-        key, equals, _value = item.partition("=")
-        if not key:
-            raise ValueError(f'invalid argument "{item}" for "-e, --env" flag: invalid environment variable: {item}')
-        if equals:
-            found.append(item)
-        elif key in inherit:
-            found.append(f"{key}={inherit[key]}")
-    return found
 
 
 def _labels(flags: Flags) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from inception.cli.flags import UsageError
 from inception.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
+
+
+def check_terminal(tty: bool, interactive: bool) -> None:
+    """Docker's refusal to give a terminal's keys to a container when there are none."""
+    if tty and interactive and not os.isatty(0):
+        raise UsageError("the input device is not a TTY", exit_code=1)
 
 
 class RawMode:

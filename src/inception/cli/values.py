@@ -6,6 +6,8 @@ Every `parse_` raises ValueError with the words that Go's library uses, because 
 
 from __future__ import annotations
 
+import os
+
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
 _SIZE_SUFFIXES = "bkmgtp"
@@ -123,6 +125,23 @@ def parse_key_value_file(path: str, what: str, *, inherit: dict[str, str] | None
             raise ValueError(f"invalid {what} file ({path}): variable '{key}' contains whitespaces")
         if equals or inherit is None:
             found.append(line)
+        elif key in inherit:
+            found.append(f"{key}={inherit[key]}")
+    return found
+
+
+def environment(files: list[str], items: list[str]) -> list[str]:
+    """`--env-file`, then `--env`: a later value wins, so what stands on the command line does."""
+    inherit = dict(os.environ)
+    found: list[str] = []
+    for path in files:
+        found += parse_key_value_file(path, "env", inherit=inherit)
+    for item in items:
+        key, equals, _value = item.partition("=")
+        if not key:
+            raise ValueError(f'invalid argument "{item}" for "-e, --env" flag: invalid environment variable: {item}')
+        if equals:
+            found.append(item)
         elif key in inherit:
             found.append(f"{key}={inherit[key]}")
     return found

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from inception.store.database import Database
 else:
 
-    class cached_property:  # noqa: N801 (takes the place of functools', which with `collections` costs 3 ms to import)
-        """An attribute that its method makes when it is first asked for."""
+    class cached_property:
+        """An attribute that its method makes when it is first asked for; functools brings `collections` along, 3 ms."""
 
         def __init__(self, make):
             self.make = make

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 
 from inception.errors import InvalidArgument
 
-_NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+# By hand where a regular expression would say it: `re` costs 3 ms to import, a good part of `inception exec`.
+_NAME_SIGNS = str.maketrans("", "", "_.-")
 
 _ADJECTIVES = """
     able agile airy alert amber ample apt arctic astute azure balmy bold brave breezy brief bright brisk bronze
@@ -50,9 +50,10 @@ def random_name(attempt: int = 0) -> str:
 
 def check_name(name: str, kind: str = "container") -> str:
     """*name* without a leading slash. Raises InvalidArgument in Docker's words."""
-    if not _NAME.fullmatch(name):
+    word = name.removeprefix("/")
+    if len(word) < 2 or not word.isascii() or not word[0].isalnum() or not word.translate(_NAME_SIGNS).isalnum():
         raise InvalidArgument(f"Invalid {kind} name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
-    return name.removeprefix("/")
+    return word
 
 
 def is_id_prefix(text: str) -> bool:

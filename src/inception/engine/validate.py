@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` builds enums, 5 ms
 import os
-import re
-import signal
 
 from inception.engine.config import ContainerConfig, MountConfig, ResourceConfig, RestartPolicy
 from inception.engine.merge import clean
 from inception.errors import InvalidArgument
 
 RESTART_POLICIES = ("no", "always", "on-failure", "unless-stopped")
-_CAPABILITY = re.compile(r"(CAP_)?[A-Z_]+", re.IGNORECASE)
-_HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9._-]{0,251}[a-zA-Z0-9])?")
+# By hand where regular expressions would say it: `re` costs 3 ms to import, and every start checks.
+_HOST_NAME_SIGNS = str.maketrans("", "", "._-")
+_MAX_HOST_NAME = 253
 _PROPAGATIONS = ("", "private", "rprivate", "slave", "rslave", "shared", "rshared")
 _MIN_MEMORY_BYTES = 6 << 20
 
@@ -46,7 +46,7 @@ def _check_process(config: ContainerConfig) -> None:
     for text in [*config.env, *(config.command or []), *(config.entrypoint or []), config.user, config.working_dir]:
         if "\0" in text:
             raise InvalidArgument(f"{text!r} holds a zero byte")
-    if config.hostname and not _HOSTNAME.fullmatch(config.hostname):
+    if config.hostname and not _is_host_name(config.hostname):
         raise InvalidArgument(f"invalid hostname format: {config.hostname}")
     if config.stop_signal:
         parse_signal(config.stop_signal)
@@ -59,6 +59,11 @@ def _check_process(config: ContainerConfig) -> None:
                 raise InvalidArgument(f"{name.replace('_', ' ')} in Healthcheck cannot be less than 1ms")
         if health.retries < 0:
             raise InvalidArgument("retries in Healthcheck cannot be negative")
+
+
+def _is_host_name(text: str) -> bool:
+    plain = text.translate(_HOST_NAME_SIGNS)
+    return len(text) <= _MAX_HOST_NAME and text.isascii() and plain.isalnum() and text[0].isalnum() and text[-1].isalnum()
 
 
 def _check_modes(config: ContainerConfig) -> None:
@@ -100,7 +105,7 @@ def _is_container_mode(mode: str) -> bool:
 
 def _check_security(config: ContainerConfig) -> None:
     for name in [*config.cap_add, *config.cap_drop]:
-        if not _CAPABILITY.fullmatch(name):
+        if not (name.isascii() and name.replace("_", "").isalpha()):
             raise InvalidArgument(f"invalid capability: {name!r}")
     for option in config.security_opt:
         key, separator, value = option.replace(":", "=", 1).partition("=") if "=" not in option else option.partition("=")
@@ -219,10 +224,7 @@ def log_limits(config: ContainerConfig) -> tuple[int, int]:
     size, files = 20_000_000, 5
     for key, value in config.log.options.items():
         if key == "max-size":
-            match = re.fullmatch(r"(-1|\d+)([kmg]?)b?", value.lower())
-            if not match:
-                raise InvalidArgument(f"invalid size: '{value}'")
-            size = 0 if match[1] == "-1" else int(match[1]) * {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}[match[2]]
+            size = _parse_log_size(value)
         elif key == "max-file":
             if not value.isdecimal() or int(value) < 1:
                 raise InvalidArgument("max-file cannot be less than 1")
@@ -230,6 +232,18 @@ def log_limits(config: ContainerConfig) -> tuple[int, int]:
         else:
             raise InvalidArgument(f"unknown log opt '{key}' for {config.log.driver} log driver")
     return size, files
+
+
+def _parse_log_size(text: str) -> int:
+    """`10m`, in the decimal units that Docker counts logs in; 0 for no limit (`-1`)."""
+    digits = text.lower().removesuffix("b")
+    shift = "kmg".find(digits[-1:]) + 1 if digits else 0
+    digits = digits[:-1] if shift else digits
+    if digits == "-1":
+        return 0
+    if not (digits.isascii() and digits.isdecimal()):
+        raise InvalidArgument(f"invalid size: '{text}'")
+    return int(digits) * int(1000**shift)
 
 
 def parse_signal(text: str) -> int:
@@ -242,9 +256,9 @@ def parse_signal(text: str) -> int:
     else:
         base, sign, offset = name.partition("+" if "+" in name else "-")
         if base in ("RTMIN", "RTMAX") and (not sign or offset.isdecimal()):
-            number = int(getattr(signal, f"SIG{base}")) + int(offset or 0) * (-1 if sign == "-" else 1)
+            number = int(getattr(_signal, f"SIG{base}")) + int(offset or 0) * (-1 if sign == "-" else 1)
             if 34 <= number <= 64:
                 return number
-        elif not sign and hasattr(signal.Signals, f"SIG{name}"):
-            return int(getattr(signal, f"SIG{name}"))
+        elif not sign and name.isalnum() and hasattr(_signal, f"SIG{name}"):  # not SIG_IGN and its like
+            return int(getattr(_signal, f"SIG{name}"))
     raise InvalidArgument(f"Invalid signal: {text}")

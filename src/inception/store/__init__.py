@@ -8,12 +8,24 @@ archive.py    docker save / load, OCI       pull.py push.py   to and from regist
 registry.py   a repository's protocol       transport.py  HTTP with patience;  authorization.py  tokens
 hosts.py      this machine's settings       credentials.py   log-ins;   downloads.py   blobs on their way
 bootstrap.py  base images from packages     scratch.py    half-done work
+
+Names below are imported when they are used: whoever wants the database alone must not pay for the rest.
 """
 
 from __future__ import annotations
 
-from inception.store.database import Database
-from inception.store.progress import Progress
-from inception.store.store import Store
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.store.database import Database
+    from inception.store.progress import Progress
+    from inception.store.store import Store
 
 __all__ = ["Database", "Progress", "Store"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(__import__(f"inception.store.{name.lower()}", fromlist=[name]), name)
+    globals()[name] = value
+    return value
