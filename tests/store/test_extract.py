@@ -20,6 +20,7 @@ import zstandard
 from inception.errors import Conflict, InceptionError, InvalidArgument, Unavailable
 from inception.linux import abi
 from inception.linux.path import RootDir, renameat2
+from inception.store import worker
 from inception.store.extract import Extracted, ExtractOptions, Extractor, Limits
 from inception.store.tar import TarReader
 from inception.store.worker import unpack
@@ -316,3 +317,32 @@ def children() -> list[int]:
     for task in os.listdir("/proc/self/task"):
         found += [int(pid) for pid in Path(f"/proc/self/task/{task}/children").read_text().split()]
     return found
+
+
+def test_the_worker_has_no_other_system_calls_than_it_needs(tmp_path: Path) -> None:
+    """After its filter is in, the process can't open a socket, start a program or mount anything, whatever runs in it."""
+    import subprocess
+    import sys
+
+    script = f"""
+import errno, os, socket, sys
+from inception.store import worker
+from inception.linux import abi, mount, process
+process.set_no_new_privs()
+worker._filter_system_calls(bytes.fromhex({worker._filter()!r}))
+def refused(call):
+    try:
+        call()
+    except OSError as error:
+        return error.errno == errno.ENOSYS
+    return False
+sys.exit(not all(refused(call) for call in (
+    lambda: socket.socket(),
+    lambda: os.fork(),
+    lambda: os.execv("/bin/true", ["true"]),
+    lambda: os.kill(1, 0),
+    lambda: os.chroot("/"),
+    lambda: mount.mount("tmpfs", "/mnt", "tmpfs", 0, ""),
+)) or os.open("/", os.O_RDONLY) < 0)
+"""
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -190,12 +190,21 @@ class Images:
             names=[f"{_familiar(repository)}:{tag}" for repository, tag in names],
             repo_digests=[f"{_familiar(repository)}@{digest}" for repository, digest in digests],
             manifest_digest=row[0],
-            document=parse_document(self._store.content.read(image_id), trusted=True),
+            document=self._document(image_id),
             size_bytes=row[2],
             created=row[1],
             layer_ids=[layer[0] for layer in layers],
             parent=row[3],
         )
+
+    def _document(self, image_id: str) -> ImageDocument:
+        """The configuration whose digest is *image_id*; parsed once, since content by digest never changes."""
+        found = self._documents.get(image_id)
+        if found is None:
+            found = parse_document(self._store.content.read(image_id), trusted=True)
+            if len(self._documents) < _KEPT_DOCUMENTS:
+                self._documents[image_id] = found
+        return found
 
     def _by_full_id(self, text: str) -> str:
         digest = text if text.startswith("sha256:") else f"sha256:{text}"

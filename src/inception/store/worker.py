@@ -4,7 +4,8 @@
     opens the target folder; spawns      ───▶    imports what it needs, then gives everything up:
     stdin: the archive (a file or a pipe)          a mount namespace of its own, chroot into the target folder,
                                                    capabilities down to those of chown, mknod and xattrs,
-                                                   no new files beyond a size, no core, bounded memory
+                                                   no new files beyond a size, no core, bounded memory,
+                                                   and of system calls those that unpacking needs (seccomp)
                                                  decompresses, hashes, extracts (extract.py)
     reads the outcome                    ◀───    one JSON line on stdout
 
@@ -14,9 +15,12 @@ environment and no fd but those that are handed over. Whatever way it dies, the 
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
+from array import array
+from functools import cache
 
 from inception import errors, jsontext
 from inception.errors import InceptionError, Unavailable
@@ -32,6 +36,15 @@ if TYPE_CHECKING:
 _MEMORY = 1 << 30
 # What decompression imports when it meets it; by then the file system of the host is out of reach.
 _NEEDED_LATER = ("bz2", "lzma", "zlib", "zstandard", "isal.isal_zlib")
+# What is left when all is imported and opened: files beneath one folder, memory, time, the end. No sockets, no processes, no
+# mounts, no ptrace, no keys, no other fds than files. A call that isn't listed does not exist (ENOSYS).
+_SYSTEM_CALLS = (
+    "read readv pread64 write writev lseek close dup fcntl ftruncate fallocate fstat newfstatat statx fstatfs statfs "
+    "getdents64 openat openat2 mkdirat mknodat symlinkat linkat unlinkat renameat2 fchown fchownat fchmod fchmodat chmod "
+    "utimensat getcwd fsetxattr fgetxattr flistxattr lsetxattr setxattr readlinkat mmap munmap mremap mprotect madvise brk "
+    "futex sched_yield getrandom clock_gettime clock_nanosleep gettimeofday getpid gettid getuid geteuid getgid getegid "
+    "umask rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack restart_syscall exit exit_group"
+)
 # chown, dac_override, fowner, fsetid, mknod, setfcap and sys_admin (for trusted.*) by their numbers in linux/capability.h
 _KEPT_CAPABILITIES = (0, 1, 3, 4, 21, 27, 31)
 
@@ -49,7 +62,13 @@ def unpack(
     """
     import subprocess  # unpacking costs far more than this import
 
-    request = {"parent": os.getpid(), "root": root_fd, "options": encode(options), "limits": encode(limits)}
+    request = {
+        "parent": os.getpid(),
+        "root": root_fd,
+        "options": encode(options),
+        "limits": encode(limits),
+        "filter": _filter(),
+    }
     file: Any = source if hasattr(source, "fileno") else None
     process = subprocess.Popen(
         [sys.executable, "-I", "-X", "utf8", "-m", "inception.store.worker", jsontext.dumps(request)],
@@ -74,6 +93,17 @@ def unpack(
             if pipe is not None:
                 pipe.close()
     return _outcome(answer, complaint, process.returncode)
+
+
+@cache
+def _filter() -> str:
+    """The compiled filter, as hex digits: its tables are read once here instead of once a layer there."""
+    from inception.linux.seccomp import compile_filter
+    from inception.oci.runtime import Seccomp, SeccompSyscall
+
+    allowed = SeccompSyscall(names=_SYSTEM_CALLS.split(), action="SCMP_ACT_ALLOW")
+    description = Seccomp(default_action="SCMP_ACT_ERRNO", default_errno_ret=errno.ENOSYS, syscalls=[allowed])
+    return compile_filter(description).hex()
 
 
 def _feed(pipe: IO[bytes], chunks: Iterable[bytes]) -> None:
@@ -129,6 +159,7 @@ def _run(request: dict[str, Any]) -> Extracted:
     options, limits = decode(ExtractOptions, request["options"]), decode(Limits, request["limits"])
     root = RootDir(request["root"])
     _confine(request["root"], limits)
+    _filter_system_calls(bytes.fromhex(request["filter"]))
     hasher = hashlib.sha256()
     length = 0
 
@@ -163,6 +194,18 @@ def _confine(root_fd: int, limits: Limits) -> None:
         os.chroot(".")
         _keep_capabilities()
     process.set_no_new_privs()
+
+
+def _filter_system_calls(program: bytes) -> None:
+    """seccomp(2); struct sock_fprog is a length in instructions of eight bytes and a pointer."""
+    import struct
+
+    from inception.linux import abi
+    from inception.linux.call import syscall
+
+    code = array("B", program)  # it knows its address, for a hundredth of what ctypes costs
+    header = struct.pack("=H6xQ", len(program) // 8, code.buffer_info()[0])
+    syscall(abi.SYS_seccomp, abi.SECCOMP_SET_MODE_FILTER, 0, header)
 
 
 def _keep_capabilities() -> None:
