@@ -83,24 +83,45 @@ def device_program(rules: Sequence[DeviceRule]) -> bytes:
     return bytes(code)
 
 
-def attach_device_program(cgroup_fd: int, rules: Sequence[DeviceRule]) -> None:
-    """Puts *rules* in force on a v2 cgroup, in place of those that stood there.
+def attach_device_program(cgroup_fd: int, rules: Sequence[DeviceRule], *, fresh: bool = False) -> None:
+    """Puts *rules* in force on a v2 cgroup, in place of those that stood there; in a *fresh* one there are none.
 
     The new program is attached before the old ones go, so that no moment is without one. Raises OSError: EPERM without
     CAP_BPF and CAP_NET_ADMIN (or CAP_SYS_ADMIN), EINVAL where the kernel lacks CONFIG_CGROUP_BPF.
     """
-    old = _attached(cgroup_fd)
-    program = _load(device_program(rules))
+    old = [] if fresh else _attached(cgroup_fd)
+    program, kept = _program(rules)
     try:
         _bpf(_PROG_ATTACH, Struct("=IIII").pack(cgroup_fd, program, _ATTACH_CGROUP_DEVICE, _ALLOW_MULTI))
     finally:
-        os.close(program)
+        if not kept:
+            os.close(program)
     for identifier in old:
         fd = _bpf(_PROG_GET_FD_BY_ID, Struct("=III").pack(identifier, 0, 0))
         try:
             _bpf(_PROG_DETACH, Struct("=IIII").pack(cgroup_fd, fd, _ATTACH_CGROUP_DEVICE, 0))
         finally:
             os.close(fd)
+
+
+# Loaded programs of this process by their rules; a program is immutable, so any number of cgroups may have the same one.
+_programs: dict[tuple[tuple[object, ...], ...], int] = {}
+_KEPT = 8
+
+
+def _program(rules: Sequence[DeviceRule]) -> tuple[int, bool]:
+    """The fd of a program for *rules*, and whether it is kept for others; if not, it is the caller's."""
+    key = tuple((rule.allow, rule.type, rule.major, rule.minor, rule.access) for rule in rules)
+    program = _programs.get(key)
+    if program is not None:
+        return program, True
+    program = _load(device_program(rules))
+    if len(_programs) >= _KEPT:
+        return program, False
+    kept = _programs.setdefault(key, program)
+    if kept != program:  # another thread was faster
+        os.close(program)
+    return kept, True
 
 
 def _attached(cgroup_fd: int) -> list[int]:

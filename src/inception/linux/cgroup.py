@@ -142,13 +142,14 @@ class Cgroup:
         if self.cgroups.v2 is None:
             early += [c for c in ("freezer", "devices") if c in self.cgroups.v1 and c not in early]
         late = [c for c in ACCOUNTING if c in self.cgroups.v1]
+        fresh = False
         if self.cgroups.v2 is not None:
-            _make_v2(self.cgroups.v2, self.path, self.cgroups.v2_controllers)
+            fresh = _make_v2(self.cgroups.v2, self.path, self.cgroups.v2_controllers)
         early_folders = {self._make_v1(controller): None for controller in early}
         # Whoever joins late makes the folders too: most short-lived containers never need them.
         late_folders = {folder: None for folder in map(self._v1_folder, late) if folder not in early_folders}
         if devices is not None:
-            self.set_devices(devices)
+            self.set_devices(devices, fresh=fresh)
         return JoinPlan(
             cgroup2_path=self.folder(None),
             procs_files=[f"{folder}/cgroup.procs" for folder in early_folders],
@@ -174,12 +175,12 @@ class Cgroup:
                 raise OSError(errno.ENOENT, f"cgroup controller {write.controller!r} is not available", write.file)
             _write(f"{folder}/{write.file}", write.value)
 
-    def set_devices(self, rules: Sequence[DeviceRule]) -> None:
-        """Replaces the device rules; the last that matches wins, none means denied."""
+    def set_devices(self, rules: Sequence[DeviceRule], *, fresh: bool = False) -> None:
+        """Replaces the device rules; the last that matches wins, none means denied. A *fresh* cgroup has none to replace."""
         if self.cgroups.v2 is not None:
             fd = os.open(self.cgroups.v2 + self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                attach_device_program(fd, rules)
+                attach_device_program(fd, rules, fresh=fresh)
             finally:
                 os.close(fd)
             return
@@ -349,10 +350,14 @@ def oom_kills(paths: Iterable[str]) -> int:
     return total
 
 
-def _make_v2(root: str, path: str, controllers: Sequence[str]) -> None:
-    """The folders of *path*, with *controllers* handed down. Source: cgroup-v2.rst, "Controlling Controllers"."""
+def _make_v2(root: str, path: str, controllers: Sequence[str]) -> bool:
+    """The folders of *path*, with *controllers* handed down; whether the last is new.
+
+    Source: cgroup-v2.rst, "Controlling Controllers".
+    """
     wanted = [controller for controller in V2_CONTROLLERS if controller in controllers]
     parts = path.strip("/").split("/")
+    made = False
     for depth in range(len(parts)):
         parent = "/".join([root, *parts[:depth]])
         if wanted:
@@ -362,8 +367,10 @@ def _make_v2(root: str, path: str, controllers: Sequence[str]) -> None:
                 _write(f"{parent}/cgroup.subtree_control", " ".join(f"+{controller}" for controller in missing))
         try:
             os.mkdir(f"{parent}/{parts[depth]}", 0o755)
+            made = True
         except FileExistsError:
-            pass
+            made = False
+    return made
 
 
 def _make_folders(root: str, path: str) -> list[str]:

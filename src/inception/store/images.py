@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from inception.store.layers import Staged
 
 MAX_DOCUMENT_BYTES = 4 << 20
+_KEPT_DOCUMENTS = 256
 
 
 class Image(Record):
@@ -61,6 +62,7 @@ class Images:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._db = store.db
+        self._documents: dict[str, ImageDocument] = {}
 
     def resolve(self, text: str) -> Image:
         """The image with a name, a digest, an id or an unambiguous start of one. Raises NotFound: `No such image: x`."""
