@@ -135,8 +135,9 @@ class Cgroup:
     def create(self, controllers: Iterable[str] = (), devices: Sequence[DeviceRule] | None = None) -> JoinPlan:
         """Makes the cgroup for a process that *controllers* shall limit and says how to join.
 
-        On v1 the folders of *controllers* are joined early, those of ACCOUNTING late, when they are also made. *devices* are put in force: by eBPF where
-        there is a v2 hierarchy, else by the v1 controller. Raises OSError: EROFS or EACCES where the tree is not ours.
+        On v1 the folders of *controllers* are joined early, those of ACCOUNTING late, when they are also made. *devices* are
+        put in force: by eBPF where there is a v2 hierarchy, else by the v1 controller. Raises OSError: EROFS or EACCES where
+        the tree is not ours.
         """
         early = [c for c in dict.fromkeys(controllers) if c in self.cgroups.v1 and c not in self.cgroups.v2_controllers]
         if self.cgroups.v2 is None:
