@@ -75,6 +75,18 @@ done:
     return result;
 }
 
+static PyObject *
+spawn_address(PyObject *self, PyObject *buffer)
+{
+    (void)self;
+    Py_buffer view;
+    if (PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE) < 0)
+        return NULL;
+    PyObject *address = PyLong_FromVoidPtr(view.buf);
+    PyBuffer_Release(&view);
+    return address;
+}
+
 /* ---- a helper that shares our descriptors -------------------------------------------------------------------------- */
 
 /* Namespaces belong to threads. To make a network namespace, or a socket in one, without moving any thread of the caller, a
@@ -871,6 +883,8 @@ done:
 static PyMethodDef methods[] = {
     {"syscall", (PyCFunction)(void (*)(void))spawn_syscall, METH_FASTCALL,
      "syscall(number, *arguments) -> int\n\nInts, None (0), bytes (NUL-terminated) and writable buffers; raises OSError."},
+    {"address", spawn_address, METH_O,
+     "address(buffer) -> int\n\nWhere the bytes of *buffer* lie, for structures that point at them; keep it alive."},
     {"new_netns", spawn_new_netns, METH_NOARGS, "new_netns() -> fd of a new network namespace"},
     {"socket_in_netns", spawn_socket_in_netns, METH_VARARGS, "socket_in_netns(netns, family, type, protocol) -> fd"},
     {"open_in_netns", spawn_open_in_netns, METH_VARARGS, "open_in_netns(netns, path) -> fd, for writing"},

@@ -96,10 +96,10 @@
 #endif
 
 #define SYSTEM_CALLS(X)                                                                                                       \
-    X(accept4) X(bpf) X(capget) X(capset) X(chdir) X(chroot) X(clone3) X(close) X(close_range) X(dup3) X(execve) X(execveat) X(exit)     \
+    X(accept4) X(bind) X(bpf) X(capget) X(capset) X(chdir) X(chroot) X(clone3) X(close) X(close_range) X(connect) X(dup3) X(execve) X(execveat) X(exit)     \
     X(exit_group) X(faccessat2) X(fchdir) X(fchmod) X(fchmodat) X(fchmodat2) X(fchown) X(fchownat) X(fcntl) X(fsconfig)       \
     X(fsmount) X(fsopen) X(fspick) X(fstatfs) X(getpid) X(getppid) X(ioctl) X(ioprio_set) X(kcmp) X(keyctl) X(kill)           \
-    X(linkat) X(listmount) X(memfd_create) X(mkdirat) X(mknodat) X(mount) X(mount_setattr) X(move_mount)                      \
+    X(linkat) X(listen) X(listmount) X(memfd_create) X(mkdirat) X(mknodat) X(mount) X(mount_setattr) X(move_mount)                      \
     X(name_to_handle_at) X(open_by_handle_at) X(open_tree) X(openat) X(openat2) X(personality) X(pidfd_getfd)                 \
     X(pidfd_open) X(pidfd_send_signal) X(pivot_root) X(poll) X(ppoll) X(prctl) X(prlimit64) X(read) X(readlinkat)             \
     X(renameat2) X(rt_sigprocmask) X(sched_setaffinity) X(sched_setattr) X(seccomp) X(sethostname) X(setdomainname)           \
@@ -158,6 +158,6 @@
     X(SECCOMP_SET_MODE_FILTER)                                                                                                \
     X(STATX_BASIC_STATS) X(STATX_MNT_ID)                                                                                      \
     X(S_IFBLK) X(S_IFCHR) X(S_IFDIR) X(S_IFIFO) X(S_IFLNK) X(S_IFREG) X(S_IFSOCK)                                             \
-    X(AF_INET) X(IFF_UP) X(KEYCTL_JOIN_SESSION_KEYRING) X(SIOCSIFFLAGS) X(SOCK_CLOEXEC) X(SOCK_DGRAM)                         \
+    X(AF_INET) X(AF_UNIX) X(IFF_UP) X(KEYCTL_JOIN_SESSION_KEYRING) X(SIOCSIFFLAGS) X(SOCK_CLOEXEC) X(SOCK_DGRAM) X(SOCK_SEQPACKET) X(SOCK_STREAM) \
     X(TIOCGPTN) X(TIOCGPTPEER) X(TIOCGWINSZ) X(TIOCNOTTY) X(TIOCSCTTY) X(TIOCSPTLCK) X(TIOCSWINSZ)                            \
     X(_LINUX_CAPABILITY_VERSION_3)

@@ -84,7 +84,7 @@ def test_the_lifecycle_from_create_to_delete(runc: Runc):
         time.sleep(0.01)
     assert "not running" in runc("kill", id, "KILL").stderr
     assert runc("delete", id).returncode == 0
-    assert runc("state", id).stderr == f"inception-runc: container does not exist: {id}\n"
+    assert runc("state", id).stderr == f"container does not exist: {id}\n"
 
 
 def test_hooks_run_in_their_order_with_the_state_on_stdin(runc: Runc, tmp_path: Path):
@@ -128,5 +128,5 @@ def test_a_bundle_that_cannot_run_says_why_in_one_line(runc: Runc, edit, message
 
 def test_what_is_not_supported_is_refused_by_name(runc: Runc):
     assert runc("checkpoint", "x").stderr == "checkpoint: is not supported: it needs criu\n"
-    assert runc("run", "--no-pivot", "x").stderr == "inception-runc: --no-pivot: is not supported\n"
-    assert runc("state", "../x").stderr.startswith("inception-runc: invalid container ID '../x'")
+    assert "systemd cgroup driver is not supported" in runc("--systemd-cgroup", "list").stderr
+    assert runc("state", "../x").stderr.startswith("invalid container ID '../x'")

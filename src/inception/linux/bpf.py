@@ -10,9 +10,9 @@ Programs attach with BPF_F_ALLOW_MULTI, as runc's and systemd's do: all programs
 from __future__ import annotations
 
 import os
-from array import array
 from struct import Struct
 
+from inception._spawn import address
 from inception.linux import abi
 from inception.linux.call import syscall
 from inception.record import Record
@@ -126,21 +126,20 @@ def _program(rules: Sequence[DeviceRule]) -> tuple[int, bool]:
 
 def _attached(cgroup_fd: int) -> list[int]:
     """Ids of the device programs attached to this very cgroup."""
-    ids = array("I", [0] * 64)
-    attr = bytearray(Struct("=IIIIQI4x").pack(cgroup_fd, _ATTACH_CGROUP_DEVICE, 0, 0, ids.buffer_info()[0], len(ids)))
+    ids = bytearray(4 * 64)
+    attr = bytearray(Struct("=IIIIQI4x").pack(cgroup_fd, _ATTACH_CGROUP_DEVICE, 0, 0, address(ids), 64))
     _bpf(_PROG_QUERY, attr)
-    return list(ids[: Struct("=I").unpack_from(attr, 24)[0]])
+    return list(Struct(f"={Struct('=I').unpack_from(attr, 24)[0]}I").unpack_from(ids))
 
 
 def _load(code: bytes) -> int:
     """The fd of a loaded program; owned by the caller, close-on-exec as all bpf fds are."""
-    instructions = array("B", code)
-    licence = array("B", b"Apache-2.0\0")
+    licence = b"Apache-2.0\0"
     attr = Struct("=IIQQIIQII16s").pack(
         _TYPE_CGROUP_DEVICE,
         len(code) // _INSTRUCTION.size,
-        instructions.buffer_info()[0],
-        licence.buffer_info()[0],
+        address(code),
+        address(licence),
         0,
         0,
         0,

@@ -8,10 +8,12 @@ look for it.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 from inception.errors import InceptionError, InvalidArgument
+from inception.runtime.grace import begin_grace_period
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "inception-runc"
 DEFAULT_ROOT = "/run/inception-runc"
+_JOINING = ("create", "run", "exec")  # what ends in a move between cgroups
 _PREFIXED = {"create": f"{NAME} create failed: ", "run": f"{NAME} run failed: ", "exec": "exec failed: "}
 
 
@@ -252,9 +255,20 @@ class Log:
             os.close(fd)
 
 
-def main(words: list[str] | None = None) -> int:
-    """The command; the exit code."""
-    words = sys.argv[1:] if words is None else words
+def main() -> None:
+    """The command. What lives for milliseconds need not be collected, nor taken apart at its end: 2 to 4 ms of 30."""
+    gc.disable()
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        code = code or 1  # nobody reads it
+    os._exit(code)
+
+
+def run(words: list[str]) -> int:
+    """Run the command line *words*; the exit code."""
     log, verb = Log(), ""
     try:
         options = Call(words, _GLOBAL)
@@ -267,6 +281,8 @@ def main(words: list[str] | None = None) -> int:
         if verb not in VERBS:
             log.error(f"No help topic for {verb!r}")
             return 3
+        if verb in _JOINING:
+            begin_grace_period()
         return _run(verb, rest, options, log)
     except InceptionError as error:
         hint = f" ({error.hint})" if error.hint else ""
@@ -293,8 +309,8 @@ def _run(name: str, words: list[str], options: Call, log: Log) -> int:
     call.root = os.path.abspath(options.text("root", default_root()))
     call.log = log
     module = __import__(f"inception.runtime.{verb.module}", fromlist=[verb.function])
-    run: Run = getattr(module, verb.function)
-    return run(call)
+    function: Run = getattr(module, verb.function)
+    return function(call)
 
 
 def default_root() -> str:
@@ -327,4 +343,4 @@ def _help(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from inception.errors import InceptionError, InvalidArgument
-from inception.linux import process
+from inception.linux import abi, process, socket
 from inception.oci.runtime import Process, Spec
 from inception.record import replace
 from inception.runtime.bundle import load_bundle, load_process
@@ -125,15 +125,10 @@ def _console(call: Call) -> int | None:
     path = call.text("console-socket")
     if not path:
         return None
-    import _socket
-
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        connection.connect(path)
+        return socket.connect(path, abi.SOCK_STREAM)
     except OSError as error:
-        connection.close()
         raise InvalidArgument(f"--console-socket {path}: {error.strerror}") from error
-    return connection.detach()
 
 
 def _terminal() -> Terminal:

@@ -14,13 +14,12 @@ Whatever fails on the way leaves nothing behind. Source: runtime-spec runtime.md
 
 from __future__ import annotations
 
-import _socket
 import os
 import time
 
 from inception._spawn import SpawnError
 from inception.errors import InceptionError, InvalidArgument
-from inception.linux import process
+from inception.linux import process, socket
 from inception.linux.cgroup import JoinPlan
 from inception.oci.runtime import Hooks, Mount, Process, Spec
 from inception.record import Record, encode, replace
@@ -148,7 +147,7 @@ class _Creation:
 
     def _open_descriptor(self, name: str) -> int:
         if name == "start":
-            return _listen(self.folder)
+            return socket.listen(self.folder.start_socket)
         if name in ("state.creating", "state.created", "output"):
             return os.memfd_create(name, os.MFD_CLOEXEC)
         if name.startswith("idmap"):
@@ -210,28 +209,6 @@ def listen_env(value: Process, listen_fds: int) -> Process:
     if not listen_fds:
         return value
     return replace(value, env=[*value.env, f"LISTEN_FDS={listen_fds}", "LISTEN_PID=1"])
-
-
-def connect(path: str) -> int:
-    """A connection to the unix socket at *path*, whose length the kernel limits to 107 bytes otherwise. The caller owns it."""
-    folder = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        connection.connect(f"/proc/self/fd/{folder}/{os.path.basename(path)}")
-        return connection.detach()
-    finally:
-        os.close(folder)
-
-
-def _listen(folder: Folder) -> int:
-    fd = os.open(folder.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        listener.bind(f"/proc/self/fd/{fd}/start")
-        listener.listen(1)
-        return listener.detach()
-    finally:
-        os.close(fd)
 
 
 def _check_open(fd: int) -> int:

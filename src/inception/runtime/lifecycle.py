@@ -13,13 +13,12 @@ import os
 
 from inception._spawn import SpawnError
 from inception.errors import Conflict, InceptionError, NotFound, Unavailable
-from inception.linux import process
+from inception.linux import process, socket
 from inception.linux.cgroup import Cgroup
 from inception.oci.runtime import Hooks, Mount, Process, Spec, State
 from inception.runtime import cgroups, filters
 from inception.runtime.child import Child, begin, resume
 from inception.runtime.container import plan_container
-from inception.runtime.create import connect
 from inception.runtime.exec import plan_exec
 from inception.runtime.hooks import run_hooks
 from inception.runtime.state import Folder, RuntimeState
@@ -83,7 +82,7 @@ class Container:
         """Returns when the program runs."""
         pidfd = self.folder.open_init(state)
         try:
-            channel = connect(self.folder.take_start())
+            channel = socket.connect(self.folder.take_start())
         except OSError:
             os.close(pidfd)
             raise Conflict("cannot start a container that has stopped") from None

@@ -206,6 +206,7 @@ _HINTS: dict[tuple[str, int], str] = {
     ("clone3", _EBUSY): "the cgroup has controllers enabled for its children, so no process may be in it",
     ("clone3", 95): "the cgroup is a threaded one",
     ("clone3", 11): "a limit on processes is reached (ulimit -u, or pids.max of our cgroup)",
+    ("fork", 11): "a limit on processes is reached: --pids-limit of the container, or ulimit -u",
     ("unshare", _ENOSPC): "a limit on namespaces is reached: see /proc/sys/user/max_*_namespaces",
     (
         "unshare",
@@ -243,6 +244,8 @@ def explain_failure(plan: Plan, step: int, errno: int, value: int = 0, head: byt
     failed = plan.steps[step]
     if failed.name in ("exec", "find"):
         return _explain_exec(failed, errno, value, head)
+    if failed.source == "process.cwd" and errno in (_ENOENT, _ENOTDIR, _EACCES):
+        return _explain_cwd(plan, errno)
     if failed.name == "hook":
         return _explain_hook(failed, errno, value)
     shown = str(failed)
@@ -253,6 +256,14 @@ def explain_failure(plan: Plan, step: int, errno: int, value: int = 0, head: byt
         f"{shown}: {os.strerror(errno)} (step {step + 1} of {len(plan.steps)}{source})",
         _HINTS.get((failed.name, errno), ""),
         exit_code=128,
+    )
+
+
+def _explain_cwd(plan: Plan, errno: int) -> StartFailed:
+    opened = next(step for step in plan.steps if step.source == "process.cwd" and step.name in ("target", "openat2"))
+    path = "/" + str(opened.args[1]).lstrip("/")
+    return StartFailed(
+        f'chdir to the working directory "{path}": {os.strerror(errno).lower()}', exit_code=127 if errno == _ENOENT else 126
     )
 
 
