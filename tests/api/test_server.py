@@ -284,8 +284,12 @@ def test_socket_activation(tmp_path: Path) -> None:
 def test_dial_stdio_joins_the_socket(host: Host) -> None:
     command = [sys.executable, "-m", "inception.cli", "--root", host.root, "--run-root", host.run_root, "system", "dial-stdio"]
     request = b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n"
-    done = subprocess.run(command, input=request, capture_output=True, timeout=30, check=True)
-    assert done.stdout.endswith(b"\r\n\r\nOK")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(request)
+        process.stdin.flush()
+        assert process.stdout.read().endswith(b"\r\n\r\nOK")
+    assert process.returncode == 0
 
 
 def test_a_second_server_does_not_take_the_first_ones_socket(host: Host) -> None:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from inception.api.call import Call, empty, reply
 from inception.api.convert import container_config, update_config
-from inception.api.documents import container_summary
+from inception.api.documents import RUNNING, container_summary
 from inception.api.fields import Fields
 from inception.engine.config import CommitConfig
 from inception.errors import InvalidArgument
@@ -54,6 +54,8 @@ async def inspect(call: Call) -> web.Response:
 async def remove(call: Call) -> web.Response:
     call.refuse(link="links are not supported")
     container = await call.container()
+    if container.record.state.status not in RUNNING:
+        await call.server.await_followers(container.id)
     await call.run(container.remove, force=call.flag("force"), volumes=call.flag("v"))
     return empty()
 

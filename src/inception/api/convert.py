@@ -21,7 +21,7 @@ from inception.engine.config import (
 )
 from inception.errors import InvalidArgument
 from inception.network.ports import parse_expose
-from inception.oci.image import Healthcheck
+from inception.oci.health import Healthcheck
 from inception.record import replace
 
 _NO_PER_DEVICE = "limits of single devices can't be set"

@@ -243,7 +243,7 @@ def _ended(found: Exec, exit_code: int | None) -> None:
 
 
 def _emit(found: Exec, action: str, **attributes: str) -> None:
-    from inception.engine.lifecycle import event_attributes
+    from inception.engine.records import event_attributes
 
     about = {**event_attributes(found.container.record), "execID": found.id, **attributes}
     found.container.engine.events.emit("container", action, found.container.id, about)

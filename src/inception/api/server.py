@@ -11,6 +11,9 @@ import logging
 import os
 import socket
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 # What is under way when the server is told to stop may take this long; containers don't mind either way.
 _STOP_TIMEOUT_S = 5.0
+_FOLLOWERS_TIMEOUT_S = 1.0
 _HEAD_BYTES = 128 << 10
 HEADERS = {
     "Api-Version": f"{API_VERSION[0]}.{API_VERSION[1]}",
@@ -64,6 +68,7 @@ class Server:
         self.hang_ups = HangUps()
         self.attachments = Attachments(self.hub, self.threads)
         self.execs: Execs = Execs()
+        self.followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._router = Router()
         self._names = names
         self._stopping: asyncio.Event | None = None
@@ -141,6 +146,27 @@ class Server:
         if not response.prepared:
             response.headers.update(HEADERS)
         return response
+
+    @contextmanager
+    def following(self, container_id: str) -> Iterator[None]:
+        """While a client reads a container's log."""
+        ended = asyncio.Event()
+        self.followers[container_id].add(ended)
+        try:
+            yield
+        finally:
+            ended.set()
+            self.followers[container_id].discard(ended)
+            if not self.followers[container_id]:
+                del self.followers[container_id]
+
+    async def await_followers(self, container_id: str) -> None:
+        """Let those who follow an ended container's log come to its end before it is removed, as docker-py does."""
+        ends = [asyncio.create_task(ended.wait()) for ended in self.followers.get(container_id, ())]
+        if ends:
+            _, late = await asyncio.wait(ends, timeout=_FOLLOWERS_TIMEOUT_S)
+            for task in late:
+                task.cancel()
 
     def _check_origin(self, request: web.BaseRequest) -> None:
         host = _host_name(request.headers.get("Host", ""))

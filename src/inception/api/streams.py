@@ -15,7 +15,7 @@ from inception.api.hijack import MULTIPLEXED, RAW, Hijacked, Taken, frame, head_
 from inception.api.life import settle
 from inception.api.session import Client, WebSocketClient, run_session
 from inception.api.threads import Stop
-from inception.engine.lifecycle import event_attributes
+from inception.engine.records import event_attributes
 from inception.errors import InceptionError, InvalidArgument
 
 if TYPE_CHECKING:
@@ -124,8 +124,9 @@ async def logs(call: Call) -> web.StreamResponse:
     tty = container.config.tty
     response = await open_stream(call, RAW if tty or call.version < (1, 42) else MULTIPLEXED)
     timestamps, details = call.flag("timestamps"), _details(call, container)
-    async for data in _batches(call.server.threads.iterate(lines, stop), timestamps, details, tty):
-        await response.write(data)
+    with call.server.following(container.id):
+        async for data in _batches(call.server.threads.iterate(lines, stop), timestamps, details, tty):
+            await response.write(data)
     await response.write_eof()
     return response
 
