@@ -120,9 +120,7 @@ def test_a_pids_limit_holds_for_members(cgroup):
 def test_a_memory_limit_kills_and_is_counted(cgroup):
     plan = cgroup.create(["memory"])
     v1 = "memory" in cgroup.cgroups.v1
-    cgroup.apply(
-        [Write(controller="memory", file="memory.limit_in_bytes" if v1 else "memory.max", value=str(16 << 20))]
-    )
+    cgroup.apply([Write(controller="memory", file="memory.limit_in_bytes" if v1 else "memory.max", value=str(16 << 20))])
     assert cgroup.oom_kills() == 0
 
     def work():
