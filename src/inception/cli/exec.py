@@ -14,7 +14,9 @@ def exec(call: Call) -> int:
     detach, tty, interactive = flags.on("detach"), flags.on("tty"), flags.on("interactive")
     try:
         env = environment(flags.list("env-file"), flags.list("env"))
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise UsageError(f"open {error.filename}: {(error.strerror or '').lower()}", f"See '{call.path} --help'.") from None
+    except ValueError as error:
         raise UsageError(str(error), f"See '{call.path} --help'.") from None
     config = ExecConfig(
         command=call.arguments[1:],

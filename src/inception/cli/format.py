@@ -23,7 +23,7 @@ _PADDING = 3
 _KEYWORDS = {"Label"}
 
 
-def columns(lines: Sequence[Sequence[str]]) -> str:
+def columns(lines: Sequence[Sequence[str]], minimum: int = _MINIMUM_WIDTH) -> str:
     """*lines* of cells in columns; the last cell of a line is not padded.
 
     >>> columns([["ID", "NAME"], ["7", "web"]])
@@ -32,7 +32,7 @@ def columns(lines: Sequence[Sequence[str]]) -> str:
     widths: dict[int, int] = {}
     for line in lines:
         for i, cell in enumerate(line[:-1]):
-            widths[i] = max(widths.get(i, _MINIMUM_WIDTH), len(cell) + _PADDING)
+            widths[i] = max(widths.get(i, minimum), len(cell) + _PADDING)
     return "".join("".join(cell.ljust(widths[i]) for i, cell in enumerate(line[:-1])) + line[-1] + "\n" for line in lines)
 
 

@@ -162,7 +162,7 @@ def _run(command: Command, call: Call) -> int:
     try:
         return command.run(call)
     except StartFailed as error:
-        code = _report(error, debug, error.exit_code if command.start_exit_codes else 1)
+        code = _report(error, debug, _start_exit_code(command, error))
     except NotModified:
         return 0
     except InceptionError as error:
@@ -178,6 +178,13 @@ def _run(command: Command, call: Call) -> int:
     if command.error_exit_code != 1:
         print(f"See '{call.path} --help'.", file=sys.stderr)
     return code
+
+
+def _start_exit_code(command: Command, error: StartFailed) -> int:
+    """126 and 127 speak of the container's program; any other failure is the verb's own (125 of `run`, not a signal's 128)."""
+    if not command.start_exit_codes:
+        return 1
+    return command.error_exit_code if error.exit_code == 128 and command.error_exit_code != 1 else error.exit_code
 
 
 def _report(error: Exception, debug: bool, code: int) -> int:

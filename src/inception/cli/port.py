@@ -14,7 +14,8 @@ def port(call: Call) -> int:
     for binding in bindings:
         where = f"{binding.host_ip or '0.0.0.0'}:{binding.host_port}"
         lines.append(where if wanted else f"{binding.container_port}/{binding.protocol} -> {where}")
-    print("\n".join(sorted(lines, key=_natural)))
+    if lines:
+        print("\n".join(sorted(lines, key=_natural)))
     return 0
 
 

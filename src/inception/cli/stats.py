@@ -117,7 +117,7 @@ def top(call: Call) -> int:
     result = call.engine.containers.get(call.arguments[0]).top(" ".join(call.arguments[1:]))
     width = os.get_terminal_size(1).columns if os.isatty(1) else sys.maxsize
     lines = [result.titles, *result.processes]
-    text = columns([[printable(cell) for cell in line] for line in lines])
+    text = columns([[printable(cell) for cell in line] for line in lines], minimum=20)
     write("".join(ellipsis(line, width) + "\n" for line in text.splitlines()))
     return 0
 

@@ -17,11 +17,18 @@ if TYPE_CHECKING:
     from inception.engine.engine import Engine
     from inception.store.snapshots import Change
 
+_OUR_MOUNT_POINTS = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+
 
 def diff(engine: Engine, container_id: str) -> list[Change]:
     """What differs from its image, by path."""
     records.load(engine, container_id)
-    return engine.store.snapshots.changes(container_id)
+    found = engine.store.snapshots.changes(container_id)
+    kept = [change for change in found if change.kind != "A" or change.path not in _OUR_MOUNT_POINTS]
+    # The empty files that we mount on count as no change, nor does their folder for them alone.
+    if len(kept) < len(found) and not any(change.path.startswith("/etc/") for change in kept):
+        kept = [change for change in kept if change.path != "/etc"]
+    return kept
 
 
 def export(engine: Engine, container_id: str) -> Iterator[bytes]:

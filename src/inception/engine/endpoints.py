@@ -472,6 +472,13 @@ def take_down(engine: Engine, network: Network) -> None:
         firewall.remove_table(engine.tag)
 
 
+def take_down_idle(engine: Engine, network: Network) -> None:
+    """`take_down` unless somebody is in the network; who comes meanwhile finds its address claimed after this."""
+    with engine.database.transaction() as tx:
+        if not tx.row("SELECT 1 FROM endpoints WHERE network_id = ?", (network.id,)):
+            take_down(engine, network)
+
+
 def _emit(engine: Engine, network: Network, action: str, container_id: str) -> None:
     attributes = {"container": container_id, "name": network.name, "type": network.config.driver}
     engine.events.emit("network", action, network.id, attributes)

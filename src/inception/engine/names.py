@@ -51,7 +51,8 @@ def random_name(attempt: int = 0) -> str:
 def check_name(name: str, kind: str = "container") -> str:
     """*name* without a leading slash. Raises InvalidArgument in Docker's words."""
     word = name.removeprefix("/")
-    if len(word) < 2 or not word.isascii() or not word[0].isalnum() or not word.translate(_NAME_SIGNS).isalnum():
+    shortest = 1 if kind == "network" else 2  # as Docker has it
+    if len(word) < shortest or not word.isascii() or not word[0].isalnum() or not word.translate(_NAME_SIGNS).isalnum():
         raise InvalidArgument(f"Invalid {kind} name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     return word
 

@@ -1,7 +1,7 @@
 """Networks: bridges of our own, and the three that are always there (`bridge`, `host`, `none`).
 
 A network is a row; its bridge on the host is made when the first container joins and kept until the network is removed (the
-default one until nothing uses it any more). Subnets are chosen in the transaction that writes the row, so two processes
+default one until a `network prune` finds nothing in it). Subnets are chosen in the transaction that writes the row, so two processes
 never choose the same one.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from inception.engine.config import EndpointConfig, NetworkConfig
 from inception.engine.names import check_name, is_id_prefix, new_id
-from inception.engine.results import PruneReport
 from inception.engine.times import now
 from inception.errors import Conflict, Forbidden, InvalidArgument, NotFound
 from inception.jsontext import dumps, loads
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from inception.engine.engine import Engine
+    from inception.engine.results import PruneReport
 
 PREDEFINED = ("bridge", "host", "none")
 _COLUMNS = "id, name, created_at, config, bridge, subnet, gateway"
@@ -109,7 +109,7 @@ class Networks:
         return Network(self.engine, row)
 
     def prune(self, filters: dict[str, list[str]] | None = None) -> PruneReport:
-        """Remove the networks that no container belongs to. Filters: label, label!, until."""
+        """Remove the networks that no container belongs to, and the idle bridges of the others. Filters: label, label!, until."""
         from inception.engine.prune import prune_networks
 
         return prune_networks(self.engine, filters or {})

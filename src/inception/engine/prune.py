@@ -32,8 +32,12 @@ def prune_containers(engine: Engine, filters: Filters) -> PruneReport:
 
 
 def prune_networks(engine: Engine, filters: Filters) -> PruneReport:
-    """Remove those of the user's that no container, running or not, belongs to."""
-    from inception.engine.endpoints import wanted_networks
+    """Remove those of the user's that no container, running or not, belongs to.
+
+    Of the others, where nothing runs in them, the bridge and the rules go, and come back with the next container: so a root
+    whose containers have ended leaves nothing of the network on the machine.
+    """
+    from inception.engine.endpoints import take_down_idle, wanted_networks
     from inception.engine.networks import PREDEFINED
     from inception.engine.records import listed
 
@@ -42,6 +46,8 @@ def prune_networks(engine: Engine, filters: Filters) -> PruneReport:
     report = PruneReport()
     for network in engine.networks.list():
         if network.name in PREDEFINED or {network.name, network.id} & named:
+            if not filters:
+                take_down_idle(engine, network)
             continue
         if _selected(filters, network.labels, network.created_at):
             try:
