@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from inception.engine.endpoints import network_mode, wanted_networks
+from inception.engine.config import network_mode, wanted_networks
 from inception.engine.inspect import mounts, status_text
 from inception.engine.merge import arguments
 from inception.engine.times import parse, timestamp

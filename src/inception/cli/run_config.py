@@ -22,7 +22,7 @@ from inception.engine.config import (
     Ulimit,
 )
 from inception.errors import InvalidArgument
-from inception.oci.image import Healthcheck
+from inception.oci.health import Healthcheck
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -73,7 +73,7 @@ def _workdir(config: ImageConfig, text: str) -> ImageConfig:
 
 
 def _health(config: ImageConfig, text: str) -> ImageConfig:
-    from inception.oci.image import Healthcheck
+    from inception.oci.health import Healthcheck
 
     if text.upper() == "NONE":
         return replace(config, healthcheck=Healthcheck(test=["NONE"]))

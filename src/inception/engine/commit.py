@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from inception.engine import records
 from inception.engine.changes import apply_changes
-from inception.engine.lifecycle import event_attributes, pause, unpause
+from inception.engine.lifecycle import pause, unpause
+from inception.engine.records import event_attributes
 from inception.engine.times import now
 from inception.oci.image import History, ImageConfig
 from inception.record import replace

@@ -7,8 +7,8 @@ seconds. Docker's defaults everywhere.
 
 from __future__ import annotations
 
-from inception.network.ports import PortBinding as PortBinding
-from inception.oci.image import Healthcheck
+from inception.network.binding import PortBinding as PortBinding
+from inception.oci.health import Healthcheck as Healthcheck
 from inception.record import Record
 
 
@@ -251,3 +251,15 @@ class UpdateConfig(Record):
     pids_limit: int | None = None
     blkio_weight: int | None = None
     restart: RestartPolicy | None = None
+
+
+def wanted_networks(config: ContainerConfig) -> dict[str, EndpointConfig]:
+    """The networks that a container joins, by the names it was given; its network mode's first. Empty for host and none."""
+    mode = network_mode(config)
+    if mode in ("host", "none") or mode.startswith("container:"):
+        return {}
+    return {mode: config.networks.get(mode, EndpointConfig()), **config.networks}
+
+
+def network_mode(config: ContainerConfig) -> str:
+    return "bridge" if config.network_mode in ("", "default") else config.network_mode

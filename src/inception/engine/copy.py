@@ -10,7 +10,7 @@ import os
 import stat
 
 from inception.engine import records
-from inception.engine.lifecycle import event_attributes
+from inception.engine.records import event_attributes
 from inception.engine.results import PathStat
 from inception.engine.rootview import ContainerRoot
 from inception.errors import Forbidden, InvalidArgument, NotFound, Unavailable

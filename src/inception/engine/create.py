@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 
 from inception.engine import records
-from inception.engine.config import ContainerConfig, ContainerState, MountConfig, VolumeConfig
-from inception.engine.lifecycle import check_name_free, event_attributes
+from inception.engine.config import ContainerConfig, ContainerState, MountConfig, VolumeConfig, wanted_networks
+from inception.engine.lifecycle import check_name_free
 from inception.engine.merge import clean, merge
 from inception.engine.names import check_name, new_id, random_name
 from inception.engine.owner import me
-from inception.engine.records import ContainerRecord, MountPoint
+from inception.engine.records import ContainerRecord, MountPoint, event_attributes
 from inception.engine.times import now
 from inception.engine.validate import check_config
 from inception.engine.volumes import ensure_volume
@@ -143,8 +143,6 @@ def _free_name(tx: Transaction) -> str:
 
 
 def _check_networks(engine: Engine, config: ContainerConfig) -> None:
-    from inception.engine.endpoints import wanted_networks
-
     wanted = wanted_networks(config)
     if wanted:
         found = [engine.networks.get(name) for name in wanted]

@@ -14,7 +14,7 @@ import os
 from _thread import start_new_thread
 
 from inception.engine import records
-from inception.engine.config import EndpointConfig, EndpointState, NetworkConfig, PortBinding
+from inception.engine.config import EndpointConfig, EndpointState, NetworkConfig, PortBinding, network_mode, wanted_networks
 from inception.engine.live import ContainerLock, not_running, open_init
 from inception.engine.names import new_id
 from inception.engine.networks import PREDEFINED, Network
@@ -34,7 +34,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from inception.engine.config import ContainerConfig
     from inception.engine.engine import Engine
     from inception.engine.records import ContainerRecord
     from inception.store.database import Transaction
@@ -48,18 +47,6 @@ class Endpoint(Record):
     state: EndpointState
     host_interface: str
     publishes: bool = False
-
-
-def wanted_networks(config: ContainerConfig) -> dict[str, EndpointConfig]:
-    """The networks that a container joins, by the names it was given; its network mode's first. Empty for host and none."""
-    mode = network_mode(config)
-    if mode in ("host", "none") or mode.startswith("container:"):
-        return {}
-    return {mode: config.networks.get(mode, EndpointConfig()), **config.networks}
-
-
-def network_mode(config: ContainerConfig) -> str:
-    return "bridge" if config.network_mode in ("", "default") else config.network_mode
 
 
 def plan_subnet(config: NetworkConfig, taken: list[str]) -> tuple[str, str]:

@@ -18,18 +18,16 @@ import time
 from inception.engine import records
 from inception.engine.cgroups import cgroup_of
 from inception.engine.config import ContainerConfig, ExecConfig
-from inception.engine.lifecycle import event_attributes
 from inception.engine.live import not_running, open_init
 from inception.engine.merge import merge_env
 from inception.engine.names import new_id
-from inception.engine.results import ExecResult
+from inception.engine.records import event_attributes
 from inception.engine.seccomp import filter_of
 from inception.engine.spec import Surroundings, held_capabilities, plan_capabilities, plan_env, security_options
 from inception.engine.surroundings import hostname, resolve_user_of
 from inception.errors import Conflict, InvalidArgument, Unavailable
 from inception.linux.path import RootDir
 from inception.linux.process import pidfd_send_signal, reap
-from inception.monitor import client
 from inception.oci.runtime import Capabilities, Process
 from inception.record import replace
 from inception.runtime import SpawnError, plan_exec, spawn
@@ -38,6 +36,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.engine.engine import Engine
     from inception.engine.records import ContainerRecord
+    from inception.engine.results import ExecResult
+    from inception.monitor import client
     from inception.oci.runtime import User
     from inception.runtime import Plan
 
@@ -214,6 +214,8 @@ class ExecProcess:
 
 def run(engine: Engine, container_id: str, config: ExecConfig, stdin: bytes, timeout_s: float | None) -> ExecResult:
     """`exec` and wait."""
+    from inception.engine.results import ExecResult
+
     said: list[tuple[str, bytes]] = []
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with start(engine, container_id, config) as process:
@@ -305,6 +307,8 @@ def start_detached(engine: Engine, container_id: str, config: ExecConfig) -> str
 
 def start_watched(engine: Engine, container_id: str, config: ExecConfig) -> client.ExecWatch:
     """Leave it to the monitor, and hear of its end. The caller closes what it gets; that doesn't end the exec."""
+    from inception.monitor import client
+
     config = replace(config, tty=False, open_stdin=False)
     record = _running(engine, container_id, config)
     init = open_init(engine, record)

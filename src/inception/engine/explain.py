@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from inception.engine.cgroups import cgroup_path
-from inception.engine.config import ContainerState
+from inception.engine.config import ContainerState, network_mode
 from inception.engine.create import complete, plan_mount_points, resolve
-from inception.engine.endpoints import network_mode
 from inception.engine.files import PLACES
 from inception.engine.names import new_id, random_name
 from inception.engine.records import ContainerRecord

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 
 from inception.engine import records
-from inception.engine.config import EndpointState
-from inception.engine.endpoints import names_table, network_mode
+from inception.engine.config import EndpointState, network_mode
+from inception.engine.endpoints import names_table
 from inception.engine.surroundings import hostname
 from inception.errors import InvalidArgument
 from inception.monitor.config import DnsConfig

@@ -130,7 +130,7 @@ def _exposed(record: ContainerRecord) -> list[tuple[int, str]]:
 
 
 def _networks(engine: Engine, values: list[str]) -> Callable[[ContainerRecord], bool]:
-    from inception.engine.endpoints import network_mode, wanted_networks
+    from inception.engine.config import network_mode, wanted_networks
 
     known = {network.name: network.id for network in engine.networks.list()}
 

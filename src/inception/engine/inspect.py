@@ -6,7 +6,7 @@ import os
 import time
 
 from inception.engine.cgroups import PARENT
-from inception.engine.endpoints import network_mode, wanted_networks
+from inception.engine.config import network_mode, wanted_networks
 from inception.engine.lifecycle import RUNNING, log_path
 from inception.engine.merge import arguments
 from inception.engine.spec import security_options

@@ -12,6 +12,7 @@ from inception.engine import records
 from inception.engine.cgroups import cgroup_of
 from inception.engine.live import ContainerLock, not_running, open_init
 from inception.engine.names import check_name
+from inception.engine.records import event_attributes
 from inception.engine.release import await_monitor, release
 from inception.engine.validate import parse_signal
 from inception.errors import Conflict, InvalidArgument, NotFound, NotModified, Unavailable
@@ -257,11 +258,6 @@ def check_name_free(engine: Engine, name: str) -> None:
             f'Conflict. The container name "/{name}" is already in use by container "{row[0]}". '
             "You have to remove (or rename) that container to be able to reuse that name."
         )
-
-
-def event_attributes(record: ContainerRecord) -> dict[str, str]:
-    """What every event of a container carries: its labels, image and name."""
-    return {**record.config.labels, "image": record.config.image, "name": record.name}
 
 
 def set_wanted(engine: Engine, container_id: str, wanted: bool) -> None:

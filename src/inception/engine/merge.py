@@ -10,8 +10,12 @@ import posixpath
 
 from inception.engine.config import ContainerConfig, MountConfig
 from inception.errors import InvalidArgument
-from inception.oci.image import Healthcheck, ImageConfig
+from inception.oci.health import Healthcheck
 from inception.record import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.oci.image import ImageConfig
 
 #: Labels that only the engine may set: an image's own are dropped, since tools act on them (CVE-2026-53488).
 RESERVED_LABELS = "inception."

@@ -37,7 +37,8 @@ def prune_networks(engine: Engine, filters: Filters) -> PruneReport:
     Of the others, where nothing runs in them, the bridge and the rules go, and come back with the next container: so a root
     whose containers have ended leaves nothing of the network on the machine.
     """
-    from inception.engine.endpoints import take_down_idle, wanted_networks
+    from inception.engine.config import wanted_networks
+    from inception.engine.endpoints import take_down_idle
     from inception.engine.networks import PREDEFINED
     from inception.engine.records import listed
 

@@ -61,6 +61,11 @@ def snapshot_of(record: ContainerRecord) -> str:
     return record.image_id if record.kind == "step" else record.id
 
 
+def event_attributes(record: ContainerRecord) -> dict[str, str]:
+    """What every event of a container carries: its labels, image and name."""
+    return {**record.config.labels, "image": record.config.image, "name": record.name}
+
+
 _COLUMNS = "id, name, kind, image_id, created_at, config, mounts, status, state, wanted, owner_pid, owner_start"
 
 

@@ -166,7 +166,7 @@ def _check_boot(engine: Engine) -> None:
         if _read(path) == boot_id():
             return  # somebody else has just done it
         _recover_boot(engine)
-        with open(f"{path}.new", "w", encoding="ascii") as file:
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
             file.write(boot_id())
         os.rename(f"{path}.new", path)
 
@@ -198,7 +198,7 @@ def _sweep(engine: Engine) -> None:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             return file.read()
     except FileNotFoundError:
         return ""

@@ -72,8 +72,8 @@ def _refuse_running(engine: Engine, record: ContainerRecord) -> None:
 
 def remove_locked(engine: Engine, record: ContainerRecord, *, volumes: bool) -> None:
     """Remove a container that does not run, for the holder of its lock. Idempotent but for the last step, the row."""
-    from inception.engine.lifecycle import event_attributes
     from inception.engine.owner import take
+    from inception.engine.records import event_attributes
     from inception.engine.volumes import remove_volume
     from inception.store.scratch import remove_tree
 
@@ -116,14 +116,14 @@ def _move_away(engine: Engine, container_id: str) -> None:
 
 def sweep_gone(engine: Engine) -> None:
     """Empty the folder of run folders that nobody needs."""
-    from inception.store.scratch import remove_tree
-
     folder = f"{engine.run_root}/gone"
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
         return
     for name in names:
+        from inception.store.scratch import remove_tree  # there is almost never anything
+
         try:
             remove_tree(f"{folder}/{name}")
         except OSError:

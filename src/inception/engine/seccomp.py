@@ -7,7 +7,6 @@ kernel (whose version decides what may be filtered) and this package's version.
 from __future__ import annotations
 
 import os
-import zlib
 
 import inception
 from inception.engine.engine import make_private
@@ -30,11 +29,19 @@ def filter_of(engine: Engine, config: ContainerConfig, capabilities: list[str]) 
     if option == "unconfined" or (config.privileged and not option):
         return None
     profile = b"" if option in ("", "builtin", "default") else _read_profile(option)
-    key = f"{inception.__version__}-{os.uname().release}-{mask(capabilities):x}-{zlib.crc32(profile):08x}-{len(profile)}"
+    key = f"{inception.__version__}-{os.uname().release}-{mask(capabilities):x}-{_checksum(profile):08x}-{len(profile)}"
     known = engine.filters.get(key)
     if known is None:
         known = engine.filters[key] = _load(engine, key) or _compile(engine, key, profile, option, capabilities)
     return known
+
+
+def _checksum(profile: bytes) -> int:
+    if not profile:
+        return 0
+    import zlib  # only for those who bring a profile
+
+    return zlib.crc32(profile)
 
 
 def _load(engine: Engine, key: str) -> bytes:

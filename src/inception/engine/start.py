@@ -18,11 +18,11 @@ from inception._spawn import SpawnError
 from inception.engine import endpoints as networking
 from inception.engine import files, records, templates
 from inception.engine.cgroups import cgroup_of
-from inception.engine.config import PortBinding
-from inception.engine.lifecycle import event_attributes, log_path
+from inception.engine.config import PortBinding, network_mode
+from inception.engine.lifecycle import log_path
 from inception.engine.live import ContainerLock
 from inception.engine.owner import start_or_zero, take
-from inception.engine.records import snapshot_of
+from inception.engine.records import event_attributes, snapshot_of
 from inception.engine.release import await_monitor, ended_state, release_locked, tear_down
 from inception.engine.seccomp import filter_of
 from inception.engine.spec import build_spec
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from inception.engine.templates import Prepared
     from inception.monitor.client import AttachStream
     from inception.network.ports import Listener
-    from inception.oci.image import Healthcheck
+    from inception.oci.health import Healthcheck
     from inception.oci.runtime import Mount, Resources, Spec
     from inception.runtime import Plan
 
@@ -151,7 +151,7 @@ class Start:
             pass
 
     def _open_network(self, around: OpenSurroundings) -> None:
-        mode = networking.network_mode(self.record.config)
+        mode = network_mode(self.record.config)
         if mode == "host" or mode.startswith("container:"):
             return
         if not self._endpoints:

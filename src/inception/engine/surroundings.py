@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import stat
 
-from inception.engine import private_files, records
+from inception.engine import records
 from inception.engine.cgroups import cgroup_path
-from inception.engine.endpoints import network_mode
+from inception.engine.config import network_mode
 from inception.engine.live import open_init
 from inception.engine.spec import Surroundings, held_capabilities, plan_mount
 from inception.errors import Conflict, InvalidArgument, NotFound, Unavailable
@@ -48,6 +48,8 @@ class OpenSurroundings:
 
     def gather(self, files: dict[str, str]) -> Surroundings:
         """Fill `value` and answer it. *files* are the engine's own, by their place inside."""
+        from inception.engine import private_files
+
         config = self.record.config
         joined, shared = self._namespaces(config)
         user = look_up_user(self.engine, self.record)

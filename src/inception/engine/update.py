@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from inception.engine import records
 from inception.engine.cgroups import cgroup_of, plan_resources
-from inception.engine.lifecycle import event_attributes
 from inception.engine.live import ContainerLock
+from inception.engine.records import event_attributes
 from inception.engine.validate import check_resources, check_restart
 from inception.errors import Conflict, InvalidArgument, Unavailable
 from inception.record import replace

@@ -15,7 +15,7 @@ NUMBERS: dict[str, int] = {name: number for number, name in enumerate(NAMES)}
 
 def last_cap() -> int:
     """The highest capability that the running kernel knows."""
-    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
+    with open("/proc/sys/kernel/cap_last_cap", encoding="utf-8") as file:
         return int(file.read())
 
 
@@ -34,7 +34,7 @@ def names(value: int) -> list[str]:
 
 def held(field: str = "CapEff", pid: str = "self") -> int:
     """A capability set of a process as a bit set: CapInh, CapPrm, CapEff, CapBnd or CapAmb."""
-    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
         for line in file:
             if line.startswith(field + ":"):
                 return int(line.split()[1], 16)

@@ -18,7 +18,6 @@ import errno
 import os
 import time
 
-from inception.linux.bpf import DeviceRule, attach_device_program
 from inception.record import Record
 
 _SIGKILL = 9  # `signal` builds enums, 5 ms
@@ -26,6 +25,8 @@ _SIGKILL = 9  # `signal` builds enums, 5 ms
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from inception.linux.bpf import DeviceRule
 
 #: v1 controllers that every container is counted by, also without a limit.
 ACCOUNTING = ("memory", "pids", "blkio", "cpuacct")
@@ -179,6 +180,8 @@ class Cgroup:
     def set_devices(self, rules: Sequence[DeviceRule], *, fresh: bool = False) -> None:
         """Replaces the device rules; the last that matches wins, none means denied. A *fresh* cgroup has none to replace."""
         if self.cgroups.v2 is not None:
+            from inception.linux.bpf import attach_device_program  # no `exec` changes devices
+
             fd = os.open(self.cgroups.v2 + self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 attach_device_program(fd, rules, fresh=fresh)

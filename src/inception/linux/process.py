@@ -91,7 +91,7 @@ def pid_of(pidfd: int) -> int:
 
 def boot_id() -> str:
     """The kernel's random id of this boot."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
         return file.read().strip()
 
 

@@ -7,7 +7,7 @@ A monitor knows no database, image or network: it keeps one process going. Files
 
 from __future__ import annotations
 
-from inception.oci.image import Healthcheck
+from inception.oci.health import Healthcheck
 from inception.record import Record
 
 

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inception.oci.image import Healthcheck
+    from inception.oci.health import Healthcheck
 
 OUTPUT_BYTES = 4096
 RESULTS = 5

@@ -42,7 +42,7 @@ def set_link_option(family: str, link: str, key: str, value: str) -> None:
 
 def write_sysctl(path: str, value: str) -> None:
     """Write *value* unless it is there already: a read-only /proc/sys with the right values is good enough."""
-    with open(path, encoding="ascii") as file:
+    with open(path, encoding="utf-8") as file:
         if file.read().strip() == value:
             return
     try:

@@ -13,7 +13,8 @@ import os
 
 from inception.errors import Conflict, Forbidden, InvalidArgument, Unavailable
 from inception.network.address import is_ipv4, is_ipv6
-from inception.record import Record, replace
+from inception.network.binding import PortBinding as PortBinding
+from inception.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,19 +23,6 @@ if TYPE_CHECKING:
 _PROTOCOLS = {"tcp": _socket.SOCK_STREAM, "udp": _socket.SOCK_DGRAM}
 _BACKLOG = 4096
 _RANDOM_TRIES = 16
-
-
-class PortBinding(Record):
-    """One published port; `host_port` 0 lets the engine choose, an empty `host_ip` is all addresses.
-
-    With `host_port_end` the engine chooses the first free one of `host_port`..`host_port_end` (`-p 8000-8010:80`).
-    """
-
-    container_port: int
-    protocol: str = "tcp"
-    host_ip: str = ""
-    host_port: int = 0
-    host_port_end: int = 0
 
 
 class Listener:

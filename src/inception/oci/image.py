@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from inception.errors import InvalidArgument
+from inception.oci.health import Healthcheck as Healthcheck
 from inception.record import Record
 
 MEDIA_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -123,17 +124,6 @@ class Index(Record, style="camel"):
     manifests: list[Descriptor]
     subject: Descriptor | None = None
     annotations: dict[str, str] = {}
-
-
-class Healthcheck(Record, style="pascal"):
-    """Durations are nanoseconds; 0 means the default (30 s, 30 s, 0 s, 5 s, 3)."""
-
-    test: list[str] = []
-    interval: int = 0
-    timeout: int = 0
-    start_period: int = 0
-    start_interval: int = 0
-    retries: int = 0
 
 
 class ImageConfig(Record, style="pascal"):

@@ -420,7 +420,7 @@ class _Root:
         kind = _DEVICE_TYPES.get(device.type)
         if kind is None:
             raise InvalidArgument(f"{plan.source}.type: unknown device type {device.type!r}")
-        folder, _, name = clean(device.path, plan.source + ".path").rpartition("/")
+        folder, _, name = process_steps.clean(device.path, plan.source + ".path").rpartition("/")
         if not name:
             raise InvalidArgument(f"{plan.source}.path: {device.path!r} names no file")
         directory: Slot | None = Slot("target")
@@ -481,7 +481,7 @@ class _Root:
         target, mount = Slot("target"), Slot("mount")
         for index, path in enumerate(linux.readonly_paths):
             plan.source = f"linux.readonlyPaths[{index}]"
-            relative = clean(path, plan.source).lstrip("/") or "."
+            relative = process_steps.clean(path, plan.source).lstrip("/") or "."
             why = "This part of the kernel's interface can be read only."
             plan.call("openat2", ROOT, relative, how, 24, out=target, why=why, tolerate=(_ENOENT, _ENOTDIR), skip=3)
             plan.call("open_tree", target, "", flags, out=mount)
@@ -503,14 +503,14 @@ class _Root:
         for index, path in enumerate(linux.masked_paths):
             plan.source = f"linux.maskedPaths[{index}]"
             why = "Hides what tells about, or acts on, the whole machine; a path that is not there needs no cover."
-            plan.call("mask", ROOT, clean(path, plan.source), null, empty, IN_ROOT, why=why)
+            plan.call("mask", ROOT, process_steps.clean(path, plan.source), null, empty, IN_ROOT, why=why)
 
     def working_directory(self, process: Process) -> None:
         """Open (and make) `process.cwd` inside the root; entered after pivot_root by descriptor (CVE-2024-21626)."""
         self.plan.source = "process.cwd"
         if not process.cwd.startswith("/"):
             raise InvalidArgument(f"process.cwd: {process.cwd!r} is not an absolute path")
-        path = clean(process.cwd, "process.cwd")
+        path = process_steps.clean(process.cwd, "process.cwd")
         self.plan.call("target", ROOT, path, abi.TARGET_DIRECTORY, -1, 0o755, IN_ROOT, out=Slot("cwd"))
 
 
@@ -560,19 +560,6 @@ def _open_how(flags: int, resolve: int) -> bytes:
     return struct.pack("=QQQ", flags, 0, resolve)
 
 
-def clean(path: str, where: str) -> str:
-    """An absolute path without `.`, `..` and doubled slashes, as text: symbolic links are the kernel's business."""
-    if not path.startswith("/"):
-        raise InvalidArgument(f"{where}: {path!r} is not an absolute path")
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)
-
-
 # What lxcfs and podman put there; everything else beneath /proc is the kernel's. Source: runc's and crun's lists.
 _PROC_ALLOWED = {
     "/proc/cpuinfo",
@@ -591,7 +578,7 @@ _PROC_ALLOWED = {
 
 def check_destination(destination: str, fstype: str, bind: bool, where: str) -> None:
     """A mount over / or into /proc would hide what the runtime itself writes to (CVE-2019-16884)."""
-    path = clean(destination, f"{where}.destination")
+    path = process_steps.clean(destination, f"{where}.destination")
     if path == "/":
         raise InvalidArgument(f"{where}.destination: / is the root itself")
     if path == "/proc" and fstype != "proc" and not bind:

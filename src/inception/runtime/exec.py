@@ -16,11 +16,10 @@ import struct
 
 from inception.errors import InvalidArgument
 from inception.linux import abi
+from inception.linux.call import AT_FDCWD
 from inception.linux.namespaces import KINDS
 from inception.linux.path import IN_ROOT
 from inception.runtime import process as process_steps
-from inception.runtime.container import clean
-from inception.runtime.mounts import AT_FDCWD
 from inception.runtime.plan import Plan, Slot
 
 TYPE_CHECKING = False
@@ -91,7 +90,7 @@ def plan_exec(
         raise InvalidArgument(f"process.cwd: {process.cwd!r} is not an absolute path")
     cwd = Slot("cwd")
     how = struct.pack("=QQQ", abi.O_PATH | abi.O_DIRECTORY | abi.O_CLOEXEC, 0, IN_ROOT)
-    relative = clean(process.cwd, "process.cwd").lstrip("/") or "."
+    relative = process_steps.clean(process.cwd, "process.cwd").lstrip("/") or "."
     plan.call("chdir", "/")
     plan.call("openat2", AT_FDCWD, relative, how, 24, out=cwd, why="No magic link of /proc can lead it out (CVE-2024-21626).")
     plan.call("fchdir", cwd)

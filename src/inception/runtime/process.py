@@ -388,7 +388,7 @@ def plan_oom_score(plan: Plan, process: Process) -> None:
     """oom_score_adj, unless it is what we have: lowering it even to the same takes a privilege."""
     if process.oom_score_adj is None:
         return
-    with open("/proc/self/oom_score_adj", encoding="ascii") as file:
+    with open("/proc/self/oom_score_adj", encoding="utf-8") as file:
         if int(file.read()) == process.oom_score_adj:
             return
     plan.source = "process.oomScoreAdj"
@@ -415,3 +415,16 @@ def _plan_attr(plan: Plan, procfs: Slot | None, path: str, value: str) -> None:
     where: Slot | int = procfs if procfs else abi.AT_FDCWD
     size = len(value.encode())
     plan.call("write", where, path if procfs else f"/proc/{path}", value, size, resolve, why="The label of the new program.")
+
+
+def clean(path: str, where: str) -> str:
+    """An absolute path without `.`, `..` and doubled slashes, as text: symbolic links are the kernel's business."""
+    if not path.startswith("/"):
+        raise InvalidArgument(f"{where}: {path!r} is not an absolute path")
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)

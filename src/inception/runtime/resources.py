@@ -7,16 +7,14 @@ libcontainer/cgroups (facts: formulae and ranges).
 
 from __future__ import annotations
 
-import math
-
 from inception.errors import InvalidArgument
-from inception.linux.bpf import DeviceRule
 from inception.linux.cgroup import Cgroups, Write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from inception.linux.bpf import DeviceRule
     from inception.oci.runtime import BlockIo, Cpu, Memory, Resources
 
 
@@ -42,6 +40,8 @@ def limited_controllers(writes: list[Write]) -> list[str]:
 
 def device_rules(resources: Resources) -> list[DeviceRule]:
     """`linux.resources.devices` for the cgroup. Raises InvalidArgument naming the JSON path."""
+    from inception.linux.bpf import DeviceRule  # an exec has no rules of its own
+
     rules = []
     for index, rule in enumerate(resources.devices):
         where = f"linux.resources.devices[{index}]"
@@ -72,6 +72,8 @@ def cpu_weight(shares: int) -> int:
         return 1
     if shares >= 262144:
         return 10000
+    import math  # only for those who give shares
+
     log = math.log2(shares)
     return math.ceil(10 ** ((log * log + 125 * log) / 612.0 - 7.0 / 34.0))
 
