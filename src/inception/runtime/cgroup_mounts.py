@@ -9,6 +9,7 @@ from inception.runtime.plan import Plan, Slot
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.oci.runtime import Linux, Mount
+    from inception.runtime.container import Join
 
 _CGROUPS = "/sys/fs/cgroup"
 _hierarchies: list[str] = []
@@ -22,18 +23,16 @@ def hierarchies() -> list[str]:
     return _hierarchies
 
 
-def plan_cgroup_mount(plan: Plan, root: Slot, mount: Mount, options: MountOptions, linux: Linux, where: str) -> None:
-    """Show the container its cgroups: its own namespace's, or the host's when it has none."""
+def plan_cgroup_mount(
+    plan: Plan, root: Slot, mount: Mount, options: MountOptions, linux: Linux, where: str, join: Join | None
+) -> None:
+    """Show the container its cgroups: its own namespace's; without one only the folders that it joins, not the host's tree."""
     plan.source = where
     made = Slot("mount")
     own = any(namespace.type == "cgroup" for namespace in linux.namespaces)
     found = hierarchies()
     if not own:
-        options.recursive_bind = True
-        options.recursive_set |= options.set
-        options.data.clear()
-        plan_bind(plan, _CGROUPS, options, made)
-        plan_attach(plan, root, mount.destination, made, kind=abi.TARGET_DIRECTORY)
+        _plan_folders(plan, root, mount, options, where, join)
         return
     if found == [""]:
         options.data.clear()
@@ -59,4 +58,26 @@ def plan_cgroup_mount(plan: Plan, root: Slot, mount: Mount, options: MountOption
         for alias in names.split(",") if "," in names else []:
             plan.call("symlinkat", names, base, alias)
     if readonly:
+        plan_setattr(plan, base, abi.MOUNT_ATTR_RDONLY, 0, 0, recursive=False, why="")
+
+
+def _plan_folders(plan: Plan, root: Slot, mount: Mount, options: MountOptions, where: str, join: Join | None) -> None:
+    """Its own folder of each hierarchy, by bind mounts."""
+    made, base = Slot("mount"), Slot("cgroups")
+    joined = [] if join is None else [path.removesuffix("/cgroup.procs") for path in join.procs_files]
+    unified = None if join is None else join.cgroup2_path
+    one = MountOptions([], where)
+    one.set = options.set
+    if unified is not None and not unified.startswith(f"{_CGROUPS}/unified/"):
+        plan_bind(plan, unified, one, made)
+        plan_attach(plan, root, mount.destination, made, kind=abi.TARGET_DIRECTORY)
+        return
+    folder = MountOptions(["nosuid", "nodev", "noexec", "mode=755", "size=64k"], where)
+    plan_filesystem(plan, "tmpfs", "", folder, base, "A folder for the hierarchies of control groups, version 1.")
+    plan_attach(plan, root, mount.destination, base, kind=abi.TARGET_DIRECTORY)
+    for path in [*joined, *([unified] if unified else [])]:
+        name = path.removeprefix(_CGROUPS).strip("/").partition("/")[0]
+        plan_bind(plan, path, one, made)
+        plan_attach(plan, base, name, made, kind=abi.TARGET_DIRECTORY)
+    if options.set & abi.MOUNT_ATTR_RDONLY:
         plan_setattr(plan, base, abi.MOUNT_ATTR_RDONLY, 0, 0, recursive=False, why="")

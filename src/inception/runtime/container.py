@@ -106,7 +106,7 @@ def plan_container(
     _plan_session(plan, die_with_parent, keyring)
     process_steps.plan_oom_score(plan, process)
     _plan_cgroups(plan, join)
-    builder = _Root(plan, spec)
+    builder = _Root(plan, spec, join)
     if has_user_namespace(linux) and not rootless:
         # While the host's paths can be reached: its root may use what the namespace's root may not.
         _plan_root(plan, spec, rootfs)
@@ -308,9 +308,10 @@ _release: list[tuple[int, int]] = []
 class _Root:
     """The part of the plan that fills the root, with the descriptors it makes on the way."""
 
-    def __init__(self, plan: Plan, spec: Spec) -> None:
+    def __init__(self, plan: Plan, spec: Spec, join: Join | None) -> None:
         assert spec.linux is not None
         self.plan = plan
+        self.join = join
         self.spec = spec
         self.linux = spec.linux
         self.proc: Slot | None = None  # a procfs of ours
@@ -356,10 +357,10 @@ class _Root:
             if options.remount:
                 plan_remount(self.plan, ROOT, mount, options, where)
                 continue
-            if mount.type == "cgroup":
+            if mount.type in ("cgroup", "cgroup2"):
                 from inception.runtime.cgroup_mounts import plan_cgroup_mount
 
-                plan_cgroup_mount(self.plan, ROOT, mount, options, self.linux, where)
+                plan_cgroup_mount(self.plan, ROOT, mount, options, self.linux, where, self.join)
                 continue
             bind = is_bind(mount, options)
             check_destination(mount.destination, mount.type, bind, where)

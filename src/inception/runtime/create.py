@@ -152,6 +152,11 @@ class _Creation:
             return os.memfd_create(name, os.MFD_CLOEXEC)
         if name.startswith("idmap"):
             return self._open_idmap(int(name[5:]))
+        if name.startswith("copy:"):
+            from inception.runtime.copyup import open_copy
+
+            place = name[5:]
+            return open_copy(self.state.rootfs, self.spec.mounts[int(place[7:-1])], place)
         raise InvalidArgument(f"fd:{name}: there is no such descriptor here")
 
     def _open_idmap(self, index: int) -> int:

@@ -59,14 +59,13 @@ _PROPAGATION: dict[str, int] = {
 _SUPERBLOCK = {"sync", "dirsync", "lazytime", "mand", "iversion"}
 # ... and words for what is the case anyway. (`silent` is about the kernel's log; fsconfig keeps its words in the descriptor.)
 _NEGATED = {"async", "nolazytime", "nomand", "loud", "silent", "noiversion", "defaults"}
-_REFUSED = ("tmpcopyup",)
 _EINVAL = 22
 
 
 def option_names() -> list[str]:
     """Every option that has a meaning here, for `features`."""
     recursive = [f"r{name}" for name in _ATTRIBUTES]
-    others = ("bind", "rbind", "remount", "idmap", "ridmap")
+    others = ("bind", "rbind", "remount", "idmap", "ridmap", "tmpcopyup")
     return sorted({*_ATTRIBUTES, *recursive, *_PROPAGATION, *_SUPERBLOCK, *_NEGATED, *others})
 
 
@@ -76,6 +75,7 @@ class MountOptions:
     __slots__ = (
         "bind",
         "clear",
+        "copy_up",
         "data",
         "idmap",
         "propagation",
@@ -88,7 +88,7 @@ class MountOptions:
     )
 
     def __init__(self, options: list[str], where: str) -> None:
-        self.bind = self.recursive_bind = self.idmap = self.recursive_idmap = self.remount = False
+        self.bind = self.recursive_bind = self.idmap = self.recursive_idmap = self.remount = self.copy_up = False
         self.set = self.clear = self.recursive_set = self.recursive_clear = self.propagation = 0
         self.data: list[str] = []
         for option in options:
@@ -108,8 +108,8 @@ class MountOptions:
                 self.recursive_idmap = option == "ridmap"
             elif option == "remount":
                 self.remount = True
-            elif option in _REFUSED:
-                raise InvalidArgument(f"{where}.options: {option!r} is not supported")
+            elif option == "tmpcopyup":
+                self.copy_up = True
             elif option not in _NEGATED:
                 self.data.append(option)
         self.clear &= ~self.set | _ATIME
@@ -255,6 +255,11 @@ def plan_mount(
         else:
             plan_source(plan, mount, options, where, made, idmap)
         kind = abi.TARGET_LIKE_SOURCE
+    elif options.copy_up:
+        if mount.type != "tmpfs":
+            raise InvalidArgument(f"{where}.options: tmpcopyup is for a tmpfs")
+        made = plan.inherit(f"copy:{where}")
+        plan_setattr(plan, made, options.set & RDONLY, 0, 0, recursive=False, why="")
     else:
         if mount.type in ("proc", "sysfs"):
             # An image where /proc is a link would get its labels, sysctls and masks somewhere else (CVE-2019-19921).

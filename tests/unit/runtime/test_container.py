@@ -139,7 +139,7 @@ def test_nodes_in_a_dev_of_the_image_are_checked_to_be_the_device():
         ({"process": {"args": []}}, "process.args: must name a program"),
         ({"mounts": [Mount(destination="/proc/x", type="tmpfs")]}, 'mounts[0].destination: "/proc/x" cannot be mounted'),
         ({"mounts": [Mount(destination="/x/../proc", type="tmpfs")]}, "mounts[0].destination: only a proc filesystem"),
-        ({"mounts": [Mount(destination="/x", type="tmpfs", options=["tmpcopyup"])]}, "mounts[0].options: 'tmpcopyup' is not"),
+        ({"mounts": [Mount(destination="/x", type="proc", options=["tmpcopyup"])]}, "mounts[0].options: tmpcopyup is for a"),
         ({"mounts": [Mount(destination="/x", type="bind", source="/y", options=["size=1"])]}, "mounts[0].options: 'size=1'"),
         ({"linux": {"devices": [Device(type="q", path="/dev/x")]}}, "linux.devices[0].type: unknown device type 'q'"),
         ({"process": {"capabilities": Capabilities(bounding=["CAP_X"])}}, "process.capabilities.bounding[0]: unknown"),
