@@ -1,7 +1,7 @@
 <?php
 // Nothing secret is written here: the password stays in a file on tmpfs that only www-data may read.
 $domain = getenv('DOMAIN_NAME');
-$host = $_SERVER['HTTP_HOST'] ?? $domain;
+$host = $_SERVER['REQUESTED_HOST'] ?? $domain;
 if (!preg_match('/^(localhost|' . preg_quote($domain, '/') . ')(:[0-9]+)?$/', $host)) {
     $host = $domain;
 }
