@@ -6,8 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from inception.engine.config import network_mode, wanted_networks
-from inception.engine.inspect import mounts, status_text
+from inception.engine.inspect import mounts
 from inception.engine.merge import arguments
+from inception.engine.status import status_text
 from inception.engine.times import parse, timestamp
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def container_summary(container: Container, *, size: bool = False, network_ids: 
         "Mounts": mounts(container.engine, record),
     }
     if size:
-        document["SizeRw"], document["SizeRootFs"] = container.size()
+        own, whole = container.size()
+        document |= {**({"SizeRw": own} if own else {}), "SizeRootFs": whole}
     return document
 
 

@@ -100,7 +100,7 @@ class Container:
     @property
     def status_text(self) -> str:
         """The STATUS column of `ps`, of the state last read: `Up 3 minutes (healthy)`, `Exited (0) 2 hours ago`."""
-        from inception.engine.inspect import status_text
+        from inception.engine.status import status_text
 
         return status_text(self.record.state)
 

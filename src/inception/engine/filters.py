@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
-
 from inception.engine.times import parse, parse_when_ns
 from inception.errors import InvalidArgument, NotFound
 
@@ -52,6 +49,8 @@ def _boolean(filters: Filters, key: str) -> bool | None:
 
 def _name_matches(name: str, patterns: list[str]) -> bool:
     """A regular expression searched for, as Docker does; text that is none is taken as it is."""
+    import re  # 3 ms; the filters of most listings are none, or labels
+
     for pattern in patterns:
         try:
             if re.search(pattern, name) or re.search(pattern, f"/{name}"):
@@ -199,8 +198,10 @@ def _is_called(image: Image, pattern: str) -> bool:
 
 def reference_matches(name: str, pattern: str) -> bool:
     """Whether the pattern of a `reference` filter means the name `repository:tag` or `repository@digest`."""
+    from fnmatch import fnmatchcase  # brings `re`
+
     repository = name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
-    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(repository, pattern)
+    return fnmatchcase(name, pattern) or fnmatchcase(repository, pattern)
 
 
 # Networks and volumes

@@ -1,9 +1,8 @@
-"""Docker's `inspect` documents, and the columns that `ps` derives from a state. Field names and shapes are the Engine API's."""
+"""Docker's `inspect` documents. Field names and shapes are the Engine API's."""
 
 from __future__ import annotations
 
 import os
-import time
 
 from inception.engine.cgroups import PARENT
 from inception.engine.config import network_mode, wanted_networks
@@ -11,7 +10,6 @@ from inception.engine.lifecycle import RUNNING, log_path
 from inception.engine.merge import arguments
 from inception.engine.spec import security_options
 from inception.engine.surroundings import hostname
-from inception.engine.times import human_duration, parse
 from inception.engine.validate import log_limits
 from inception.errors import NotFound
 from inception.network.address import parse_subnet
@@ -339,27 +337,6 @@ def port(record: ContainerRecord, container_port: str) -> list[PortBinding]:
     if not found:
         raise NotFound(f"no public port '{number}/{protocol}' published for {record.name}")
     return found
-
-
-def status_text(state: ContainerState) -> str:
-    """The STATUS column of `ps`."""
-    if state.status == "created":
-        return "Created"
-    if state.status in ("dead", "removing"):
-        return "Dead" if state.status == "dead" else "Removal In Progress"
-    if state.status == "exited":
-        return f"Exited ({state.exit_code}) {_age(state.finished_at)} ago"
-    if state.status == "restarting":
-        return f"Restarting ({state.exit_code}) {_age(state.finished_at)} ago"
-    up = f"Up {_age(state.started_at)}"
-    if state.status == "paused":
-        return f"{up} (Paused)"
-    health = state.health.status
-    return up if health == "none" else f"{up} ({'health: starting' if health == 'starting' else health})"
-
-
-def _age(when: str) -> str:
-    return human_duration(max(0.0, (time.time_ns() - parse(when)) / 1e9))
 
 
 def size_of(engine: Engine, record: ContainerRecord) -> tuple[int, int]:

@@ -6,9 +6,10 @@ import pytest
 
 from inception.engine.config import ContainerState, HealthState, PortBinding
 from inception.engine.filters import event_matches
-from inception.engine.inspect import _port_map, status_text
+from inception.engine.inspect import _port_map
 from inception.engine.names import check_name, new_id, random_name
 from inception.engine.results import Event
+from inception.engine.status import status_text
 from inception.engine.times import human_duration, now, parse, parse_when_ns
 from inception.errors import InvalidArgument
 
