@@ -8,6 +8,7 @@ if (!preg_match('/^(localhost|' . preg_quote($domain, '/') . ')(:[0-9]+)?$/', $h
 // The site answers by its own name and as localhost, and by no other that a request may bring along.
 define('WP_HOME', "https://$host");
 define('WP_SITEURL', "https://$host");
+$_SERVER['HTTP_HOST'] = $host;
 $_SERVER['HTTPS'] = 'on';
 
 define('DB_HOST', getenv('MYSQL_HOST'));
