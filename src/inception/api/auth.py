@@ -37,7 +37,7 @@ def credentials_of(header: str) -> Credentials:
     if not header:
         return Credentials()
     try:
-        text = base64.urlsafe_b64decode(header + "=" * (-len(header) % 4))
+        text = base64.b64decode(header + "=" * (-len(header) % 4), b"-_", validate=True)
     except ValueError:
         raise InvalidArgument("invalid X-Registry-Auth header: not base64") from None
     return _credentials(Fields(parse_json(text or b"{}", "X-Registry-Auth header"), "X-Registry-Auth"))

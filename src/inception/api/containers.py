@@ -11,7 +11,7 @@ from inception.api.convert import container_config, update_config
 from inception.api.documents import RUNNING, container_summary
 from inception.api.fields import Fields
 from inception.engine.config import CommitConfig
-from inception.errors import InvalidArgument
+from inception.errors import InvalidArgument, NotFound
 
 _KINDS = {"C": 0, "A": 1, "D": 2}
 
@@ -39,8 +39,13 @@ async def create(call: Call) -> web.Response:
     if not body:
         raise InvalidArgument("config cannot be empty in order to create a container")
     config = container_config(Fields(body), name=call.text("name").removeprefix("/"), platform=call.text("platform"))
-    # Clients pull by themselves when they hear of a missing image.
-    container = await call.run(call.engine.containers.create, config, pull="never")
+    try:
+        # Clients pull by themselves when they hear of a missing image.
+        container = await call.run(call.engine.containers.create, config, pull="never")
+    except NotFound as error:
+        if str(error).startswith("No such image"):
+            raise
+        raise InvalidArgument(str(error), error.hint) from error  # a network, a container: nothing that a pull could bring
     return reply({"Id": container.id, "Warnings": []}, 201)
 
 

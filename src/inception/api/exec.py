@@ -75,8 +75,8 @@ class Execs:
         return found
 
     def of(self, container_id: str) -> list[str]:
-        """Ids of those that run in a container."""
-        return [found.id for found in self._execs.values() if found.running and found.container.id == container_id]
+        """Ids of those in a container that have not ended."""
+        return [key for key, found in self._execs.items() if found.exit_code is None and found.container.id == container_id]
 
     def watch(self, found: Exec, watch: ExecWatch) -> None:
         """Note the exit code of an exec that its container's monitor runs."""
@@ -118,9 +118,9 @@ async def create(call: Call) -> web.Response:
         raise InvalidArgument("invalid JSON: ConsoleSize: expected an array of two numbers")
     status = container.record.state.status
     if status == "paused":
-        raise Conflict(f"container {container.id} is paused, unpause the container before exec")
+        raise Conflict(f"Container {container.name} is paused, unpause the container before exec")
     if status == "restarting":
-        raise Conflict(f"container {container.id} is restarting, wait until the container is running")
+        raise Conflict(f"Container {container.name} is restarting, wait until the container is running")
     if status != "running":
         raise Conflict(f"container {container.id} is not running")
     config = ExecConfig(

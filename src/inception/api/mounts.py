@@ -36,16 +36,7 @@ def parse_bind(text: str, driver: str = "") -> MountConfig:
     if not 1 <= len(parts) <= 3 or "" in parts:
         raise InvalidArgument(f"invalid volume specification: '{text}'")
     source, target = (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0])
-    if not target.startswith("/"):
-        raise InvalidArgument(
-            f"invalid volume specification: '{text}': invalid mount path: '{target}' mount path must be absolute"
-        )
     bind = source.startswith("/")
-    if source and not bind and not _VOLUME_NAME.fullmatch(source):
-        raise InvalidArgument(
-            f'create {source}: "{source}" includes invalid characters for a local volume name, only '
-            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
-        )
     values: dict[str, Any] = {}
     for word in parts[2].split(",") if len(parts) == 3 else ():
         if word in ("ro", "rw") and "read_only" not in values:
@@ -55,7 +46,16 @@ def parse_bind(text: str, driver: str = "") -> MountConfig:
         elif word == "nocopy" and not bind:
             values["no_copy"] = True
         elif word not in _EMPTY_WORDS:
-            raise InvalidArgument(f"invalid volume specification: '{text}': invalid mode: {parts[2]}")
+            raise InvalidArgument(f"invalid mode: {parts[2]}")
+    if not target.startswith("/"):
+        raise InvalidArgument(
+            f"invalid volume specification: '{text}': invalid mount path: '{target}' mount path must be absolute"
+        )
+    if source and not bind and not _VOLUME_NAME.fullmatch(source):
+        raise InvalidArgument(
+            f'create {source}: "{source}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
+        )
     kind = "bind" if bind else "volume"
     return MountConfig(type=kind, source=source, target=target, create_host_path=bind, driver="" if bind else driver, **values)
 

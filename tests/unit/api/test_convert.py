@@ -92,8 +92,8 @@ def test_tmpfs_and_volumes() -> None:
     assert parse_tmpfs("/t", "size=64m,mode=700,noexec,ro") == MountConfig(
         type="tmpfs", target="/t", tmpfs_size_bytes=64 << 20, tmpfs_mode=0o700, tmpfs_options=["noexec"], read_only=True
     )
-    found = config(Volumes={"/a": {}, "/b": {}}, HostConfig={"Binds": ["v:/a"]}).mounts
-    assert [(mount.source, mount.target) for mount in found] == [("v", "/a"), ("", "/b")]
+    found = config(Volumes={"/a": {}, "/b": {}}, HostConfig={"Binds": ["vol:/a"]}).mounts
+    assert [(mount.source, mount.target) for mount in found] == [("vol", "/a"), ("", "/b")]
 
 
 def test_updates_leave_out_what_is_zero() -> None:
