@@ -96,6 +96,11 @@ class Peers:
             return {}
         return {name: self.apart.command(name, "run", "--bundle", self.bundle, f"bench-{name}")}
 
+    def all(self) -> dict[str, list[str]]:
+        """How everyone's command line begins."""
+        found = {"inception": self.ours, "docker": self.docker, "podman": self.podman}
+        return {who: base for who, base in found.items() if base}
+
     def each(self, *words: str, ours: bool = True) -> dict[str, Callable[[], None]]:
         """The same command line on everyone that has Docker's."""
         found = {"inception": command(*self.ours, *words)} if ours else {}
@@ -260,6 +265,187 @@ def infrastructure(peers: Peers, runs: int) -> list[Result]:
     return [first, again]
 
 
+def pull(peers: Peers, runs: int) -> list[Result]:
+    """An image of eight layers and 500 MB from a registry on loopback: to ready to run, gzip and zstd; again; load, save."""
+    with Registry(peers) as registry:
+        archive = _big_image(peers)
+        results = []
+        for form in ("gzip", "zstd"):
+            name = f"{registry.host}/bench/big:{form}"
+            command(*peers.ours, "load", "-i", archive)()
+            command(*peers.ours, "tag", _BIG, name)()
+            command(*registry.inside, *peers.ours, "push", "-q", "--compression-format", form, name)()
+            # As whoever only pulls: nothing is left of the layers, compressed or not.
+            competitors = {who: command(*registry.inside, *run) for who, run in _pulls(peers, name).items()}
+            cleaners = {who: _forget(peers, who) for who in competitors}
+            few = max(3, runs // 3)
+            results.append(
+                measure(f"pull 500 MB, {form}", competitors, runs=few, peer="docker", reach=1 / 1.5, before=cleaners)
+            )
+            results.append(measure(f"pull again, {form}", competitors, runs=few, peer="docker", reach=1.0))
+        for forget in cleaners.values():
+            forget()
+    few = max(3, runs // 3)
+    loads = {who: command(*base, "load", "-i", archive) for who, base in peers.all().items()}
+    results.append(measure("load 500 MB", loads, runs=few, peer="docker", reach=1.0, before=cleaners))
+    target = f"{peers.work}/saved.tar"
+    saves = {
+        who: _in_turn(lambda: _unlink(target), command(*base, "save", "-o", target, _BIG)) for who, base in peers.all().items()
+    }
+    results.append(measure("save 500 MB", saves, runs=few, peer="docker", reach=1.0))
+    for forget in cleaners.values():
+        forget()
+    return results
+
+
+_BIG = "bench-big:latest"
+_BIG_LAYERS, _BIG_LAYER_BYTES = 8, 500_000_000 // 8
+
+
+class Registry:
+    """Debian's docker-registry on loopback: dockerd's own loopback, when there is one. `inside` starts whatever talks to it."""
+
+    def __init__(self, peers: Peers) -> None:
+        self.inside: list[str] = []
+        if peers.docker:
+            with open(f"{peers.work}/docker/dockerd.pid") as file:
+                self.inside = ["nsenter", f"--net=/proc/{file.read().strip()}/ns/net"]
+        self.host = "127.0.0.1:5055"
+        config = f"{peers.work}/registry.yml"
+        with open(config, "w") as file:
+            file.write(
+                "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+                f"storage: {{filesystem: {{rootdirectory: {peers.work}/registry}}}}\nhttp: {{addr: '{self.host}'}}\n"
+            )
+        words = [*self.inside, "docker-registry", "serve", config]
+        self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(1)
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+def _big_image(peers: Peers) -> str:
+    """A `docker load` archive of eight layers with the files of this machine's /usr: what images are made of."""
+    import hashlib
+    import tarfile
+
+    path, digests = f"{peers.work}/big.tar", []
+    with tarfile.open(path, "w") as archive:
+        for number, files in enumerate(_slices()):
+            layer = f"{peers.work}/layer.tar"
+            with tarfile.open(layer, "w") as tar:
+                for file in files:
+                    tar.add(file, recursive=False)
+            with open(layer, "rb") as data:
+                digests.append("sha256:" + hashlib.file_digest(data, "sha256").hexdigest())
+            archive.add(layer, f"{number}/layer.tar")
+        config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": digests}}
+        manifest = [{"Config": "config.json", "RepoTags": [_BIG], "Layers": [f"{n}/layer.tar" for n in range(len(digests))]}]
+        for name, value in (("config.json", config), ("manifest.json", manifest)):
+            with open(f"{peers.work}/{name}", "w") as out:
+                json.dump(value, out)
+            archive.add(f"{peers.work}/{name}", name)
+    return path
+
+
+def _slices() -> list[list[str]]:
+    slices: list[list[str]] = [[]]
+    size = 0
+    for folder, folders, files in os.walk("/usr"):
+        folders.sort()
+        for name in sorted(files):
+            path = f"{folder}/{name}"
+            if not os.path.isfile(path) or os.path.islink(path) or os.path.getsize(path) > _BIG_LAYER_BYTES // 2:
+                continue
+            slices[-1].append(path)
+            size += os.path.getsize(path)
+            if size >= _BIG_LAYER_BYTES:
+                if len(slices) == _BIG_LAYERS:
+                    return slices
+                slices.append([])
+                size = 0
+    return slices
+
+
+def _pulls(peers: Peers, name: str) -> dict[str, list[str]]:
+    found = {who: [*base, "pull", "-q", name] for who, base in peers.all().items()}
+    if peers.podman:
+        found["podman"] = [*peers.podman, "pull", "-q", "--tls-verify=false", name]
+    return found
+
+
+def _forget(peers: Peers, who: str) -> Callable[[], None]:
+    """All images but busybox, and what was downloaded for them."""
+    base = peers.all()[who]
+
+    def clean() -> None:
+        listed = subprocess.run([*base, "images", "-q", "--no-trunc"], capture_output=True, text=True, check=True).stdout
+        keep = subprocess.run(
+            [*base, "images", "-q", "--no-trunc", "busybox"], capture_output=True, text=True, check=True
+        ).stdout.split()
+        gone = sorted(set(listed.split()) - set(keep))
+        if gone:
+            command(*base, "rmi", "-f", *gone)()
+        os.sync()  # what earlier runs wrote is not written back in the next one's time
+
+    return clean
+
+
+def _in_turn(*steps: Callable[[], object]) -> Callable[[], None]:
+    def run() -> None:
+        for step in steps:
+            step()
+
+    return run
+
+
+def _unlink(path: str) -> None:
+    if os.path.exists(path):
+        os.unlink(path)
+
+
+def thousand(peers: Peers, runs: int) -> list[Result]:
+    """`images` with a thousand of them, of one small layer each."""
+    archive = _thousand_images(peers)
+    for base in peers.all().values():
+        command(*base, "load", "-q", "-i", archive)()
+    result = measure("images, 1,000 of them", peers.each("images"), runs=max(3, runs // 3), peer="docker", reach=0.25)
+    for who in peers.all():
+        _forget(peers, who)()
+    return [result]
+
+
+def _thousand_images(peers: Peers) -> str:
+    import hashlib
+    import io
+    import tarfile
+
+    def add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        add(tar, "file", b"x")
+    diff_id = "sha256:" + hashlib.sha256(layer.getvalue()).hexdigest()
+    path, manifest = f"{peers.work}/thousand.tar", []
+    with tarfile.open(path, "w") as archive:
+        add(archive, "layer.tar", layer.getvalue())
+        for number in range(1000):
+            config = {"architecture": "amd64", "os": "linux", "config": {"Labels": {"number": str(number)}},
+                      "rootfs": {"type": "layers", "diff_ids": [diff_id]}}  # fmt: skip
+            add(archive, f"{number}.json", json.dumps(config).encode())
+            manifest.append({"Config": f"{number}.json", "RepoTags": [f"many:{number}"], "Layers": ["layer.tar"]})
+        add(archive, "manifest.json", json.dumps(manifest).encode())
+    return path
+
+
 CASES: dict[str, Callable[[Peers, int], list[Result]]] = {
     "in-process": in_process,
     "oci-runtime": oci_runtime,
@@ -268,9 +454,11 @@ CASES: dict[str, Callable[[Peers, int], list[Result]]] = {
     "fifty": fifty,
     "memory": memory,
     "build": build,
+    "pull": pull,
+    "thousand": thousand,
     "infrastructure": infrastructure,
 }
-DEFAULT_CASES = [case for case in CASES if case != "infrastructure"]
+DEFAULT_CASES = [case for case in CASES if case not in ("infrastructure", "pull")]
 
 
 def _tree(pid: int) -> list[int]:
