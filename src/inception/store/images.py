@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from inception.store.layers import Staged
 
 MAX_DOCUMENT_BYTES = 4 << 20
+#: Labels that begin so are this engine's own: an image's are not seen. Its bytes stay as they are.
+RESERVED_LABELS = "inception."
 _KEPT_DOCUMENTS = 256
 
 
@@ -351,9 +353,13 @@ class Images:
 
 def parse_document(data: bytes, *, trusted: bool = False) -> ImageDocument:
     """An image configuration. Raises InvalidArgument naming the place."""
-    return decode(
-        ImageDocument, jsontext.loads(data) if trusted else load_json(data, "image configuration"), "image configuration"
-    )
+    value = jsontext.loads(data) if trusted else load_json(data, "image configuration")
+    document = decode(ImageDocument, value, "image configuration")
+    labels = document.config.labels
+    if any(key.startswith(RESERVED_LABELS) for key in labels):
+        # What strangers write must never be taken for what this engine notes (CVE-2026-53488: a label became a log URI).
+        document.config.labels = {key: text for key, text in labels.items() if not key.startswith(RESERVED_LABELS)}
+    return document
 
 
 def document_bytes(document: ImageDocument) -> bytes:
