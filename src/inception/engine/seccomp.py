@@ -29,19 +29,19 @@ def filter_of(engine: Engine, config: ContainerConfig, capabilities: list[str]) 
     if option == "unconfined" or (config.privileged and not option):
         return None
     profile = b"" if option in ("", "builtin", "default") else _read_profile(option)
-    key = f"{inception.__version__}-{os.uname().release}-{mask(capabilities):x}-{_checksum(profile):08x}-{len(profile)}"
+    key = f"{inception.__version__}-{os.uname().release}-{mask(capabilities):x}-{_digest(profile)}"
     known = engine.filters.get(key)
     if known is None:
-        known = engine.filters[key] = _load(engine, key) or _compile(engine, key, profile, option, capabilities)
+        known = engine.filters[key] = _load(engine, key) or _compile(engine, key, profile, capabilities)
     return known
 
 
-def _checksum(profile: bytes) -> int:
+def _digest(profile: bytes) -> str:
     if not profile:
-        return 0
-    import zlib  # only for those who bring a profile
+        return "default"
+    from hashlib import sha256  # only for those who bring a profile; two must never share a filter
 
-    return zlib.crc32(profile)
+    return sha256(profile).hexdigest()
 
 
 def _load(engine: Engine, key: str) -> bytes:
@@ -52,10 +52,10 @@ def _load(engine: Engine, key: str) -> bytes:
         return b""
 
 
-def _compile(engine: Engine, key: str, profile: bytes, path: str, capabilities: list[str]) -> bytes:
+def _compile(engine: Engine, key: str, profile: bytes, capabilities: list[str]) -> bytes:
     from inception.linux.seccomp import compile_filter
 
-    compiled = compile_filter(_profile(profile, path, capabilities))
+    compiled = compile_filter(_profile(profile, capabilities))
     folder = f"{engine.root}/cache/seccomp"
     make_private(f"{engine.root}/cache")
     make_private(folder)
@@ -66,7 +66,7 @@ def _compile(engine: Engine, key: str, profile: bytes, path: str, capabilities: 
     return compiled
 
 
-def _profile(profile: bytes, path: str, capabilities: list[str]) -> Seccomp:
+def _profile(profile: bytes, capabilities: list[str]) -> Seccomp:
     from inception.runtime import defaults
 
     if not profile:
@@ -76,10 +76,13 @@ def _profile(profile: bytes, path: str, capabilities: list[str]) -> Seccomp:
     try:
         return defaults.load_seccomp(loads(profile), capabilities)
     except ValueError as error:
-        raise InvalidArgument(f"Decoding seccomp profile {path} failed: {error}") from error
+        raise InvalidArgument(f"Decoding seccomp profile failed: {error}") from error
 
 
 def _read_profile(path: str) -> bytes:
+    """The profile itself, as Docker's clients send it, or the file that the library's caller names."""
+    if path.lstrip().startswith("{"):
+        return path.encode()
     try:
         with open(path, "rb") as file:
             profile = file.read(_MAX_PROFILE_BYTES + 1)

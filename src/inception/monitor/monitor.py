@@ -182,7 +182,6 @@ class Monitor:
         status.pid, status.pid_start_time, status.error = pid, start_time(pid), ""
         status.phase = "running"
         status.started_at, status.finished_at, status.exit_code, status.oom_killed = timestamp(), NEVER, 0, False
-        self._ooms_before = oom_kills(self.config.oom_paths)
         self._start_health()
         self._write_status()
         self._server.hear_waiting()
@@ -212,7 +211,9 @@ class Monitor:
         status = self.status
         status.pid = status.pid_start_time = 0
         status.exit_code, status.finished_at, status.paused = exit_code, timestamp(), False
-        status.oom_killed = oom_kills(self.config.oom_paths) > self._ooms_before
+        # Counted from the last exit on, not from when this process was ready to look: a first init can be dead by then.
+        kills = oom_kills(self.config.oom_paths)
+        status.oom_killed, self._ooms_before = kills > self._ooms_before, kills
         if status.oom_killed:
             self._emit("oom")
         self._emit("die", exitCode=str(exit_code))
