@@ -23,11 +23,11 @@ def commands(monkeypatch):
     found = Commands()
     found.ran = []
 
-    def run(engine, config, step, snapshot_id, scratch, on_output):
+    def run(build, step, snapshot_id, stack, on_output):
         text = step.args[-1]
         found.ran.append(text)
         found[text](on_output)
-        with engine.store.snapshots.open(snapshot_id, read_only=False) as root:
+        with build.store.snapshots.open(snapshot_id, read_only=False) as root:
             root.write_bytes(f"/{text}", b"")
 
     monkeypatch.setattr(steps, "run", run)

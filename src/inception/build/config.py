@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inception.build.secrets import SecretSource
 from inception.engine.config import ResourceConfig
 from inception.record import Record
 
@@ -11,6 +12,8 @@ class BuildConfig(Record):
 
     `dockerfile` is a path as the user wrote it, `-` for standard input, empty for `Dockerfile` in the context;
     `dockerfile_inline` is its text and wins. `network` is what RUN steps get: `default`, `none`, `host` or a network's name.
+    `secrets` are what RUN --mount=type=secret may ask for, by id; `ssh` the sockets of agents. `contexts` are named contexts
+    (`--build-context`): a folder, or `docker-image://REFERENCE`.
     `build_args` come from the command line; the host's own environment is never looked at.
     """
 
@@ -27,6 +30,9 @@ class BuildConfig(Record):
     extra_hosts: list[str] = []
     platform: str = ""
     resources: ResourceConfig = ResourceConfig()
+    secrets: dict[str, SecretSource] = {}
+    ssh: dict[str, str] = {}
+    contexts: dict[str, str] = {}
 
 
 class BuildResult(Record):

@@ -15,7 +15,7 @@ import zlib
 
 from inception.build.ignore import IgnoreRules, parse_ignore
 from inception.build.parse import MAX_BYTES
-from inception.build.selection import hash_file
+from inception.build.selection import Selection, hash_file, select
 from inception.build.tree import Node, Tree
 from inception.errors import InvalidArgument, NotFound, Unavailable
 from inception.linux.path import RootDir
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from inception.build.config import BuildConfig
+    from inception.build.operations import Copy
     from inception.store import Store
     from inception.store.scratch import Scratch
 
@@ -45,6 +46,12 @@ class Context:
         self.rules = rules
         self.digests = digests
         self.tree = Tree(root.fd, rules) if root is not None else None
+
+    def select(self, operation: Copy) -> Selection:
+        """What *operation* takes from here. Raises InvalidArgument, NotFound."""
+        if self.tree is None:
+            raise InvalidArgument("there is no build context: only a Dockerfile came over standard input")
+        return select(self.tree, operation, self.rules)
 
     def close(self) -> None:
         self.digests.save()
@@ -75,6 +82,19 @@ def open_context(store: Store, config: BuildConfig, scratch: Scratch, stdin: Bin
         text, name, ignore = _read_dockerfile(config, root, stream)
         path = os.path.realpath(config.context)
         return Context(root, text, name, ignore, Digests(f"{store.root}/build-cache", path))
+    except BaseException:
+        root.close()
+        raise
+
+
+def open_folder(store: Store, path: str) -> Context:
+    """A named context: a folder with its own `.dockerignore`."""
+    try:
+        root = RootDir.open_host(path)
+    except OSError as error:
+        raise NotFound(f'unable to prepare context: path "{path}": {error.strerror}') from None
+    try:
+        return Context(root, b"", "", _read_rules(root, None), Digests(f"{store.root}/build-cache", os.path.realpath(path)))
     except BaseException:
         root.close()
         raise

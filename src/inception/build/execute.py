@@ -4,7 +4,7 @@
                                               └─ no ──▶ snapshot ▸ run / copy / mkdir ▸ commit ▸ layer ▸ cache
 
 Stages that don't need each other run side by side, each in a thread; a step that copies from another stage waits for it. The
-first failure stops the others before their next step. Snapshots carry the builder's pid and start time in their names, so the
+first failure kills the commands of the others. Snapshots carry the builder's pid and start time in their names, so the
 next build removes what a killed one left.
 """
 
@@ -13,18 +13,18 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import contextmanager
 
 from inception.build.cache import BuildCache, key_of
 from inception.build.config import BuildConfig, BuildResult
-from inception.build.context import Context, open_context
+from inception.build.context import Context, open_context, open_folder
 from inception.build.image import Outcome, make_document
+from inception.build.inputs import Inputs, Stack, files_copy
 from inception.build.operations import Configure, Copy, MakeFolder, Operation, Run
 from inception.build.parse import parse_dockerfile
 from inception.build.plan import BaseImage, BuildPlan, StagePlan, plan_build
 from inception.build.progress import Reporter, Step
-from inception.build.selection import Selection, hash_file, select
 from inception.build.source import BuildFailed, CommandFailed, DockerfileError
-from inception.build.tree import Tree
 from inception.errors import InceptionError, InvalidArgument, NotFound
 from inception.oci.digest import sha256
 from inception.oci.reference import Reference
@@ -32,13 +32,12 @@ from inception.store.images import document_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
     from inception.build.progress import OnEvent
-    from inception.build.remote import Remote
     from inception.engine import Engine
-    from inception.linux.path import RootDir
+    from inception.engine.exec import ExecProcess
     from inception.oci.image import ImageDocument
     from inception.store.images import Image
     from inception.store.progress import Progress
@@ -47,20 +46,11 @@ if TYPE_CHECKING:
 _MAX_LAYERS = 500  # as many lower folders as overlayfs takes (fs/overlayfs/params.h, OVL_MAX_STACK)
 
 
+_END_S = 10.0  # how long an interrupted build waits for its other stages to clean up; a killed command takes milliseconds
+
+
 class Cancelled(InceptionError):
     """Another stage failed."""
-
-
-class Stack:
-    """Layers bottom first, and what each operation since the base image came to."""
-
-    def __init__(self, layer_ids: list[int], diff_ids: list[str], outcomes: list[Outcome]) -> None:
-        self.layer_ids = layer_ids
-        self.diff_ids = diff_ids
-        self.outcomes = outcomes
-
-    def copy(self) -> Stack:
-        return Stack(list(self.layer_ids), list(self.diff_ids), list(self.outcomes))
 
 
 def build(engine: Engine, config: BuildConfig, progress: OnEvent | None = None, stdin: BinaryIO | None = None) -> BuildResult:
@@ -76,7 +66,12 @@ def build(engine: Engine, config: BuildConfig, progress: OnEvent | None = None, 
     with store.lease(), store.scratch() as scratch:
         context = open_context(store, config, scratch, stdin)
         try:
-            return _Build(engine, config, context, Reporter(progress), scratch).run()
+            running = _Build(engine, config, context, Reporter(progress), scratch)
+            try:
+                return running.run()
+            finally:
+                for named in running.contexts.values():
+                    named.close()
         finally:
             context.close()
 
@@ -92,9 +87,11 @@ class _Build:
         self.cache = BuildCache(self.store)
         self.epoch = _epoch(config)
         self.images: dict[str, Image] = {}
+        self.contexts: dict[str, Context] = {}
         self.stacks: dict[int, Stack] = {}
         self.done: dict[int, threading.Event] = {}
         self.failure: BaseException | None = None
+        self.running: set[ExecProcess] = set()
         self.steps = self.cached_steps = 0
         self.lock = threading.Lock()
 
@@ -138,10 +135,11 @@ class _Build:
         for thread in threads:
             thread.start()
         self._run_stage(target)
-        if isinstance(self.failure, KeyboardInterrupt):
-            raise self.failure  # commands of other stages end with this process; what they leave the next build removes
+        interrupted = isinstance(self.failure, KeyboardInterrupt)
+        deadline = time.monotonic() + _END_S
         for thread in threads:
-            thread.join()
+            # What a stage that hangs in a download leaves behind then, the next build removes.
+            thread.join(max(0.0, deadline - time.monotonic()) if interrupted else None)
         if self.failure is not None:
             raise self.failure
 
@@ -151,25 +149,52 @@ class _Build:
         except Cancelled:
             pass
         except BaseException as error:  # raised again by the thread that waits for all
-            with self.lock:
-                self.failure = self.failure or error
+            self._stop(error)
         finally:
             self.done[plan.index].set()
 
-    def _await(self, index: int) -> Stack:
+    def _stop(self, error: BaseException) -> None:
+        """Nothing that is still going on is of use: its commands are killed, and with them all that they started."""
+        with self.lock:
+            self.failure = self.failure or error
+            for process in self.running:
+                process.kill()
+        for done in self.done.values():
+            done.set()
+
+    def check(self) -> None:
+        """Raises Cancelled when the build has failed."""
+        if self.failure is not None:
+            raise Cancelled("another stage failed")
+
+    @contextmanager
+    def watching(self, process: ExecProcess) -> Iterator[None]:
+        """While *process* runs, a failure elsewhere kills it."""
+        with self.lock:
+            self.running.add(process)
+            if self.failure is not None:
+                process.kill()
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.running.discard(process)
+
+    def await_stage(self, index: int) -> Stack:
         """The finished stack of another stage."""
         self.done[index].wait()
-        if self.failure is not None or index not in self.stacks:
-            raise Cancelled("another stage failed")
+        self.check()
         return self.stacks[index]
 
     def _base(self, plan: StagePlan) -> Stack:
         kind, _, rest = plan.base.partition(":")
         if kind == "stage":
-            return self._await(int(rest)).copy()
+            return self.await_stage(int(rest)).copy()
         if kind == "image":
             image = self.images[rest]
             return Stack(list(image.layer_ids), list(image.document.rootfs.diff_ids), [])
+        if kind == "context":
+            return self.files_stack(self.context_of(plan.base), ".", "/")
         return Stack([], [], [])
 
     def _stage(self, plan: StagePlan) -> None:
@@ -182,8 +207,7 @@ class _Build:
             with self.reporter.step(f"[{label}1/{total}] {plan.title}") as report:
                 report.cached()
         for step in plan.operations:
-            if self.failure is not None:
-                raise Cancelled("another stage failed")
+            self.check()
             if isinstance(step, Configure):
                 stack.outcomes.append(Outcome(operation=step))
                 continue
@@ -195,11 +219,12 @@ class _Build:
 
     def _step(self, step: Operation, stack: Stack, title: str) -> None:
         try:
-            with self.reporter.step(title) as report, _Inputs(self, step) as inputs:
+            with self.reporter.step(title) as report, Inputs(self, step) as inputs:
                 self._do_step(step, stack, inputs, report)
         except (BuildFailed, DockerfileError, Cancelled):
             raise
         except InceptionError as error:
+            self.check()  # a command that was killed because of another failure did not fail itself
             raise self._failed(step, error, title) from error
         except OSError as error:
             raise self._failed(step, InceptionError(str(error)), title) from error
@@ -219,7 +244,7 @@ class _Build:
             hint=error.hint,
         )
 
-    def _do_step(self, step: Operation, stack: Stack, inputs: _Inputs, report: Step) -> None:
+    def _do_step(self, step: Operation, stack: Stack, inputs: Inputs, report: Step) -> None:
         keys: list[str] = []
         for content in inputs.contents():
             keys.append(key_of(step.definition(), stack.diff_ids, content))
@@ -246,26 +271,31 @@ class _Build:
             self.steps += 1
             self.cached_steps += cached
 
-    def _make(self, step: Operation, stack: Stack, inputs: _Inputs, report: Step) -> int | None:
+    def _make(self, step: Operation, stack: Stack, inputs: Inputs, report: Step) -> int | None:
         """Carries *step* out on top of *stack*; the new layer, None when nothing changed."""
         from inception.build import steps  # a build whose steps are all cached needs none of it
 
+        if isinstance(step, Run):
+            return self._in_snapshot(stack, lambda snapshot_id: steps.run(self, step, snapshot_id, stack, report.output))
+
+        def change(snapshot_id: str) -> None:
+            with self.store.snapshots.open(snapshot_id, read_only=False) as root:
+                if isinstance(step, MakeFolder):
+                    steps.make_folder(root, step)
+                elif isinstance(step, Copy):
+                    steps.copy(root, step, inputs.selection(), inputs.remotes, self.cache, self.scratch.path)
+
+        return self._in_snapshot(stack, change)
+
+    def _in_snapshot(self, stack: Stack, change: Callable[[str], None]) -> int | None:
+        """What *change* does to a snapshot on *stack*, as a layer; None when that is nothing."""
         snapshots = self.store.snapshots
-        snapshot_id = _snapshot_id()
+        snapshot_id = self.new_snapshot_id()
         snapshots.prepare(snapshot_id, stack.layer_ids)
         try:
             upper = f"{snapshots.path(snapshot_id)}/upper"
             before = os.stat(upper)
-            if isinstance(step, Run):
-                steps.run(self.engine, self.config, step, snapshot_id, self.scratch.path, report.output)
-                with snapshots.open_layers(stack.layer_ids) as lower:
-                    steps.remove_stubs(upper, lower)
-            else:
-                with snapshots.open(snapshot_id, read_only=False) as root:
-                    if isinstance(step, MakeFolder):
-                        steps.make_folder(root, step)
-                    elif isinstance(step, Copy):
-                        steps.copy(root, step, inputs.selection(), inputs.remotes, self.cache, self.scratch.path)
+            change(snapshot_id)
             if _unchanged(upper, before):
                 snapshots.remove(snapshot_id)
                 return None
@@ -273,6 +303,51 @@ class _Build:
         except BaseException:
             snapshots.remove(snapshot_id)
             raise
+
+    def new_snapshot_id(self) -> str:
+        """A name that the next build knows as this one's when it is killed."""
+        return _snapshot_id()
+
+    # --- files as layers: what RUN mounts of a context, and a context to start from ---
+
+    def files_stack(self, context: Context, source: str, target: str) -> Stack:
+        """*source* of *context* at *target*, as a stack of one layer; it is kept in the cache like a step's."""
+        from inception.build import steps
+
+        step = files_copy(source, target)
+        selection = context.select(step)
+        key = key_of(step.definition(), [], [selection.digest(context.digests.of)])
+        hit = self.cache.find(key)
+        layer_id = hit.layer_id if hit is not None else None
+        if hit is None:
+
+            def change(snapshot_id: str) -> None:
+                with self.store.snapshots.open(snapshot_id, read_only=False) as root:
+                    steps.copy(root, step, selection, [], self.cache, self.scratch.path)
+
+            layer_id = self._in_snapshot(Stack([], [], []), change)
+            self.cache.add([key], layer_id, self.epoch[0] or _now())
+        if layer_id is None:
+            return Stack([], [], [])
+        return Stack([layer_id], [self.store.layers.get(layer_id).diff_id], [])
+
+    def context_of(self, origin: str) -> Context:
+        """The context that *origin* means: the build's own, or one of `--build-context`."""
+        name = origin.removeprefix("context:")
+        if not name:
+            return self.context
+        with self.lock:
+            if name not in self.contexts:
+                self.contexts[name] = open_folder(self.store, self.config.contexts[name])
+            return self.contexts[name]
+
+    def stack_of(self, origin: str) -> Stack:
+        """The layers of the stage or image that *origin* means, when they are there."""
+        kind, _, rest = origin.partition(":")
+        if kind == "stage":
+            return self.await_stage(int(rest))
+        image = self.images[rest]
+        return Stack(image.layer_ids, image.document.rootfs.diff_ids, [])
 
     def _finish(self, plan: BuildPlan) -> str:
         target = plan.stages[-1]
@@ -304,73 +379,6 @@ class _Build:
         while stage.base.startswith("stage:"):
             stage = by_index[int(stage.base.partition(":")[2])]
         return stage.image.document if stage.image is not None else None
-
-
-class _Inputs:
-    """The files that one step copies, opened when they are needed and closed at its end."""
-
-    def __init__(self, build: _Build, step: Operation) -> None:
-        self._build = build
-        self._step = step
-        self._view: RootDir | None = None
-        self._selection: Selection | None = None
-        self.remotes: list[Remote] = []
-
-    def __enter__(self) -> _Inputs:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._view is not None:
-            self._view.close()
-
-    def contents(self) -> Iterator[list[str]]:
-        """What the key says of the files, the cheap way first: files of a finished stage are known by its layers, and only
-        when those are new by their own content."""
-        step = self._step
-        if not isinstance(step, Copy):
-            yield []
-            return
-        if step.urls:
-            from inception.build.remote import check
-
-        self.remotes = [check(url, step.checksum, self._build.cache, self._build.scratch.path) for url in step.urls]
-        downloads = [f"{remote.name} {remote.digest}" for remote in self.remotes]
-        if not step.sources:
-            yield downloads
-            return
-        if step.origin:
-            yield [*downloads, "layers", *self._origin().diff_ids, *step.sources, "exclude", *step.exclude]
-            selection = self.selection()
-            assert selection is not None
-            yield [*downloads, "files", selection.digest(hash_file)]
-        else:
-            selection = self.selection()
-            assert selection is not None
-            yield [*downloads, "files", selection.digest(self._build.context.digests.of)]
-
-    def selection(self) -> Selection | None:
-        step = self._step
-        if self._selection is None and isinstance(step, Copy) and step.sources:
-            if step.origin:
-                self._selection = select(self._origin_tree(), step)
-            else:
-                context = self._build.context
-                if context.tree is None:
-                    raise InvalidArgument("there is no build context: only a Dockerfile came over standard input")
-                self._selection = select(context.tree, step, context.rules)
-        return self._selection
-
-    def _origin(self) -> Stack:
-        assert isinstance(self._step, Copy)
-        kind, _, rest = self._step.origin.partition(":")
-        if kind == "stage":
-            return self._build._await(int(rest))
-        image = self._build.images[rest]
-        return Stack(image.layer_ids, image.document.rootfs.diff_ids, [])
-
-    def _origin_tree(self) -> Tree:
-        self._view = self._build.store.snapshots.open_layers(self._origin().layer_ids)
-        return Tree(self._view.fd)
 
 
 def _epoch(config: BuildConfig) -> tuple[str, int | None]:

@@ -7,7 +7,13 @@ it, and what doesn't (line numbers, labels, proxies) must not.
 
 from __future__ import annotations
 
+from inception.build.mounts import RunMount
 from inception.record import Record
+
+
+def holds_layers(origin: str) -> bool:
+    """Whether *origin* is known by its layers; else it is a context, whose files are known by themselves."""
+    return origin.startswith(("stage:", "image:"))
 
 
 def hide_password(text: str) -> str:
@@ -56,24 +62,27 @@ class Run(Operation):
     working_dir: str = "/"
     network: str = "default"
     script: tuple[str, str] | None = None
+    mounts: list[RunMount] = []
 
     def definition(self) -> list[object]:
-        return ["run", self.args, self.env, self.user, self.working_dir, self.network, list(self.script or ())]
+        common: list[object] = ["run", self.args, self.env, self.user, self.working_dir, self.network, list(self.script or ())]
+        return [*common, [mount.definition() for mount in self.mounts]] if self.mounts else common
 
     def describe(self) -> str:
         parts = ["run", *map(repr, self.args), f"cwd={self.working_dir}"]
         parts += [f"user={self.user}"] if self.user else []
         parts += [f"network={self.network}"] if self.network != "default" else []
         parts += [f"script={self.script[0]}"] if self.script else []
+        parts += [mount.describe() for mount in self.mounts]
         return " ".join([*parts, f"env={','.join(self.env)}"])
 
 
 class Copy(Operation):
     """COPY and ADD. `destination` is absolute; a `/` at its end says that it is a folder.
 
-    `origin` is where `sources` are: empty for the context, `stage:N`, or `image:REFERENCE`. `files` are here-documents as
-    (name, text), `urls` what ADD downloads. `unpack` None is ADD's rule: local archives are unpacked, downloads are not;
-    COPY has False.
+    `origin` is where `sources` are: empty for the context, `stage:N`, `image:REFERENCE` or `context:NAME`. `files` are
+    here-documents as (name, text), `urls` what ADD downloads. `unpack` None is ADD's rule: local archives are unpacked,
+    downloads are not; COPY has False.
     """
 
     sources: list[str] = []

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from inception.build.parse import Dockerfile
 
 
+# A named context that is an image begins so.
+IMAGE_CONTEXT = "docker-image://"
+
 # Arguments that steer the builder; giving one that no ARG declares is not a mistake.
 BUILDER_ARGS = ("SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_SYNTAX")
 
@@ -45,7 +48,7 @@ class BaseImage(Record):
 
 
 class StagePlan(Record):
-    """`base` is `scratch`, `stage:N` or `image:REFERENCE`; `image` is set for the last.
+    """`base` is `scratch`, `stage:N`, `image:REFERENCE` or `context:NAME`; `image` is set for the last.
 
     `variables` are its ARGs with their values, which stages that start from this one inherit.
     """
@@ -191,6 +194,15 @@ class Planner:
                 return known.index
         return None
 
+    def find_context(self, name: str) -> str | None:
+        """The origin that `--build-context` gives for *name*; it goes before stages and images of that name."""
+        value = self.config.contexts.get(name.lower())
+        if value is None:
+            return None
+        if value.startswith(IMAGE_CONTEXT):
+            return f"image:{self.find_image(value.removeprefix(IMAGE_CONTEXT)).reference}"
+        return f"context:{name.lower()}"
+
     def find_image(self, name: str) -> BaseImage:
         if name not in self.images:
             self.images[name] = self.resolve(name)
@@ -225,14 +237,17 @@ class Planner:
             last_line=head.last_line,
             config=stage.empty_config(),
         )
-        parent = self.find_stage(name, source.index)
-        if parent is not None:
+        origin = self.find_context(name)
+        parent = self.find_stage(name, source.index) if origin is None else None
+        if origin is not None and origin.startswith("context:"):
+            plan.base = origin
+        elif parent is not None:
             before = self.plan_stage(parent)
             plan.base, plan.author = f"stage:{parent}", before.author
             plan.config = stage.copy_config(before.config)
             plan.variables = list(before.variables)
         elif name != "scratch":
-            image = self.find_image(name)
+            image = self.find_image(origin.removeprefix("image:") if origin is not None else name)
             plan.base, plan.image = f"image:{image.reference}", image
             plan.config, plan.author = stage.copy_config(image.document.config), image.document.author
         return plan

@@ -11,6 +11,7 @@ import os
 import stat
 
 from inception.build.ignore import IgnoreRules, Pattern, clean
+from inception.build.operations import holds_layers
 from inception.build.tree import Node, Tree
 from inception.errors import NotFound
 from inception.oci.digest import small_sha256
@@ -71,7 +72,7 @@ def select(tree: Tree, operation: Copy, ignored: IgnoreRules | None = None) -> S
                 found.append(Source("", node, True, _entries(tree, node, "", exclude)))
             elif not exclude.ignored(path.rpartition("/")[2]):
                 found.append(Source(path.rpartition("/")[2], node, False, [("", node)]))
-    return Selection(tree, found, kept_owners=bool(operation.origin))
+    return Selection(tree, found, kept_owners=holds_layers(operation.origin))
 
 
 def _has_wildcard(pattern: str) -> bool:

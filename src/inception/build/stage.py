@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from inception.build import expand as expansion
 from inception.build.ignore import clean
+from inception.build.mounts import parse_mount
 from inception.build.operations import Configure, Copy, MakeFolder, Operation, Run, hide_password
 from inception.build.parse import heredoc_word, parse_trigger
 from inception.duration import format_duration, parse_duration_ns
@@ -239,14 +240,15 @@ class _Stage:
         self.plan.operations.append(folder)
 
     def run(self, instruction: Instruction) -> None:
-        for name in ("mount", "device"):
-            if name in instruction.flags:
-                value = instruction.flags[name][0]
-                raise ValueError(f"--{name}={value} is not supported: steps get their files from COPY and ADD")
+        if "device" in instruction.flags:
+            raise ValueError(f"--device={instruction.flag('device')} is not supported: steps see the default devices alone")
         if instruction.flag("security", "sandbox") != "sandbox":
             raise ValueError(f"--security={instruction.flag('security')} is not supported: steps always run in a sandbox")
         args, script = self._run_args(instruction)
         env, uncached = self._run_env()
+        mounts = [
+            parse_mount(text, self.expand, self._find_origin, self.absolute) for text in instruction.flags.get("mount", [])
+        ]
         self.plan.operations.append(
             self._operation(
                 Run,
@@ -258,6 +260,7 @@ class _Stage:
                 working_dir=self.config.working_dir or "/",
                 network=self._network(instruction),
                 script=script,
+                mounts=mounts,
             )
         )
 
@@ -365,7 +368,14 @@ class _Stage:
             raise ValueError(
                 f"invalid from flag value {name}: variables are not expanded in --from, name a stage with FROM {name} AS <name>"
             )
+        return self._find_origin(name)
+
+    def _find_origin(self, name: str) -> str:
+        """The stage, named context or image that *name* means."""
         planner = self.planner
+        context = planner.find_context(name)
+        if context is not None:
+            return context
         index = planner.find_stage(name, len(planner.stages))
         if index is None and name.isdecimal():
             index = int(name)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import ExitStack
 
 from inception.build.copy import Writer
+from inception.build.mounting import StepMounts
 from inception.build.operations import Copy, MakeFolder, Run
 from inception.build.remote import Remote, fetch, file_name
 from inception.build.selection import Selection, Source
@@ -18,14 +20,16 @@ from inception.linux.path import RootDir, openat2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from inception.build.cache import BuildCache
     from inception.build.config import BuildConfig
+    from inception.build.execute import _Build
+    from inception.build.inputs import Stack
     from inception.build.tree import Tree
-    from inception.engine import Engine
+    from inception.engine.sandbox import StepExtras
 
-# What every sandbox mounts something on, inner paths first.
+# What every sandbox mounts something on.
 _STUBS = ("etc/resolv.conf", "etc/hosts", "etc/hostname", "etc", "dev", "proc", "sys")
 _BENEATH: int = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
 # Of a failing command's output this much is kept for the report.
@@ -33,12 +37,8 @@ _TAIL_BYTES = 32 << 10
 DOWNLOAD_MODE = 0o600
 
 
-def run(
-    engine: Engine, config: BuildConfig, step: Run, snapshot_id: str, scratch: str, on_output: Callable[[bytes], None]
-) -> None:
+def run(build: _Build, step: Run, snapshot_id: str, stack: Stack, on_output: Callable[[bytes], None]) -> None:
     """Raises CommandFailed, StartFailed."""
-    from inception.engine.sandbox import run_step
-
     tail = bytearray()
 
     def keep(data: bytes) -> None:
@@ -46,10 +46,27 @@ def run(
         del tail[:-_TAIL_BYTES]
         on_output(data)
 
-    container = _container(config, step, scratch, snapshot_id)
-    exit_code = run_step(engine, snapshot_id, container, on_output=lambda _stream, data: keep(data))
+    with StepMounts(build, step) as mounts:
+        exit_code = _run(build, step, snapshot_id, mounts.extras, keep)
+    with build.store.snapshots.open_layers(stack.layer_ids) as lower:
+        remove_stubs(f"{build.store.snapshots.path(snapshot_id)}/upper", lower, mounts.targets)
     if exit_code != 0:
         raise CommandFailed(step.args, exit_code, bytes(tail))
+
+
+def _run(build: _Build, step: Run, snapshot_id: str, extras: StepExtras, on_output: Callable[[bytes], None]) -> int:
+    from inception.engine.sandbox import run_step
+
+    extras.env += step.uncached_env
+    with ExitStack() as watched:
+        return run_step(
+            build.engine,
+            snapshot_id,
+            _container(build.config, step, build.scratch.path, snapshot_id),
+            on_output=lambda _stream, data: on_output(data),
+            extras=extras,
+            on_process=lambda process: watched.enter_context(build.watching(process)),
+        )
 
 
 def _container(config: BuildConfig, step: Run, scratch: str, snapshot_id: str) -> ContainerConfig:
@@ -65,7 +82,7 @@ def _container(config: BuildConfig, step: Run, scratch: str, snapshot_id: str) -
         image="",
         command=step.args,
         entrypoint=[],
-        env=[*step.env, *step.uncached_env],
+        env=step.env,
         user=step.user,
         working_dir=step.working_dir,
         network_mode="bridge" if step.network == "default" else step.network,
@@ -75,38 +92,59 @@ def _container(config: BuildConfig, step: Run, scratch: str, snapshot_id: str) -
     )
 
 
-def remove_stubs(upper: str, lower: RootDir) -> None:
-    """Takes away the empty files and folders that a sandbox's mounts needed to stand on and that *lower* doesn't have.
+def remove_stubs(upper: str, lower: RootDir, targets: Sequence[str] = ()) -> None:
+    """Takes away the empty files and folders that a sandbox's mounts (at *targets*, and its own) needed to stand on and that
+    *lower* doesn't have, and copies of its folders that were made for nothing else.
 
-    The step saw a mount in their place, so whatever lies there in *upper* is none of its work.
+    The step saw a mount in their place, so whatever lies there in *upper* is none of its work. It may have put links where
+    they were (CVE-2024-23652): nothing here follows one.
     """
+    paths = {*_STUBS}
+    for target in targets:
+        parts = [part for part in target.split("/") if part not in ("", ".")]
+        paths |= {"/".join(parts[:end]) for end in range(1, len(parts) + 1)}
     with RootDir.open_host(upper) as root:
-        for path in _STUBS:
+        # Inner paths first.
+        for path in sorted(paths, key=lambda path: (-path.count("/"), path)):
             head, _, name = path.rpartition("/")
             try:
                 parent = openat2(root.fd, head or ".", abi.O_PATH | os.O_DIRECTORY, 0, _BENEATH)
             except OSError:
                 continue  # the step put something else there
             try:
-                found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-                if _has(lower, path):
-                    continue
-                if stat.S_ISDIR(found.st_mode):
-                    os.rmdir(name, dir_fd=parent)
-                elif stat.S_ISREG(found.st_mode) and found.st_size == 0:
-                    os.unlink(name, dir_fd=parent)
+                _remove_stub(parent, name, _stat(lower, path))
             except OSError:
                 continue  # not there, or a folder that holds something
             finally:
                 os.close(parent)
 
 
-def _has(root: RootDir, path: str) -> bool:
-    try:
-        root.stat(path, follow=False)
-    except OSError:
+def _remove_stub(parent: int, name: str, below: os.stat_result | None) -> None:
+    found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if stat.S_ISDIR(found.st_mode):
+        if below is None or _is_plain_copy(parent, name, found, below):
+            os.rmdir(name, dir_fd=parent)
+    elif below is None and stat.S_ISREG(found.st_mode) and found.st_size == 0:
+        os.unlink(name, dir_fd=parent)
+
+
+def _is_plain_copy(parent: int, name: str, found: os.stat_result, below: os.stat_result) -> bool:
+    """Whether a folder says nothing that the one below it doesn't: the kernel copied it up to make a stub in it."""
+    if (found.st_mode, found.st_uid, found.st_gid) != (below.st_mode, below.st_uid, below.st_gid):
         return False
-    return True
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        # An opaque folder hides what is below it: then it was removed and made again.
+        return not any(each.endswith((".opaque", ".redirect")) for each in os.listxattr(fd))
+    finally:
+        os.close(fd)
+
+
+def _stat(root: RootDir, path: str) -> os.stat_result | None:
+    try:
+        return root.stat(path, follow=False)
+    except OSError:
+        return None
 
 
 def make_folder(root: RootDir, step: MakeFolder) -> None:

@@ -12,6 +12,7 @@ from inception.errors import InceptionError, InvalidArgument
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.build import BuildConfig, BuildFailed, BuildResult
+    from inception.build.secrets import SecretSource
     from inception.cli.flags import Flags
     from inception.engine.config import Ulimit
 
@@ -99,7 +100,35 @@ def _config(flags: Flags, context: str) -> BuildConfig:
         extra_hosts=hosts,
         platform=flags.text("platform"),
         resources=resources,
+        secrets=dict(_secrets(flags.list("secret"))),
+        ssh=dict(_agents(flags.list("ssh"))),
+        contexts=dict(_context(text) for text in flags.list("build-context")),
     )
+
+
+def _secrets(texts: list[str]) -> list[tuple[str, SecretSource]]:
+    if not texts:
+        return []
+    from inception.build.secrets import parse_secret
+
+    return [parse_secret(text) for text in texts]
+
+
+def _agents(texts: list[str]) -> list[tuple[str, str]]:
+    if not texts:
+        return []
+    from inception.build.agent import parse_ssh
+
+    return [parse_ssh(text) for text in texts]
+
+
+def _context(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise InvalidArgument(f"invalid context value: {text}, expected key=value")
+    if value.startswith("oci-layout://"):
+        raise InvalidArgument(f"invalid context {text}: OCI layouts are not supported here", "`inception load` it first")
+    return name.lower(), value
 
 
 def _ulimits(texts: list[str]) -> list[Ulimit]:
@@ -147,6 +176,7 @@ BUILD = Command(
     """\
       --add-host list         Add a custom host-to-IP mapping ("host:ip")
       --build-arg list        Set build-time variables
+      --build-context strings Additional build contexts (e.g., name=path)
       --cpu-period int        Limit the CPU CFS (Completely Fair Scheduler) period
       --cpu-quota int         Limit the CPU CFS (Completely Fair Scheduler) quota
   -c, --cpu-shares int        CPU shares (relative weight)
@@ -163,7 +193,9 @@ BUILD = Command(
       --progress string       Set type of progress output ("auto", "plain", "tty", "quiet") (default "auto")
       --pull                  Always attempt to pull all referenced images
   -q, --quiet                 Suppress the build output and print image ID on success
+      --secret list           Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
       --shm-size bytes        Shared memory size for build containers
+      --ssh strings           SSH agent socket to expose to the build (format: "default|<id>[=<socket>]")
   -t, --tag list              Name and optionally a tag (format: "name:tag")
       --target string         Set the target build stage to build
       --ulimit ulimit         Ulimit options
@@ -178,16 +210,13 @@ BUILD = Command(
       --rm                    Remove intermediate containers
 """,
     refused={
-        "build-context": "sources are the context, stages and images",
         "cache-from": "the cache is the one of this machine",
         "cache-to": "the cache is the one of this machine",
         "cgroup-parent": "steps run in the engine's own cgroup",
         "isolation": "it is for Windows",
         "output": "the result is an image in the store; use `inception save` or `inception cp`",
         "push": "build, then `inception push`",
-        "secret": "`RUN --mount` is not supported",
         "security-opt": "it is for Windows",
         "squash": "use a multi-stage build",
-        "ssh": "`RUN --mount` is not supported",
     },
 )

@@ -6,9 +6,14 @@ find. The calling thread is the parent of its process and waits for it.
 
 from __future__ import annotations
 
+import os
+
+from inception.engine import files
 from inception.engine.create import insert, take_back
 from inception.engine.exec import ExecProcess
 from inception.engine.live import ContainerLock
+from inception.engine.records import snapshot_of
+from inception.engine.spec import build_spec
 from inception.engine.start import Start, start_failed
 from inception.engine.validate import check_config
 from inception.errors import InvalidArgument
@@ -24,16 +29,38 @@ if TYPE_CHECKING:
     from inception.engine.records import ContainerRecord
     from inception.engine.surroundings import OpenSurroundings
     from inception.engine.templates import Prepared
+    from inception.oci.runtime import Mount
     from inception.runtime import Plan
 
 _STREAMS = {"stdout": 1, "stderr": 2}
 
 
-def run_step(engine: Engine, snapshot_id: str, config: ContainerConfig, *, on_output: Callable[[int, bytes], None]) -> int:
+class StepExtras:
+    """What a step gets that is written down nowhere: variables that are secrets, mounts of descriptors.
+
+    `slots` are the descriptors that the `mount:NAME` sources of `mounts` stand for; they stay the caller's.
+    """
+
+    def __init__(self) -> None:
+        self.env: list[str] = []
+        self.mounts: list[Mount] = []
+        self.slots: dict[str, int] = {}
+
+
+def run_step(
+    engine: Engine,
+    snapshot_id: str,
+    config: ContainerConfig,
+    *,
+    on_output: Callable[[int, bytes], None],
+    extras: StepExtras | None = None,
+    on_process: Callable[[ExecProcess], None] | None = None,
+) -> int:
     """Run the command of *config* on the builder's snapshot; its exit code. The snapshot stays the builder's.
 
-    *on_output* gets what it says, with 1 for stdout and 2 for stderr. Its network is of its own with a way out (`bridge`),
-    none, or the host's. Raises StartFailed when the command can't be executed.
+    *on_output* gets what it says, with 1 for stdout and 2 for stderr; *on_process* the process as soon as there is one, to
+    kill it from another thread. Its network is of its own with a way out (`bridge`), none, or the host's. Raises StartFailed
+    when the command can't be executed.
     """
     check_config(config)
     if config.tty or config.open_stdin or config.ports:
@@ -41,10 +68,12 @@ def run_step(engine: Engine, snapshot_id: str, config: ContainerConfig, *, on_ou
     record = insert(engine, replace(config, name=""), snapshot_id, kind="step")
     try:
         with ContainerLock(engine, record.id):
-            step = Step(engine, record)
+            step = Step(engine, record, extras or StepExtras())
             step.run()
         assert step.process is not None
         with step.process as process:
+            if on_process is not None:
+                on_process(process)
             while (piece := process.read()) is not None:
                 on_output(_STREAMS[piece[0]], piece[1])
             assert process.exit_code is not None
@@ -57,6 +86,19 @@ class Step(Start):
     """A start whose process is this thread's own child."""
 
     process: ExecProcess | None = None
+
+    def __init__(self, engine: Engine, record: ContainerRecord, extras: StepExtras) -> None:
+        super().__init__(engine, record)
+        self._extras = extras
+
+    def _plan(self, around: OpenSurroundings) -> Plan:
+        engine, record, extras = self.engine, self.record, self._extras
+        found = around.gather(files.write_files(engine, record, self._endpoints))
+        around.slots |= {name: os.dup(fd) for name, fd in extras.slots.items()}
+        config = replace(record.config, env=[*record.config.env, *extras.env])
+        spec = build_spec(config, replace(found, mounts=[*found.mounts, *extras.mounts]), engine.cgroups)
+        # Never kept for the next start: there may be secrets in it.
+        return self._plan_anew(spec, engine.store.snapshots.mount(snapshot_of(record)))
 
     def _open_monitor(self, around: OpenSurroundings) -> None:
         self._slots = around.slots

@@ -152,10 +152,14 @@ def plan_filesystem(plan: Plan, fstype: str, source: str, options: MountOptions,
 def plan_bind(plan: Plan, source: str, options: MountOptions, out: Slot) -> None:
     """A copy of the host's mount (or folder, or file) at *source*, attached nowhere, in *out*.
 
-    A source `fd:NAME` is the inherited descriptor NAME.
+    A source `fd:NAME` is a copy of what the inherited descriptor NAME has, `mount:NAME` is itself a mount.
     """
     flags = abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC | (abi.AT_RECURSIVE if options.recursive_bind else 0)
-    if source.startswith("fd:"):  # a place that the caller has opened, beneath a root of its own
+    if source.startswith("mount:"):  # made by the caller and attached nowhere: it is taken itself, for one start
+        flags &= ~abi.OPEN_TREE_CLONE & ~abi.AT_RECURSIVE
+        held = plan.inherit(source[6:])
+        plan.call("open_tree", held, "", flags | AT_EMPTY_PATH, out=out, why="Takes the mount that was made before.")
+    elif source.startswith("fd:"):  # a place that the caller has opened, beneath a root of its own
         held = plan.inherit(source[3:])
         plan.call("open_tree", held, "", flags | AT_EMPTY_PATH, out=out, why="Takes a copy of what was opened before.")
     else:

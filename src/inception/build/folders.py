@@ -1,0 +1,146 @@
+"""Cache mounts: folders that outlive builds, by their id, each with a lock.
+
+    ROOT/build-cache/mounts/HEX/      HEX: digest of the id, so that no id can be a path (CVE-2024-9675)
+      id                              in words, for people and for `prune`
+      lock.0, data.0                  the folder; `private` takes data.1, data.2, ... while others are in use
+
+`shared` holds the lock together with others, `locked` alone, `private` takes the first folder that is free. Locks are
+flock(2): whoever is killed lets go.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from inception.errors import Unavailable
+from inception.oci.digest import sha256
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MAX_PRIVATE = 64
+_POLL_S = 0.05
+
+
+class CacheFolders:
+    """Those of one store."""
+
+    def __init__(self, store_root: str) -> None:
+        self._root = f"{store_root}/build-cache/mounts"
+
+    def take(self, name: str, sharing: str, check: Callable[[], None]) -> CacheFolder:
+        """The folder of the cache *name*, locked. *check* is called while waiting, and raises to end that."""
+        home = f"{self._root}/{sha256(os.fsencode(name)).hex}"
+        os.makedirs(home, mode=0o700, exist_ok=True)
+        _write_once(f"{home}/id", os.fsencode(name))
+        for number in range(_MAX_PRIVATE):
+            folder = _open(home, number, sharing, None if sharing == "private" else check)
+            if folder is not None:
+                return folder
+        raise Unavailable(f"cache mount {name}: all of its {_MAX_PRIVATE} private folders are in use")
+
+    def usage(self) -> int:
+        """The bytes in all of them."""
+        from inception.store.layers import tree_size
+
+        return tree_size(self._root) if os.path.isdir(self._root) else 0
+
+    def prune(self, unused_since: float | None = None) -> int:
+        """Removes those that nobody uses (None: all), or uses since that time; the bytes."""
+        freed = 0
+        for home in _folders(self._root):
+            for name in [name for name in os.listdir(home) if name.startswith("data.")]:
+                freed += _remove(home, name.removeprefix("data."), unused_since)
+        return freed
+
+
+class CacheFolder:
+    """`data_fd` is the open folder, `fresh` whether it was made just now. Closing it unlocks it."""
+
+    def __init__(self, lock_fd: int, data_fd: int, fresh: bool) -> None:
+        self._lock_fd = lock_fd
+        self.data_fd = data_fd
+        self.fresh = fresh
+
+    def filled(self) -> None:
+        """What it begins with is in it: the next one finds it so."""
+        os.pwrite(self._lock_fd, b"1", 0)
+        self.fresh = False
+
+    def share(self) -> None:
+        """From here on others may use it too."""
+        fcntl.flock(self._lock_fd, fcntl.LOCK_SH)
+
+    def close(self) -> None:
+        os.close(self.data_fd)
+        os.close(self._lock_fd)
+
+
+def _open(home: str, number: int, sharing: str, check: Callable[[], None] | None) -> CacheFolder | None:
+    """None: in use, and *check* doesn't say to wait."""
+    lock = os.open(f"{home}/lock.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fresh = os.fstat(lock).st_size == 0
+        # The first one fills the folder alone, whoever may join later.
+        if not _lock(lock, fcntl.LOCK_SH if sharing == "shared" and not fresh else fcntl.LOCK_EX, check):
+            os.close(lock)
+            return None
+        data = f"{home}/data.{number}"
+        os.makedirs(data, mode=0o755, exist_ok=True)
+        os.utime(lock)  # for `prune`: when it was used
+        fd = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return CacheFolder(lock, fd, os.fstat(lock).st_size == 0)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _lock(fd: int, kind: int, check: Callable[[], None] | None) -> bool:
+    while True:
+        try:
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if check is None:
+                return False
+        check()
+        time.sleep(_POLL_S)
+
+
+def _folders(root: str) -> list[str]:
+    try:
+        return [f"{root}/{name}" for name in sorted(os.listdir(root))]
+    except FileNotFoundError:
+        return []
+
+
+def _remove(home: str, number: str, unused_since: float | None) -> int:
+    import shutil
+
+    from inception.store.layers import tree_size
+
+    lock = os.open(f"{home}/lock.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        data = f"{home}/data.{number}"
+        if unused_since is not None and os.fstat(lock).st_mtime > unused_since:
+            return 0
+        if not _lock(lock, fcntl.LOCK_EX, None):
+            return 0
+        freed = tree_size(data)
+        os.ftruncate(lock, 0)  # fresh again, whatever happens from here on
+        shutil.rmtree(data)
+        return freed
+    finally:
+        os.close(lock)
+
+
+def _write_once(path: str, data: bytes) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    with open(fd, "wb") as file:
+        file.write(data)

@@ -1,0 +1,120 @@
+"""What one step takes from elsewhere: files of the context, of other stages and images, downloads.
+
+Each kind is known to the cache the cheap way first: files of a finished stage by that stage's layers, and only when those are
+new by their own content, so that a stage which was made again with the same files invalidates nothing.
+"""
+
+from __future__ import annotations
+
+from inception.build.image import Outcome
+from inception.build.operations import Copy, Operation, Run, holds_layers
+from inception.build.selection import Selection, hash_file, select
+from inception.build.tree import Tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inception.build.execute import _Build
+    from inception.build.remote import Remote
+    from inception.linux.path import RootDir
+
+
+class Stack:
+    """Layers bottom first, and what each operation since the base image came to."""
+
+    def __init__(self, layer_ids: list[int], diff_ids: list[str], outcomes: list[Outcome]) -> None:
+        self.layer_ids = layer_ids
+        self.diff_ids = diff_ids
+        self.outcomes = outcomes
+
+    def copy(self) -> Stack:
+        return Stack(list(self.layer_ids), list(self.diff_ids), list(self.outcomes))
+
+
+def files_copy(source: str, target: str, origin: str = "") -> Copy:
+    """A COPY that no Dockerfile has: one source, as it is."""
+    words = f"COPY {source} {target}"
+    return Copy(
+        instruction="COPY",
+        title=words,
+        created_by=words,
+        first_line=1,
+        last_line=1,
+        sources=[source.strip("/") or "."],
+        destination=target,
+        origin=origin,
+    )
+
+
+class Inputs:
+    """The files that one step takes, opened when they are needed and closed at its end."""
+
+    def __init__(self, build: _Build, step: Operation) -> None:
+        self._build = build
+        self._step = step
+        self._views: list[RootDir] = []
+        self._selected: dict[int, Selection] = {}
+        self.remotes: list[Remote] = []
+        self._copies = _copies(step)
+
+    def __enter__(self) -> Inputs:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for view in self._views:
+            view.close()
+
+    def contents(self) -> Iterator[list[str]]:
+        """What the key says of the files, the cheap way and then the exact one, where they differ."""
+        downloads = self._downloads()
+        yield [*downloads, *(part for number in range(len(self._copies)) for part in self._cheaply(number))]
+        if any(holds_layers(copy.origin) for copy in self._copies):
+            yield [*downloads, *(part for number in range(len(self._copies)) for part in self._exactly(number))]
+
+    def selection(self) -> Selection | None:
+        """What a COPY copies; None when all of it are here-documents and downloads."""
+        return self._select(0) if self._copies else None
+
+    def selections(self) -> list[Selection]:
+        """All that was looked at so far."""
+        return list(self._selected.values())
+
+    def _downloads(self) -> list[str]:
+        step = self._step
+        if not isinstance(step, Copy) or not step.urls:
+            return []
+        from inception.build.remote import check
+
+        self.remotes = [check(url, step.checksum, self._build.cache, self._build.scratch.path) for url in step.urls]
+        return [f"{remote.name} {remote.digest}" for remote in self.remotes]
+
+    def _cheaply(self, number: int) -> list[str]:
+        copy = self._copies[number]
+        if not holds_layers(copy.origin):
+            return self._exactly(number)
+        return ["layers", *self._build.stack_of(copy.origin).diff_ids, *copy.sources, "exclude", *copy.exclude]
+
+    def _exactly(self, number: int) -> list[str]:
+        origin = self._copies[number].origin
+        content = hash_file if holds_layers(origin) else self._build.context_of(origin).digests.of
+        return ["files", self._select(number).digest(content)]
+
+    def _select(self, number: int) -> Selection:
+        if number not in self._selected:
+            copy = self._copies[number]
+            if holds_layers(copy.origin):
+                view = self._build.store.snapshots.open_layers(self._build.stack_of(copy.origin).layer_ids)
+                self._views.append(view)
+                self._selected[number] = select(Tree(view.fd), copy)
+            else:
+                self._selected[number] = self._build.context_of(copy.origin).select(copy)
+        return self._selected[number]
+
+
+def _copies(step: Operation) -> list[Copy]:
+    """What *step* takes from other places, as copies."""
+    if isinstance(step, Run):
+        binds = [mount for mount in step.mounts if mount.type == "bind"]
+        return [files_copy(mount.source or ".", mount.target, mount.origin) for mount in binds]
+    return [step] if isinstance(step, Copy) and step.sources else []
