@@ -38,6 +38,14 @@ def loads(text: str | bytes) -> Any:
         value, end = _scan(text, 0)
     except StopIteration as stop:
         _fail("Expecting value", text, stop.value)
+    except SystemError:
+        # The scanner raises json's error only where json is loaded already, and NULL without an error elsewhere (CPython 3.11,
+        # _json.c raise_errmsg).
+        import json
+
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if end != len(text):
         _fail("Extra data", text, end)
     return value

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -24,6 +26,24 @@ def test_what_is_written_is_read_back_by_both(value):
 def test_bad_text_is_an_error_with_a_place(text):
     with pytest.raises(json.JSONDecodeError, match="line 1 column"):
         jsontext.loads(text)
+
+
+def test_bad_text_is_an_error_with_a_place_where_json_is_not_loaded():
+    # A process of its own: here `json` is loaded, without which the C scanner fails in another way.
+    code = (
+        "import sys; from inception.jsontext import loads\n"
+        "assert 'json' not in sys.modules\n"
+        "try: loads('{bad')\n"
+        "except ValueError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "line 1 column 2" in done.stdout
+
+
+def test_text_without_a_bottom_is_an_error():
+    with pytest.raises(ValueError, match="nested too deeply"):
+        jsontext.loads("[" * 1_000_000)
 
 
 def test_nothing_but_json_values_is_written():
