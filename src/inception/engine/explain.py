@@ -67,7 +67,7 @@ def _surroundings(engine: Engine, record: ContainerRecord, image: Image) -> Surr
         "cgroup": config.cgroupns_mode,
     }
     joined = {kind: f"fd:joined-{kind}" for kind, mode in modes.items() if mode.startswith("container:")}
-    if modes["network"] != "host" and "network" not in joined:
+    if wanted_networks(config):  # otherwise the clone makes one with nothing but a loopback
         joined["network"] = "fd:netns"
     with engine.store.lease(), engine.store.snapshots.open_layers(image.layer_ids) as root:
         user = resolve_user_of(root, config.user, config.group_add)
