@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inception.engine.cgroups import cgroup_path
-from inception.engine.config import ContainerState, network_mode
+from inception.engine.config import ContainerState, network_mode, wanted_networks
 from inception.engine.create import complete, plan_mount_points, resolve
 from inception.engine.files import PLACES
 from inception.engine.names import new_id, random_name
