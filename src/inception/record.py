@@ -15,6 +15,7 @@ from inception.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, TypeVar, dataclass_transform
 
     R = TypeVar("R", bound="Record")
@@ -33,7 +34,7 @@ def _pascal(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
 
 
-_STYLES = {"snake": str, "camel": _camel, "pascal": _pascal}
+_STYLES: dict[str, Callable[[str], str]] = {"snake": str, "camel": _camel, "pascal": _pascal}
 
 
 @dataclass_transform(kw_only_default=True)
