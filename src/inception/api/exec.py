@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # Ended execs are kept for whoever asks for their exit code; Docker forgets them after five minutes, too.
 _KEEP_S = 300.0
 _MOST = 10_000
+# What an exec gets to end by itself when its client has gone: some close as soon as they have read what they wanted.
+_GRACE_S = 2.0
 
 
 class Exec:
@@ -80,9 +82,19 @@ class Execs:
 
     def watch(self, found: Exec, watch: ExecWatch) -> None:
         """Note the exit code of an exec that its container's monitor runs."""
-        task = asyncio.create_task(_watch(found, watch))
+        self._keep(asyncio.create_task(_watch(found, watch)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._watchers.add(task)
         task.add_done_callback(self._watchers.discard)
+
+    def let_go(self, found: Exec, process: ExecProcess) -> None:
+        """With nobody to listen to it, an exec may come to its end, but not live on."""
+        if process.ended:
+            process.close()
+            _ended(found, process.exit_code)
+        else:
+            self._keep(asyncio.create_task(_outlive(found, process)))
 
     def close(self) -> None:
         for task in list(self._watchers):
@@ -93,6 +105,20 @@ class Execs:
         for key, found in list(self._execs.items()):
             if not found.running and found.last_used_s < before:
                 del self._execs[key]
+
+
+async def _outlive(found: Exec, process: ExecProcess) -> None:
+    try:
+        process.close_stdin()
+        async with asyncio.timeout(_GRACE_S):
+            while not process.ended:
+                if process.read(0.0) is None and not process.ended:
+                    await wait_ready(process.fileno(), writing=False)
+    except TimeoutError:
+        pass
+    finally:
+        process.close()
+        _ended(found, process.exit_code)
 
 
 async def _watch(found: Exec, watch: ExecWatch) -> None:
@@ -182,8 +208,7 @@ async def _start_attached(call: Call, found: Exec, body: Fields) -> web.StreamRe
         pass  # the client has gone
     finally:
         if process is not None:
-            process.close()  # with nobody to listen to it, it ends
-            _ended(found, process.exit_code)
+            call.server.execs.let_go(found, process)
         client.close()
     return Taken()
 
