@@ -69,10 +69,10 @@ def unpack(
         "limits": encode(limits),
         "filter": _filter(),
     }
-    file: Any = source if hasattr(source, "fileno") else None
+    file = _descriptor(source)
     process = subprocess.Popen(
         [sys.executable, "-I", "-X", "utf8", "-m", "inception.store.worker", jsontext.dumps(request)],
-        stdin=file if file is not None else subprocess.PIPE,
+        stdin=subprocess.PIPE if file is None else file,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         pass_fds=[root_fd],
@@ -81,7 +81,7 @@ def unpack(
     )
     try:
         if file is None and process.stdin is not None:
-            _feed(process.stdin, source)
+            _feed(process.stdin, _chunks(source))
         assert process.stdout is not None and process.stderr is not None
         answer, complaint = process.stdout.read(), process.stderr.read()
         process.wait()
@@ -104,6 +104,18 @@ def _filter() -> str:
     allowed = SeccompSyscall(names=_SYSTEM_CALLS.split(), action="SCMP_ACT_ALLOW")
     description = Seccomp(default_action="SCMP_ACT_ERRNO", default_errno_ret=errno.ENOSYS, syscalls=[allowed])
     return compile_filter(description).hex()
+
+
+def _descriptor(source: Any) -> int | None:
+    """The descriptor that *source* reads from; None for chunks, and for streams that are in memory alone."""
+    try:
+        return int(source.fileno())
+    except (AttributeError, OSError):
+        return None
+
+
+def _chunks(source: Any) -> Iterable[bytes]:
+    return iter(lambda: source.read(1 << 16), b"") if hasattr(source, "read") else source
 
 
 def _feed(pipe: IO[bytes], chunks: Iterable[bytes]) -> None:
