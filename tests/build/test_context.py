@@ -119,7 +119,7 @@ def test_only_what_is_copied_is_read(builder, monkeypatch):
     [
         ({"context": "/nowhere/at/all"}, NotFound, 'unable to prepare context: path "/nowhere/at/all" not found'),
         ({"context": "/etc/passwd"}, InvalidArgument, "unable to prepare context: context must be a directory: /etc/passwd"),
-        ({"context": "https://x/y.git"}, InvalidArgument, "context https://x/y.git: remote contexts are not supported"),
+        ({"context": "https://x/y.git#-u"}, InvalidArgument, "invalid git ref '-u'"),
         ({"context": "-", "dockerfile": "-"}, InvalidArgument, "can't use stdin for both build context and dockerfile"),
         ({"tags": ["UPPER"]}, InvalidArgument, "must be lowercase"),
         ({"tags": ["a@sha256:" + "0" * 64]}, InvalidArgument, "a tag can't have a digest"),

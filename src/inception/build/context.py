@@ -64,12 +64,10 @@ def open_context(store: Store, config: BuildConfig, scratch: Scratch, stdin: Bin
     stream = stdin or sys.stdin.buffer
     if config.context == "-" and config.dockerfile == "-":
         raise InvalidArgument("invalid argument: can't use stdin for both build context and dockerfile")
-    if config.context.startswith(("http://", "https://", "git://", "git@", "github.com/")):
-        raise InvalidArgument(
-            f"context {config.context}: remote contexts are not supported", "download it, and give the folder or `-` for a tar"
-        )
     if config.context == "-":
         return _from_stream(config, scratch, stream)
+    if is_remote(config.context):
+        return _from_url(store, config, scratch)
     try:
         root = RootDir.open_host(config.context)
     except FileNotFoundError:
@@ -100,6 +98,40 @@ def open_folder(store: Store, path: str) -> Context:
         raise
 
 
+def is_remote(text: str) -> bool:
+    """Whether a context is an address and not a folder. What exists as a folder is one."""
+    return text.startswith(("http://", "https://", "git://", "ssh://", "git@", "github.com/")) and not os.path.isdir(text)
+
+
+def _from_url(store: Store, config: BuildConfig, scratch: Scratch) -> Context:
+    """A git repository, an archive, or a lone Dockerfile."""
+    from inception.build.git import checkout, parse_repository, resolve_commit
+
+    repository = parse_repository(config.context)
+    if repository is None:
+        from inception.build.cache import BuildCache
+        from inception.build.remote import check, fetch
+
+        cache = BuildCache(store)
+        remote = fetch(check(config.context, "", cache, scratch.path), "", cache, scratch.path)
+        with open(remote.path, "rb") as stream:
+            return _from_stream(config, scratch, stream)
+    keep = config.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "") in ("1", "true")
+    path = f"{scratch.path}/context"
+    checkout(repository, resolve_commit(repository), path, keep_git_dir=keep)
+    with RootDir.open_host(path) as top:
+        try:
+            root = top.open_root(repository.folder)
+        except OSError as error:
+            raise NotFound(f"{config.context}: {repository.folder}: {error.strerror}") from None
+    try:
+        text, name, ignore = _read_dockerfile(config, root, sys.stdin.buffer, inside=True)
+        return Context(root, text, name, ignore, Digests("", ""))
+    except BaseException:
+        root.close()
+        raise
+
+
 def _from_stream(config: BuildConfig, scratch: Scratch, stream: BinaryIO) -> Context:
     start = stream.read(_PEEK)
     if not _is_archive(start):
@@ -113,7 +145,7 @@ def _from_stream(config: BuildConfig, scratch: Scratch, stream: BinaryIO) -> Con
     root = RootDir.open_host(path)
     try:
         unpack(_chunks(start, stream), root.fd, ExtractOptions(whiteouts="literal"))
-        text, name, ignore = _read_dockerfile(config, root, stream)
+        text, name, ignore = _read_dockerfile(config, root, stream, inside=True)
         return Context(root, text, name, ignore, Digests("", ""))
     except BaseException:
         root.close()
@@ -132,7 +164,9 @@ def _is_archive(start: bytes) -> bool:
     return bool(detect(start)) or start[257:262] == b"ustar"
 
 
-def _read_dockerfile(config: BuildConfig, root: RootDir, stream: BinaryIO) -> tuple[bytes, str, IgnoreRules]:
+def _read_dockerfile(
+    config: BuildConfig, root: RootDir, stream: BinaryIO, *, inside: bool = False
+) -> tuple[bytes, str, IgnoreRules]:
     """The Dockerfile's bytes, its name for messages, and the ignore rules that go with it."""
     if config.dockerfile_inline:
         return config.dockerfile_inline.encode(), "Dockerfile", _read_rules(root, None)
@@ -140,7 +174,7 @@ def _read_dockerfile(config: BuildConfig, root: RootDir, stream: BinaryIO) -> tu
         return stream.read(MAX_BYTES + 1), "Dockerfile", _read_rules(root, None)
     name = config.dockerfile or "Dockerfile"
     # From an archive the name is one inside it; otherwise it is the user's own path, which may lie outside.
-    inside = not config.dockerfile or config.context == "-"
+    inside = inside or not config.dockerfile
 
     def read(path: str) -> bytes | None:
         try:

@@ -284,6 +284,8 @@ class _Build:
                     steps.make_folder(root, step)
                 elif isinstance(step, Copy):
                     steps.copy(root, step, inputs.selection(), inputs.remotes, self.cache, self.scratch.path)
+                    for repository, commit in zip(inputs.repositories, inputs.commits, strict=True):
+                        steps.copy_repository(root, step, repository, commit, self.scratch.path)
 
         return self._in_snapshot(stack, change)
 

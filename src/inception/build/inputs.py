@@ -10,12 +10,14 @@ from inception.build.image import Outcome
 from inception.build.operations import Copy, Operation, Run, holds_layers
 from inception.build.selection import Selection, hash_file, select
 from inception.build.tree import Tree
+from inception.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inception.build.execute import _Build
+    from inception.build.git import Repository
     from inception.build.remote import Remote
     from inception.linux.path import RootDir
 
@@ -56,6 +58,8 @@ class Inputs:
         self._views: list[RootDir] = []
         self._selected: dict[int, Selection] = {}
         self.remotes: list[Remote] = []
+        self.repositories: list[Repository] = []
+        self.commits: list[str] = []
         self._copies = _copies(step)
 
     def __enter__(self) -> Inputs:
@@ -82,12 +86,27 @@ class Inputs:
 
     def _downloads(self) -> list[str]:
         step = self._step
-        if not isinstance(step, Copy) or not step.urls:
+        if not isinstance(step, Copy) or not (step.urls or step.repositories):
             return []
+        commits = []
+        if step.repositories:
+            from inception.build.git import resolve_commit
+
+            self.repositories = [_repository(text) for text in step.repositories]
+            self.commits = [resolve_commit(repository) for repository in self.repositories]
+            for commit in self.commits:
+                if step.checksum and not commit.startswith(step.checksum):
+                    raise InvalidArgument(f"digest mismatch {commit}: {step.checksum}")
+            keep = "with .git" if step.keep_git_dir else ""
+            commits = [
+                f"git {commit} {each.folder} {keep}" for each, commit in zip(self.repositories, self.commits, strict=True)
+            ]
+            if not step.urls:
+                return commits
         from inception.build.remote import check
 
         self.remotes = [check(url, step.checksum, self._build.cache, self._build.scratch.path) for url in step.urls]
-        return [f"{remote.name} {remote.digest}" for remote in self.remotes]
+        return [*commits, *(f"{remote.name} {remote.digest}" for remote in self.remotes)]
 
     def _cheaply(self, number: int) -> list[str]:
         copy = self._copies[number]
@@ -110,6 +129,14 @@ class Inputs:
             else:
                 self._selected[number] = self._build.context_of(copy.origin).select(copy)
         return self._selected[number]
+
+
+def _repository(text: str) -> Repository:
+    from inception.build.git import parse_repository
+
+    found = parse_repository(text)
+    assert found is not None  # that is how it came to be among the repositories
+    return found
 
 
 def _copies(step: Operation) -> list[Copy]:

@@ -81,8 +81,8 @@ class Copy(Operation):
     """COPY and ADD. `destination` is absolute; a `/` at its end says that it is a folder.
 
     `origin` is where `sources` are: empty for the context, `stage:N`, `image:REFERENCE` or `context:NAME`. `files` are
-    here-documents as (name, text), `urls` what ADD downloads. `unpack` None is ADD's rule: local archives are unpacked,
-    downloads are not; COPY has False.
+    here-documents as (name, text), `urls` what ADD downloads, `repositories` what it checks out. `unpack` None is ADD's
+    rule: local archives are unpacked, downloads are not; COPY has False.
     """
 
     sources: list[str] = []
@@ -90,6 +90,8 @@ class Copy(Operation):
     origin: str = ""
     files: list[tuple[str, str]] = []
     urls: list[str] = []
+    repositories: list[str] = []
+    keep_git_dir: bool = False
     chown: str = ""
     chmod: str = ""
     exclude: list[str] = []
@@ -113,7 +115,8 @@ class Copy(Operation):
         parts += ["parents"] if self.parents else []
         parts += ["unpack"] if self.unpack else []
         parts += [f"checksum={self.checksum}"] if self.checksum else []
-        parts += [repr(source) for source in (*self.sources, *self.urls)]
+        parts += ["keep-git-dir"] if self.keep_git_dir else []
+        parts += [hide_password(repr(source)) for source in (*self.sources, *self.urls, *self.repositories)]
         parts += [f"<<{name}" for name, _ in self.files]
         return " ".join([self.instruction.lower(), *parts, "->", self.destination])
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 IMAGE_CONTEXT = "docker-image://"
 
 # Arguments that steer the builder; giving one that no ARG declares is not a mistake.
-BUILDER_ARGS = ("SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_SYNTAX")
+BUILDER_ARGS = ("SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_SYNTAX", "BUILDKIT_CONTEXT_KEEP_GIT_DIR")
 
 
 class BaseImage(Record):

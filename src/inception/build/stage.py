@@ -11,6 +11,7 @@ from inception.build.mounts import parse_mount
 from inception.build.operations import Configure, Copy, MakeFolder, Operation, Run, hide_password
 from inception.build.parse import heredoc_word, parse_trigger
 from inception.duration import format_duration, parse_duration_ns
+from inception.errors import InvalidArgument
 from inception.oci.image import Healthcheck, ImageConfig
 from inception.record import replace
 
@@ -314,6 +315,7 @@ class _Stage:
         sources: list[str] = []
         files: list[tuple[str, str]] = []
         urls: list[str] = []
+        repositories: list[str] = []
         for word in words:
             if not instruction.json and instruction.heredocs and heredoc_word(word) is not None:
                 document = next(documents)
@@ -321,7 +323,9 @@ class _Stage:
                 files.append((document.name, text))
                 continue
             source = self.expand(word)
-            if instruction.name == "ADD" and source.lower().startswith(("http://", "https://")):
+            if instruction.name == "ADD" and _is_repository(source):
+                repositories.append(source)
+            elif instruction.name == "ADD" and source.lower().startswith(("http://", "https://")):
                 urls.append(source)
             else:
                 sources.append(source)
@@ -329,7 +333,7 @@ class _Stage:
             raise ValueError("a here-document can't be the destination")
         destination = self.absolute(self.expand(last))
         if instruction.name == "ADD":
-            _check_add(instruction, sources, urls, flags["checksum"])
+            _check_add(instruction, sources, urls, repositories, flags["checksum"])
         if len(words) > 1 and not destination.endswith("/"):
             raise ValueError(
                 f"When using {instruction.name} with more than one source file, "
@@ -340,7 +344,8 @@ class _Stage:
         shown = [f"--{name}={value}" for name, value in flags.items() if value] + [f"--exclude={text}" for text in exclude]
         shown += ["--parents"] if instruction.flag("parents") == "true" else []
         shown += ["--link"] if instruction.flag("link") == "true" else []
-        names = [*sources, *urls, *(f"<<{name}" for name, _ in files)]
+        shown += ["--keep-git-dir"] if instruction.flag("keep-git-dir") == "true" else []
+        names = [*sources, *urls, *repositories, *(f"<<{name}" for name, _ in files)]
         unpack = {"": None, "true": True, "false": False}[instruction.flag("unpack")] if instruction.name == "ADD" else False
         self.plan.operations.append(
             self._operation(
@@ -351,6 +356,8 @@ class _Stage:
                 origin=origin,
                 files=files,
                 urls=urls,
+                repositories=repositories,
+                keep_git_dir=instruction.flag("keep-git-dir") == "true",
                 chown=flags["chown"],
                 chmod=flags["chmod"],
                 exclude=exclude,
@@ -448,19 +455,31 @@ def _check_signal(text: str) -> None:
         raise ValueError(f"Invalid signal: {text}")
 
 
-def _check_add(instruction: Instruction, sources: list[str], urls: list[str], checksum: str) -> None:
-    for source in [*sources, *urls]:
-        path = source.partition("#")[0]
-        if source.startswith(("git@", "git://", "ssh://")) or (source in urls and path.endswith(".git")):
-            raise ValueError(f"git repositories are not supported as a source: {source}")
-    if instruction.flag("keep-git-dir") == "true":
-        raise ValueError("--keep-git-dir is not supported: git repositories are not supported as a source")
-    if checksum:
-        if len(sources) + len(urls) != 1 or not urls:
-            raise ValueError("checksum can't be specified for " + ("multiple sources" if urls else "non-HTTP(S) sources"))
-        algorithm, _, digits = checksum.partition(":")
-        if algorithm != "sha256" or len(digits) != 64 or digits.strip("0123456789abcdef"):
-            raise ValueError(f"invalid checksum {checksum!r}: expected sha256: and 64 hex digits")
+def _is_repository(source: str) -> bool:
+    if not source.startswith(("git@", "git://", "ssh://", "http://", "https://", "github.com/")):
+        return False
+    from inception.build.git import parse_repository
+
+    try:
+        return parse_repository(source) is not None
+    except InvalidArgument as error:
+        raise ValueError(str(error)) from None
+
+
+def _check_add(instruction: Instruction, sources: list[str], urls: list[str], repositories: list[str], checksum: str) -> None:
+    if instruction.flag("keep-git-dir") == "true" and not repositories:
+        raise ValueError("--keep-git-dir is for git repositories: none is a source")
+    if not checksum:
+        return
+    if len(sources) + len(urls) + len(repositories) != 1 or sources:
+        raise ValueError("checksum can't be specified for " + ("non-HTTP(S) sources" if not urls else "multiple sources"))
+    if repositories:
+        if not 7 <= len(checksum) <= 64 or checksum.strip("0123456789abcdef"):
+            raise ValueError(f"invalid checksum {checksum!r}: expected a commit's hex digits")
+        return
+    algorithm, _, digits = checksum.partition(":")
+    if algorithm != "sha256" or len(digits) != 64 or digits.strip("0123456789abcdef"):
+        raise ValueError(f"invalid checksum {checksum!r}: expected sha256: and 64 hex digits")
 
 
 def _duration(instruction: Instruction, name: str) -> int:

@@ -7,16 +7,19 @@ import stat
 from contextlib import ExitStack
 
 from inception.build.copy import Writer
+from inception.build.inputs import files_copy
 from inception.build.mounting import StepMounts
 from inception.build.operations import Copy, MakeFolder, Run
 from inception.build.remote import Remote, fetch, file_name
-from inception.build.selection import Selection, Source
+from inception.build.selection import Selection, Source, select
 from inception.build.source import CommandFailed
 from inception.build.stage import SCRIPT_FOLDER
+from inception.build.tree import Tree
 from inception.engine.config import ContainerConfig, MountConfig
 from inception.errors import InceptionError, InvalidArgument, Unavailable
 from inception.linux import abi
 from inception.linux.path import RootDir, openat2
+from inception.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
     from inception.build.cache import BuildCache
     from inception.build.config import BuildConfig
     from inception.build.execute import _Build
+    from inception.build.git import Repository
     from inception.build.inputs import Stack
-    from inception.build.tree import Tree
     from inception.engine.sandbox import StepExtras
 
 # What every sandbox mounts something on.
@@ -172,6 +175,21 @@ def copy(
             _add_download(writer, step, fetch(remote, step.checksum, cache, scratch))
     finally:
         writer.close()
+
+
+def copy_repository(root: RootDir, step: Copy, repository: Repository, commit: str, scratch: str) -> None:
+    """The files of a commit into *root*. They are the checkout's as git made them, and belong to root or `--chown`."""
+    from inception.build.git import checkout
+
+    path = f"{scratch}/{os.urandom(8).hex()}"
+    checkout(repository, commit, path, keep_git_dir=step.keep_git_dir)
+    taken = replace(files_copy(repository.folder or ".", step.destination), exclude=step.exclude)
+    with RootDir.open_host(path) as top:
+        writer = Writer(root, step, _owner(root, step.chown) if step.chown else None)
+        try:
+            writer.copy(select(Tree(top.fd), taken))
+        finally:
+            writer.close()
 
 
 def _owner(root: RootDir, chown: str) -> tuple[int, int]:

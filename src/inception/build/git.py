@@ -1,0 +1,147 @@
+"""Git repositories as contexts and as sources of ADD: `https://host/a.git#REF:FOLDER`, `git@host:a.git`, `ssh://`, `git://`.
+
+The address and what answers there are somebody else's. So `git` comes from a fixed place, with an environment and a
+configuration of its own: no prompts, no hooks, no file or `ext::` transports (CVE-2019-13139), no filters or monitors. A ref is
+never an option, and a folder is looked up beneath the root of the checkout (CVE-2026-33748). Submodules are refused: they would
+be further addresses that nobody named.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+from inception.build.operations import hide_password
+from inception.errors import InvalidArgument, NotFound, Unavailable
+from inception.record import Record
+
+_PLACES = ("/usr/bin/git", "/usr/local/bin/git", "/bin/git")
+_TIMEOUT_S = 600
+_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+@=#-]*")
+_SCP = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:(?!//)[^\s]+")
+_SETTINGS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.protectHFS=true",
+    "core.protectNTFS=true",
+    "core.autocrlf=false",
+    "protocol.allow=never",
+    "protocol.https.allow=always",
+    "protocol.http.allow=always",
+    "protocol.ssh.allow=always",
+    "protocol.git.allow=always",
+    "submodule.recurse=false",
+    "transfer.fsckObjects=true",
+    "gc.auto=0",
+    "safe.directory=*",
+)
+
+
+class Repository(Record):
+    """`ref` empty is the default branch; `folder` is inside the checkout."""
+
+    url: str
+    ref: str = ""
+    folder: str = ""
+
+
+def parse_repository(text: str) -> Repository | None:
+    """None when *text* is no git address. Raises InvalidArgument for one that is not to be used."""
+    url, _, fragment = text.partition("#")
+    if url.startswith("github.com/"):
+        url = f"https://{url}"
+    elif url.startswith(("http://", "https://")):
+        if not url.partition("?")[0].endswith(".git"):
+            return None
+    elif not (url.startswith(("git://", "ssh://")) or _SCP.fullmatch(url)):
+        return None
+    if "?" in url or any(ord(char) <= 32 for char in text):
+        raise InvalidArgument(f"invalid git URL {hide_password(text)!r}: expected URL#REF:FOLDER")
+    if re.match(r"[a-z]+://-", url) or "@-" in url:
+        raise InvalidArgument(f"invalid git URL {hide_password(text)!r}: a host can't begin with a dash")
+    ref, _, folder = fragment.partition(":")
+    if ref and (not _REF.fullmatch(ref) or ".." in ref):
+        raise InvalidArgument(f"invalid git ref {ref!r}")
+    if ".." in folder.split("/") or ".git" in folder.split("/"):
+        raise InvalidArgument(f"invalid git subdirectory {folder!r}: it leaves the tree")
+    return Repository(url=url, ref=ref, folder=folder.strip("/"))
+
+
+def resolve_commit(repository: Repository) -> str:
+    """The commit that the ref is now. Raises NotFound, Unavailable."""
+    if _SHA.fullmatch(repository.ref):
+        return repository.ref
+    ref = repository.ref or "HEAD"
+    names = (
+        [ref]
+        if ref == "HEAD" or ref.startswith("refs/")
+        else [f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"]
+    )
+    said = _git(repository, ["ls-remote", "--", repository.url, *names], None)
+    found = {name: commit for commit, _, name in (line.partition("\t") for line in said.splitlines())}
+    for name in names:
+        if _SHA.fullmatch(found.get(name, "")):
+            return found[name]
+    raise NotFound(f"repository {hide_password(repository.url)} does not contain ref {ref}")
+
+
+def checkout(repository: Repository, commit: str, path: str, *, keep_git_dir: bool) -> None:
+    """The files of *commit* at *path*, which must not exist. Raises NotFound, Unavailable, InvalidArgument."""
+    os.mkdir(path, 0o700)
+    _git(repository, ["init", "--quiet", "--template=", "."], path)
+    fetch = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"]
+    wanted = commit if _SHA.fullmatch(repository.ref) or not repository.ref else repository.ref
+    try:
+        _git(repository, [*fetch, "--depth=1", "--", repository.url, wanted], path)
+    except Unavailable:  # a server that gives no single commits: all of it then
+        _git(repository, [*fetch, "--", repository.url, "+refs/*:refs/remotes/origin/*"], path)
+    _git(repository, ["-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", "--detach", commit, "--"], path)
+    if os.path.lexists(f"{path}/.gitmodules"):
+        raise InvalidArgument(f"{hide_password(repository.url)}: submodules are not supported", "ADD each repository by itself")
+    if not keep_git_dir:
+        import shutil
+
+        shutil.rmtree(f"{path}/.git")
+
+
+def _git(repository: Repository, words: list[str], folder: str | None) -> str:
+    program = next((place for place in _PLACES if os.path.exists(place)), "")
+    if not program:
+        raise Unavailable("git is not installed", "install the package git to build from repositories")
+    settings = [word for setting in _SETTINGS for word in ("-c", setting)]
+    try:
+        done = subprocess.run(
+            [program, *settings, *words],
+            cwd=folder or "/",
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT_S,
+            umask=0o022,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"git {words[0]} {hide_password(repository.url)}: timed out after {_TIMEOUT_S} s") from None
+    if done.returncode != 0:
+        said = hide_password(done.stderr.decode("utf-8", "replace").strip()[-2000:])
+        raise Unavailable(f"git {hide_password(repository.url)}: {said or f'exit code {done.returncode}'}")
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _environment() -> dict[str, str]:
+    fixed = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/nonexistent",
+        "LC_ALL": "C",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ALLOW_PROTOCOL": "https:http:ssh:git",
+        "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oProxyCommand=none -oPermitLocalCommand=no",
+    }
+    # The caller's own, for addresses that the caller may reach.
+    kept = ("SSH_AUTH_SOCK", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY")
+    return fixed | {name: os.environ[name] for name in kept if name in os.environ}
