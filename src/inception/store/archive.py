@@ -154,6 +154,12 @@ def load(
     store: Store, stream: BinaryIO | Iterable[bytes], progress: OnProgress = silent, limits: Limits = Limits()
 ) -> list[Image]:
     """The images of an archive in any of the forms, compressed or not, with the names that it gives them."""
+    images = _load(store, stream, progress, limits)
+    store.collect()  # blobs that their unpacked layers stand for
+    return images
+
+
+def _load(store: Store, stream: BinaryIO | Iterable[bytes], progress: OnProgress, limits: Limits) -> list[Image]:
     file: Any = stream
     chunks = chunks_of(file) if hasattr(stream, "read") else stream
     with store.lease(), store.scratch() as scratch:

@@ -112,6 +112,9 @@ def _stage_all(
         progress(Progress(id=short, status="Extracting", total=layer.size))
         with store.content.open(layer.digest) as blob:
             staged = store.layers.stage(blob, scratch, diff_ids[position], limits)
+        if layer.digest == diff_ids[position] and not staged.implicit:
+            # Uncompressed: where the folder packs to the very same bytes, keeping these too would be keeping them twice.
+            staged.packed = store.layers.pack_digest(staged.path) == layer.digest
         progress(Progress(id=short, status="Pull complete"))
         return staged
 

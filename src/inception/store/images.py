@@ -104,7 +104,12 @@ class Images:
             if manifest is None:
                 manifest = self._make_manifest(image_id, len(document), numbers)
             manifest_digest = self._store.content.put_bytes(manifest)
-            blobs = {str(image_id), str(manifest_digest), *(layer.digest for layer in decode_manifest(manifest).layers)}
+            described = decode_manifest(manifest).layers
+            blobs = {str(image_id), str(manifest_digest)}
+            for layer, number in zip(described, numbers, strict=True):
+                own = layers.get(number)
+                if not (own.packed and own.diff_id == layer.digest):  # those are made from their folders when asked for
+                    blobs.add(layer.digest)
             size = sum(layers.get(number).size_bytes for number in numbers)
             tx.execute(
                 """INSERT INTO images VALUES (?, ?, ?, ?, ?)
@@ -115,7 +120,7 @@ class Images:
                 tx.execute("INSERT OR REPLACE INTO image_layers VALUES (?, ?, ?)", (image_id, position, number))
             for digest in blobs:
                 tx.execute("INSERT OR IGNORE INTO image_blobs VALUES (?, ?)", (image_id, digest))
-            self._note_blobs(decode_manifest(manifest).layers, numbers, repo_digest.partition("@")[0])
+            self._note_blobs(described, numbers, repo_digest.partition("@")[0])
             for reference in parsed:
                 self._name(image_id, reference)
             if repo_digest:
@@ -255,7 +260,8 @@ class Images:
     def _note_blobs(self, blobs: Sequence[Descriptor], numbers: Sequence[int], repository: str) -> None:
         """Remembers which blob unpacks to which layer, and who has it."""
         for blob, number in zip(blobs, numbers, strict=True):
-            if self._store.content.exists(blob.digest):
+            own = self._store.layers.get(number)
+            if blob.digest != own.diff_id and self._store.content.exists(blob.digest):
                 values = (number, blob.digest, blob.media_type, blob.size)
                 self._db.execute("INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, 0)", values)
             if repository:

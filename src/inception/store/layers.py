@@ -129,6 +129,19 @@ class Layers:
             root_gid=found.st_gid,
         )
 
+    def pack_digest(self, path: str) -> str:
+        """The digest of a folder's own tar. Reads all of it."""
+        import hashlib
+
+        hasher = hashlib.sha256()
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for chunk in pack.pack(fd, whiteouts=True):
+                hasher.update(chunk)
+        finally:
+            os.close(fd)
+        return f"sha256:{hasher.hexdigest()}"
+
     def stage_again(self, layer_id: int, scratch: Scratch) -> Staged:
         """The layer unpacked afresh from one of its blobs, dressed as it was when it was registered. Raises NotFound when
         none of its blobs is here, InvalidArgument when they unpack to something else."""

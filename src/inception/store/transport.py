@@ -43,7 +43,7 @@ class Transport:
         self.what = what
         self._origin = origin(endpoint.base)
         self._errors = urllib3.exceptions
-        self._pools: dict[tuple[str, bool], Any] = {}
+        self._pools: dict[tuple[str, str, bool], Any] = {}
         self.login_trouble = ""  # why there is no log-in, where there should be one
         self.authorizer = Authorizer(endpoint, credentials, self._fetch)
 
@@ -210,7 +210,7 @@ class Transport:
 
         scheme, host, port = origin(url)
         proxy = proxy_for(scheme, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        pool = self._pools.get((proxy, own))
+        pool = self._pools.get((scheme, proxy, own))
         if pool is None:
             options: dict[str, Any] = {
                 "num_pools": 8,
@@ -218,15 +218,16 @@ class Transport:
                 "blocksize": 1 << 18,
                 "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
                 "headers": {"User-Agent": "inception"},
-                "ssl_context": self._tls(own),
             }
+            if scheme == "https" or proxy.startswith("https"):
+                options["ssl_context"] = self._tls(own)  # reading the system's authorities takes longer than most requests
             if proxy:
                 auth = urllib3.util.parse_url(proxy).auth
                 secret = urllib3.make_headers(proxy_basic_auth=auth) if auth else None
                 pool = urllib3.ProxyManager(proxy, proxy_headers=secret, **options)
             else:
                 pool = urllib3.PoolManager(**options)
-            self._pools[proxy, own] = pool
+            self._pools[scheme, proxy, own] = pool
         return pool
 
     def _tls(self, own: bool) -> Any:

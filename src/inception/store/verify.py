@@ -206,7 +206,7 @@ class _Check:
 
     def _pack_is(self, digest: str) -> bool:
         row = self._db.row("SELECT id FROM layers WHERE diff_id = ?", (digest,))
-        if row is None or self._pack(self._store.layers.path(row[0])) != digest:
+        if row is None or self._store.layers.pack_digest(self._store.layers.path(row[0])) != digest:
             return False
         self._db.execute("UPDATE layers SET packed = ? WHERE id = ?", (pack.VERSION, row[0]))
         return True
@@ -263,7 +263,7 @@ class _Check:
         if not os.path.isdir(path):
             return "its folder is missing"
         try:
-            found = self._pack(path)
+            found = self._store.layers.pack_digest(path)
         except (InceptionError, OSError) as error:
             return f"can't be read: {error}"
         if packed:
@@ -275,7 +275,7 @@ class _Check:
                 return "" if found == diff_id else "can't be checked: its blob is gone"
             except InceptionError as error:
                 return f"can't be checked: {error}"
-            return "" if self._pack(fresh.path) == found else "its folder is not what its blob unpacks to"
+            return "" if self._store.layers.pack_digest(fresh.path) == found else "its folder is not what its blob unpacks to"
 
     def _mend_layer(self, number: int, diff_id: str) -> str:
         users = {row[0] for row in self._db.rows("SELECT snapshot_id FROM snapshot_layers WHERE layer_id = ?", (number,))}
@@ -290,18 +290,6 @@ class _Check:
             os.rename(fresh.path, path)
             self._store.layers.sync()
         return "unpacked again from its blob"
-
-    def _pack(self, path: str) -> str:
-        import hashlib
-
-        hasher = hashlib.sha256()
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for chunk in pack.pack(fd, whiteouts=True):
-                hasher.update(chunk)
-        finally:
-            os.close(fd)
-        return f"sha256:{hasher.hexdigest()}"
 
     # Images and snapshots
 
@@ -406,11 +394,10 @@ def _fetch_one(store: Store, repository: object, blob: Descriptor, download: Cal
 
     assert isinstance(repository, Repository)
     try:
-        data, _ = repository.manifest(blob.digest)  # documents are the likelier ones to have no size on record
+        size = blob.size or repository.blob_size(blob.digest)
+    except NotFound:
+        data, _ = repository.manifest(blob.digest)
         store.content.put([data], blob.digest)
         return
-    except (NotFound, InvalidArgument):
-        pass
-    size = blob.size or repository.blob_size(blob.digest)
     whole = Descriptor(media_type=blob.media_type, digest=blob.digest, size=size)
     download(store, whole, lambda offset: repository.blob(whole, offset), lambda _status, _done: None)
