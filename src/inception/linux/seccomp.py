@@ -72,6 +72,7 @@ _ACTIONS: dict[str, int] = {
     "SCMP_ACT_TRACE": abi.SECCOMP_RET_TRACE,
     "SCMP_ACT_ALLOW": abi.SECCOMP_RET_ALLOW,
     "SCMP_ACT_LOG": abi.SECCOMP_RET_LOG,
+    "SCMP_ACT_NOTIFY": abi.SECCOMP_RET_USER_NOTIF,
 }
 _AUDIT: dict[str, int] = {
     "SCMP_ARCH_X86_64": abi.AUDIT_ARCH_X86_64,
@@ -87,8 +88,6 @@ def compile_filter(seccomp: Description) -> bytes:
     """The filter as `struct sock_filter[]`. Raises InvalidArgument naming the place in `linux.seccomp`."""
     from inception.linux.syscall_tables import numbers  # 25 KB of text that only this needs
 
-    if seccomp.listener_path:
-        raise InvalidArgument("linux.seccomp.listenerPath: is not supported")
     default = _action(seccomp.default_action, seccomp.default_errno_ret, "linux.seccomp.defaultAction")
     listed = [name for name in (seccomp.architectures or [NATIVE]) if name in _AUDIT]
     if NATIVE not in listed:
@@ -116,8 +115,7 @@ def compile_filter(seccomp: Description) -> bytes:
 def _action(name: str, errno: int | None, where: str) -> int:
     action = _ACTIONS.get(name)
     if action is None:
-        reason = "is not supported" if name == "SCMP_ACT_NOTIFY" else "unknown action"
-        raise InvalidArgument(f"{where}: {reason}: {name!r}")
+        raise InvalidArgument(f"{where}: unknown action: {name!r}")
     if name in ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"):
         return action | ((1 if errno is None else errno) & abi.SECCOMP_RET_DATA)
     return action

@@ -34,7 +34,8 @@ def pass_listener(child: Child, seccomp: Seccomp | None, state: State) -> None:
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, child.passed.to_bytes(4, "little"))
         data = dumps(document).encode()
         sent = agent.sendmsg([data], [rights])
-        agent.sendall(data[sent:])
+        if sent < len(data):
+            agent.sendall(data[sent:])
     except OSError as error:
         from inception.linux import process
 

@@ -1,0 +1,112 @@
+"""`python -m tests.oci.report` runs every case on every runtime that is installed and writes docs/spec-conformance.md."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .cases import CASES, Case
+from .harness import COMMANDS, Runtime
+
+#: What a runtime is known not to do here, with the reason; everything else must pass.
+DEVIATIONS: dict[str, dict[str, str]] = {
+    "inception-runc": {"net_devices": "refused by name"},
+    "runc": {
+        "version": "takes any text",
+        "mount_data": "the mode of a directory in the image wins over the option",
+        "mount_idmap": "since 1.2",
+        "mount_idmap_without_maps": "since 1.2",
+        "rlimits": "takes a limit that is there twice",
+        "capabilities_withheld": "fails with EPERM",
+        "scheduler": "since 1.2",
+        "io_priority": "since 1.2",
+        "exec_affinity": "since 1.3",
+        "hostname": "no domainname before 1.2",
+        "hooks_in_order": "poststart hooks run at create",
+        "start_hook_fails": "start succeeds",
+        "poststop_fails": "the hooks after the failing one don't run",
+        "user_namespace": "needs a bundle path that the mapped root may walk",
+        "user_namespace_owns": "needs a bundle path that the mapped root may walk",
+        "user_namespace_exec": "needs a bundle path that the mapped root may walk",
+        "time_offsets": "since 1.2",
+        "device_in_the_way": "takes the file that is there",
+        "rootfs_propagation": "`shared` does not make the root shared",
+        "personality": "since 1.2",
+        "memory_policy": "since 1.4",
+        "intel_rdt": "ignores it where there is no resctrl",
+        "net_devices": "since 1.4",
+    },
+    "crun": {},
+}
+_PAGE = Path(__file__).resolve().parents[2] / "docs/spec-conformance.md"
+
+
+def main() -> None:
+    runtimes = [name for name in COMMANDS if name == "inception-runc" or (shutil.which(name) and _works(name))]
+    lines = [
+        "# Conformance with the OCI Runtime Specification",
+        "",
+        "Written by `python -m tests.oci.report`, which runs `tests/oci/cases.py` on each runtime of this machine: "
+        + ", ".join(f"{name} ({_version(name)})" for name in runtimes)
+        + f"; Linux {os.uname().release}, cgroups in the hybrid layout. ✓ passes, ✗ does not.",
+        "",
+        f"| clause | what is checked | {' | '.join(runtimes)} |",
+        f"| --- | --- | {' | '.join('---' for _ in runtimes)} |",
+    ]
+    notes = []
+    for case in CASES:
+        marks = []
+        for name in runtimes:
+            passed = _passes(name, case)
+            marks.append("✓" if passed else "✗")
+            reason = DEVIATIONS[name].get(case.id)
+            if reason:
+                notes.append(f"- {name}, {case.clause} ({case.title}): {reason}")
+        lines.append(f"| {case.clause} | {case.title} | {' | '.join(marks)} |")
+    if "crun" not in runtimes:
+        notes.append(
+            "- crun 1.8 does not run containers on a machine whose cgroups are in the hybrid layout, so it has no column here."
+        )
+    lines += ["", "## Notes", "", *notes, *_LIMITS, ""]
+    _PAGE.write_text("\n".join(lines))
+
+
+_LIMITS = [
+    "- inception-runc: refused by name with an error, never ignored: `linux.intelRdt`, `linux.netDevices`, `linux.mountLabel`, "
+    "`linux.personality.flags`, a spec without a mount namespace, the systemd cgroup driver, `checkpoint` and `restore`.",
+    "- `delete` of a container that was created and never started removes it, as runc does and engines expect; the "
+    "specification asks for an error.",
+]
+
+
+def _passes(name: str, case: Case) -> bool:
+    with tempfile.TemporaryDirectory(prefix="oci-") as folder:
+        runtime = Runtime(name, Path(folder))
+        try:
+            case.check(runtime)
+            return True
+        except Exception:
+            return False
+        finally:
+            runtime.close()
+
+
+def _works(name: str) -> bool:
+    with tempfile.TemporaryDirectory(prefix="oci-") as folder:
+        runtime = Runtime(name, Path(folder))
+        try:
+            return runtime.run("true").code == 0
+        finally:
+            runtime.close()
+
+
+def _version(name: str) -> str:
+    text = subprocess.run([*COMMANDS[name], "--version"], capture_output=True, text=True, check=True).stdout
+    return text.splitlines()[0].split()[-1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The runtime specification, clause by clause, on our runtime; and on runc, which shows that a case asks the right thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .cases import CASES, Case
+from .harness import Runtime
+from .report import DEVIATIONS
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def _check(name: str, case: Case, folder: Path) -> None:
+    runtime = Runtime(name, folder)
+    try:
+        case.check(runtime)
+    finally:
+        runtime.close()
+
+
+def _ids(case: Case) -> str:
+    return case.id
+
+
+@pytest.mark.needs("root", "busybox", "cgroup1")
+@pytest.mark.parametrize("case", [case for case in CASES if case.id not in DEVIATIONS["inception-runc"]], ids=_ids)
+def test_ours(case: Case, folder: Path) -> None:
+    _check("inception-runc", case, folder)
+
+
+@pytest.mark.needs("root", "busybox", "cgroup1", "runc")
+@pytest.mark.parametrize("case", [case for case in CASES if case.id not in DEVIATIONS["runc"]], ids=_ids)
+def test_the_case_on_runc(case: Case, folder: Path) -> None:
+    _check("runc", case, folder)
+
+
+@pytest.fixture(autouse=True)
+def no_cgroup_is_left(folder: Path) -> Iterator[None]:
+    yield
+    left = [path for path in Path("/sys/fs/cgroup").glob("*/itest-*") if path.is_dir()]
+    assert not left, left
