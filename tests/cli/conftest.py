@@ -73,6 +73,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     networks = [name for name in engine("network", "ls", "--format", "{{.Name}}").split() if name not in PREDEFINED]
     if networks:
         engine("network", "rm", *networks)
+    engine("network", "prune", "-f")  # the default network's bridge and our rules, in which nothing runs any more
 
 
 PREDEFINED = ("bridge", "host", "none")
