@@ -297,3 +297,14 @@ def test_a_second_server_does_not_take_the_first_ones_socket(host: Host) -> None
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1 and "another server is there" in done.stderr
     assert host.request("GET", "/_ping")[0] == 200
+
+
+def test_a_stop_ends_streams_and_takes_the_socket_away(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.start()
+    events = host.connect()
+    events.sendall(b"GET /events HTTP/1.1\r\nHost: docker\r\n\r\n")
+    assert b"200 OK" in events.recv(1000)
+    assert host.stop() == 0
+    assert events.recv(1000) == b"" and not os.path.exists(host.socket)
+    assert host.log.read_text().count("\n") == 1

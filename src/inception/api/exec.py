@@ -197,6 +197,7 @@ async def _start_attached(call: Call, found: Exec, body: Fields) -> web.StreamRe
     process: ExecProcess | None = None
     try:
         known = MULTIPLEXED in call.request.headers.get("Accept", "") or call.version >= (1, 42)
+        call.answered = True
         client.answer(head_of(call.request, RAW if tty or not known else MULTIPLEXED))
         process = await call.server.threads.open(found.container.exec_start, found.config)
         await _join(found, client, process, body)

@@ -48,12 +48,17 @@ HEADERS = {
 
 
 class Listener:
-    """An open socket, and what protects it: nothing but its folder's mode (unix), or TLS. *names* are hosts it goes by."""
+    """An open socket, and what protects it: nothing but its folder's mode (unix), or TLS. *names* are hosts it goes by;
+    *ours* says that its name in the filesystem goes with the server."""
 
-    def __init__(self, sock: socket.socket, tls: ssl.SSLContext | None = None, names: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, sock: socket.socket, tls: ssl.SSLContext | None = None, names: tuple[str, ...] = (), *, ours: bool = False
+    ) -> None:
+        self.ours = ours
         self.socket = sock
         self.tls = tls
         self.names = names
+        self.name = sock.getsockname()
 
 
 class Server:
@@ -69,6 +74,7 @@ class Server:
         self.attachments = Attachments(self.hub, self.threads)
         self.execs: Execs = Execs()
         self.followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._open: dict[asyncio.Task[Any], Call] = {}
         self._router = Router()
         self._names = names
         self._stopping: asyncio.Event | None = None
@@ -94,17 +100,27 @@ class Server:
         )
         await runner.setup()
         try:
-            for listener in listeners:
-                await web.SockSite(runner, listener.socket, ssl_context=listener.tls, backlog=512).start()
+            sites = [web.SockSite(runner, each.socket, ssl_context=each.tls, backlog=512) for each in listeners]
+            for site in sites:
+                await site.start()
             if ready is not None:
                 ready()
             await self._stopping.wait()
+            for site in sites:
+                await site.stop()
+            self._end_streams()
         finally:
+            await runner.cleanup()
             self.execs.close()
             self.threads.close()
-            await runner.cleanup()
             self.hang_ups.close()
             self.hub.close()
+
+    def _end_streams(self) -> None:
+        """What would go on for as long as its client listens; calls that come to an end get the time for it."""
+        for task, call in list(self._open.items()):
+            if call.answered:
+                task.cancel()
 
     def stop(self) -> None:
         """End `run`; from any thread."""
@@ -114,10 +130,13 @@ class Server:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """One request; every error becomes Docker's JSON, none a traceback."""
         call: Call | None = None
+        task = asyncio.current_task()
+        assert task is not None
         try:
             self._check_origin(request)
             handler, version, arguments = self._router.find(request.method, request.path)
             call = Call(self, request, version, arguments)
+            self._open[task] = call
             response: web.StreamResponse = await handler(call)
         except NotModified:
             response = web.Response(status=304)
@@ -143,6 +162,7 @@ class Server:
         finally:
             if call is not None:
                 call.close()
+                del self._open[task]
         if not response.prepared:
             response.headers.update(HEADERS)
         return response

@@ -36,6 +36,7 @@ async def attach(call: Call) -> web.StreamResponse:
     try:
         # Multiplexed by name only for those who say that they know the name.
         known = MULTIPLEXED in call.request.headers.get("Accept", "") or call.version >= (1, 42)
+        call.answered = True
         client.answer(head_of(call.request, RAW if tty or not known else MULTIPLEXED))
         await _attached(call, container, client, wish, stream, framed=not tty)
     finally:
@@ -48,6 +49,7 @@ async def attach_websocket(call: Call) -> web.StreamResponse:
     await _check_attachable(container)
     wish, stream = await _open(call, container)
     socket = web.WebSocketResponse()
+    call.answered = True
     await socket.prepare(call.request)
     try:
         await _attached(call, container, WebSocketClient(socket), wish, stream, framed=False)

@@ -52,7 +52,7 @@ def _open(call: Call, address: str) -> Listener:
 
     scheme, separator, rest = address.partition("://")
     if scheme == "unix" and rest.startswith("/"):
-        return Listener(listen_unix(rest))
+        return Listener(listen_unix(rest), ours=True)
     if scheme == "tcp" and separator:
         return _open_tcp(call, address, rest)
     raise InvalidArgument(f"invalid host {address!r}: expected unix:///PATH or tcp://HOST:PORT")
@@ -126,7 +126,7 @@ def _ready(listeners: list[Listener]) -> None:
     import socket
 
     for listener in listeners:
-        print(f"inception: serving the Docker Engine API on {listener.socket.getsockname()}", file=sys.stderr, flush=True)
+        print(f"inception: serving the Docker Engine API on {listener.name}", file=sys.stderr, flush=True)
     address = os.environ.get("NOTIFY_SOCKET", "")
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
@@ -138,16 +138,15 @@ def _ready(listeners: list[Listener]) -> None:
 
 
 def _unlink(listener: Listener) -> None:
-    """Take the socket's name away, unless it is systemd's or another server's by now."""
+    """Take the socket's name away, unless it is systemd's."""
     import socket
 
-    name = listener.socket.getsockname() if listener.socket.fileno() >= 0 else ""
-    if listener.socket.family == socket.AF_UNIX and name:
+    listener.socket.close()
+    if listener.socket.family == socket.AF_UNIX and listener.ours:
         try:
-            os.unlink(name)
+            os.unlink(listener.name)
         except OSError:
             pass
-    listener.socket.close()
 
 
 SERVE = Command(
