@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inception.build.output import Output
 from inception.build.secrets import SecretSource
 from inception.engine.config import ResourceConfig
 from inception.record import Record
@@ -14,6 +15,7 @@ class BuildConfig(Record):
     `dockerfile_inline` is its text and wins. `network` is what RUN steps get: `default`, `none`, `host` or a network's name.
     `secrets` are what RUN --mount=type=secret may ask for, by id; `ssh` the sockets of agents. `contexts` are named contexts
     (`--build-context`): a folder, or `docker-image://REFERENCE`.
+    `outputs` none is the image store. `no_cache_stages` are stages whose every step is done again.
     `build_args` come from the command line; the host's own environment is never looked at.
     """
 
@@ -33,10 +35,13 @@ class BuildConfig(Record):
     secrets: dict[str, SecretSource] = {}
     ssh: dict[str, str] = {}
     contexts: dict[str, str] = {}
+    outputs: list[Output] = []
+    no_cache_stages: list[str] = []
 
 
 class BuildResult(Record):
-    """`image_id` is the digest of the image configuration; `cached_steps` of `steps` file-changing steps were found."""
+    """`image_id` is the digest of the image configuration, empty when no image was asked for; `cached_steps` of
+    `steps` file-changing steps were found."""
 
     image_id: str
     steps: int = 0

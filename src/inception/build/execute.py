@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import contextmanager
 
 from inception.build.cache import BuildCache, key_of
 from inception.build.config import BuildConfig, BuildResult
@@ -21,6 +20,7 @@ from inception.build.context import Context, open_context, open_folder
 from inception.build.image import Outcome, make_document
 from inception.build.inputs import Inputs, Stack, files_copy
 from inception.build.operations import Configure, Copy, MakeFolder, Operation, Run
+from inception.build.output import all_names
 from inception.build.parse import parse_dockerfile
 from inception.build.plan import BaseImage, BuildPlan, StagePlan, plan_build
 from inception.build.progress import Reporter, Step
@@ -32,9 +32,10 @@ from inception.store.images import document_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable
     from typing import BinaryIO
 
+    from inception.build.output import Output
     from inception.build.progress import OnEvent
     from inception.engine import Engine
     from inception.engine.exec import ExecProcess
@@ -59,7 +60,7 @@ def build(engine: Engine, config: BuildConfig, progress: OnEvent | None = None, 
     Raises DockerfileError (nothing was run), BuildFailed (a step failed; nothing half-made stays), and what finding base
     images raises.
     """
-    for name in config.tags:
+    for name in all_names(config.tags, config.outputs):
         if Reference.parse(name).digest:
             raise InvalidArgument(f"invalid tag {name!r}: a tag can't have a digest")
     store = engine.store
@@ -86,6 +87,8 @@ class _Build:
         self.scratch = scratch
         self.cache = BuildCache(self.store)
         self.epoch = _epoch(config)
+        self.fresh_stages = {name.lower() for text in config.no_cache_stages for name in text.split(",") if name}
+        self.names = all_names(config.tags, config.outputs)
         self.images: dict[str, Image] = {}
         self.contexts: dict[str, Context] = {}
         self.stacks: dict[int, Stack] = {}
@@ -167,18 +170,17 @@ class _Build:
         if self.failure is not None:
             raise Cancelled("another stage failed")
 
-    @contextmanager
-    def watching(self, process: ExecProcess) -> Iterator[None]:
-        """While *process* runs, a failure elsewhere kills it."""
+    def watch(self, process: ExecProcess) -> None:
+        """From here on a failure elsewhere kills *process*."""
         with self.lock:
             self.running.add(process)
             if self.failure is not None:
                 process.kill()
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.running.discard(process)
+
+    def unwatch(self, processes: Iterable[ExecProcess]) -> None:
+        """They have ended."""
+        with self.lock:
+            self.running.difference_update(processes)
 
     def await_stage(self, index: int) -> Stack:
         """The finished stack of another stage."""
@@ -199,6 +201,7 @@ class _Build:
 
     def _stage(self, plan: StagePlan) -> None:
         stack = self._base(plan)
+        stack.fresh = plan.name in self.fresh_stages or str(plan.index) in self.fresh_stages
         changing = [step for step in plan.operations if not isinstance(step, Configure)]
         number = 0 if plan.base == "scratch" else 1
         total = len(changing) + number
@@ -246,9 +249,10 @@ class _Build:
 
     def _do_step(self, step: Operation, stack: Stack, inputs: Inputs, report: Step) -> None:
         keys: list[str] = []
+        fresh = self.config.no_cache or stack.fresh
         for content in inputs.contents():
             keys.append(key_of(step.definition(), stack.diff_ids, content))
-            hit = None if self.config.no_cache else self.cache.find(keys[-1])
+            hit = None if fresh else self.cache.find(keys[-1])
             if hit is not None:
                 if len(keys) > 1:
                     self.cache.add(keys, hit.layer_id, hit.created)
@@ -352,22 +356,46 @@ class _Build:
         return Stack(image.layer_ids, image.document.rootfs.diff_ids, [])
 
     def _finish(self, plan: BuildPlan) -> str:
+        """The image, and what else was asked for; its id, empty when only files were."""
+        stack = self.stacks[plan.stages[-1].index]
+        outputs = self.config.outputs
+        image_id = ""
+        if not outputs or any(output.needs_image for output in outputs):
+            image_id = self._store_image(plan, stack)
+        for output in outputs:
+            self._export(output, stack, image_id)
+        return image_id
+
+    def _store_image(self, plan: BuildPlan, stack: Stack) -> str:
         target = plan.stages[-1]
-        stack = self.stacks[target.index]
         document = make_document(target, self._root_document(plan, target), stack.outcomes, stack.diff_ids, self.epoch[0])
         data = document_bytes(document)
         image_id = str(sha256(data))
         with self.reporter.step("exporting to image") as report:
             if self._known(image_id):
-                for name in self.config.tags:
+                for name in self.names:
                     self.store.images.tag(image_id, name)
                 report.cached()
             else:
-                self.store.images.put(data, stack.layer_ids, names=self.config.tags)
+                self.store.images.put(data, stack.layer_ids, names=self.names)
             report.output(f"writing image {image_id}\n".encode())
-            for name in self.config.tags:
+            for name in self.names:
                 report.output(f"naming to {name}\n".encode())
         return image_id
+
+    def _export(self, output: Output, stack: Stack, image_id: str) -> None:
+        from inception.build.output import write_files, write_stream
+
+        if not output.needs_image:
+            view = self.store.snapshots.open_layers(stack.layer_ids)
+            with self.reporter.step(f"exporting to client {output.type}"), view as root:
+                write_files(root, output, self.epoch[1])
+        elif output.destination:
+            with self.reporter.step(f"exporting to {output.type} image format"):
+                write_stream(self.engine.images.save(self.names or [image_id]), output.destination)
+        for name in self.names if output.push else ():
+            with self.reporter.step(f"pushing {name}"):
+                self.engine.images.push(name)
 
     def _known(self, image_id: str) -> bool:
         try:

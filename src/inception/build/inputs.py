@@ -29,6 +29,7 @@ class Stack:
         self.layer_ids = layer_ids
         self.diff_ids = diff_ids
         self.outcomes = outcomes
+        self.fresh = False  # what is put on it is made anew
 
     def copy(self) -> Stack:
         return Stack(list(self.layer_ids), list(self.diff_ids), list(self.outcomes))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import ExitStack
 
 from inception.build.copy import Writer
 from inception.build.inputs import files_copy
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from inception.build.execute import _Build
     from inception.build.git import Repository
     from inception.build.inputs import Stack
+    from inception.engine.exec import ExecProcess
     from inception.engine.sandbox import StepExtras
 
 # What every sandbox mounts something on.
@@ -61,15 +61,23 @@ def _run(build: _Build, step: Run, snapshot_id: str, extras: StepExtras, on_outp
     from inception.engine.sandbox import run_step
 
     extras.env += step.uncached_env
-    with ExitStack() as watched:
+    watched: list[ExecProcess] = []
+
+    def watch(process: ExecProcess) -> None:
+        watched.append(process)
+        build.watch(process)
+
+    try:
         return run_step(
             build.engine,
             snapshot_id,
             _container(build.config, step, build.scratch.path, snapshot_id),
             on_output=lambda _stream, data: on_output(data),
             extras=extras,
-            on_process=lambda process: watched.enter_context(build.watching(process)),
+            on_process=watch,
         )
+    finally:
+        build.unwatch(watched)
 
 
 def _container(config: BuildConfig, step: Run, scratch: str, snapshot_id: str) -> ContainerConfig:

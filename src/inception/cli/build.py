@@ -12,6 +12,7 @@ from inception.errors import InceptionError, InvalidArgument
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.build import BuildConfig, BuildFailed, BuildResult
+    from inception.build.output import Output
     from inception.build.secrets import SecretSource
     from inception.cli.flags import Flags
     from inception.engine.config import Ulimit
@@ -27,11 +28,33 @@ def build(call: Call) -> int:
     config = _config(flags, call.arguments[0])
     result = _build(call, config, progress)
     if flags.text("iidfile"):
-        with open(flags.text("iidfile"), "w", encoding="ascii") as file:
-            file.write(result.image_id)
+        _write(flags.text("iidfile"), result.image_id)
+    if flags.text("metadata-file"):
+        _write(flags.text("metadata-file"), _metadata(result.image_id, config))
     if flags.on("quiet"):
         print(result.image_id)
     return 0
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise InvalidArgument(f"write {path}: {error.strerror}") from error
+
+
+def _metadata(image_id: str, config: BuildConfig) -> str:
+    """What buildx writes, as far as there is such a thing here: a manifest, and so its digest, is made when one pushes."""
+    from inception import jsontext
+    from inception.build.output import all_names
+    from inception.oci.reference import Reference
+
+    found: dict[str, str] = {"containerimage.config.digest": image_id} if image_id else {}
+    names = [str(Reference.parse(name)) for name in all_names(config.tags, config.outputs)]
+    if names:
+        found["image.name"] = ",".join(names)
+    return jsontext.dumps(found) + "\n"
 
 
 def _build(call: Call, config: BuildConfig, progress: str) -> BuildResult:
@@ -102,8 +125,20 @@ def _config(flags: Flags, context: str) -> BuildConfig:
         resources=resources,
         secrets=dict(_secrets(flags.list("secret"))),
         ssh=dict(_agents(flags.list("ssh"))),
+        outputs=_outputs(flags),
+        no_cache_stages=flags.list("no-cache-filter"),
         contexts=dict(_context(text) for text in flags.list("build-context")),
     )
+
+
+def _outputs(flags: Flags) -> list[Output]:
+    texts = flags.list("output")
+    if not texts and not flags.on("push"):
+        return []
+    from inception.build.output import Output, parse_output
+
+    pushed = [Output(type="registry")] if flags.on("push") else []
+    return [*(parse_output(text) for text in texts), *pushed]
 
 
 def _secrets(texts: list[str]) -> list[tuple[str, SecretSource]]:
@@ -171,7 +206,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 BUILD = Command(
     build,
-    "[OPTIONS] PATH | -",
+    "[OPTIONS] PATH | URL | -",
     "Build an image from a Dockerfile",
     """\
       --add-host list         Add a custom host-to-IP mapping ("host:ip")
@@ -185,13 +220,17 @@ BUILD = Command(
   -f, --file string           Name of the Dockerfile (default: "PATH/Dockerfile")
       --iidfile string        Write the image ID to the file
       --label list            Set metadata for an image
+      --metadata-file string  Write build result metadata to a file
   -m, --memory bytes          Memory limit
       --memory-swap bytes     Swap limit equal to memory plus swap: -1 to enable unlimited swap
       --network string        Set the networking mode for the RUN instructions during build (default "default")
       --no-cache              Do not use cache when building the image
+      --no-cache-filter strings Do not cache specified stages
+  -o, --output list           Output destination (format: "type=local,dest=path")
       --platform string       Set target platform for build
       --progress string       Set type of progress output ("auto", "plain", "tty", "quiet") (default "auto")
       --pull                  Always attempt to pull all referenced images
+      --push                  Shorthand for "--output=type=registry"
   -q, --quiet                 Suppress the build output and print image ID on success
       --secret list           Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
       --shm-size bytes        Shared memory size for build containers
@@ -214,8 +253,11 @@ BUILD = Command(
         "cache-to": "the cache is the one of this machine",
         "cgroup-parent": "steps run in the engine's own cgroup",
         "isolation": "it is for Windows",
-        "output": "the result is an image in the store; use `inception save` or `inception cp`",
-        "push": "build, then `inception push`",
+        "annotation": "annotations are a manifest's, which is made when the image is pushed",
+        "attest": "attestations are not made",
+        "builder": "there is one builder",
+        "provenance": "attestations are not made",
+        "sbom": "attestations are not made",
         "security-opt": "it is for Windows",
         "squash": "use a multi-stage build",
     },
