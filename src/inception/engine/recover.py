@@ -1,6 +1,6 @@
 """After a kill -9 of anything, or a reboot: whoever comes next puts things right.
 
-    look      rows that a process owns, and whether that process is there: one query and a kill(pid, 0) each
+    look      rows that a process owns, and whether that process is there: one query, and a pidfd for each
     creating  the container is taken back                      removing, purging  it is removed
     starting  its monitor runs: it is adopted; else it is as it was before the start
     running   released as killed (137), and started again if its restart policy wants that
@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from select import POLLIN, poll
 
 from inception.engine import records
 from inception.engine.live import REMOVING, ContainerLock, killed_state, merge_status, owner_lives
@@ -133,13 +134,18 @@ def start_again(engine: Engine, container_id: str) -> bool:
 
 
 def _exists(pid: int) -> bool:
+    """Whether some process *pid* runs. One that has ended and that its parent does not collect (an init that is slow, or a
+    container's that does not care) still takes signal 0; its pidfd says the truth."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
         return False
-    except PermissionError:
-        pass
-    return True
+    try:
+        ended = poll()
+        ended.register(pidfd, POLLIN)
+        return not ended.poll(0)
+    finally:
+        os.close(pidfd)
 
 
 def _is_due(engine: Engine) -> bool:
