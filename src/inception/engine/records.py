@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
+from inception.caching import lru_cache
 from inception.engine.config import ContainerConfig, ContainerState
 from inception.engine.names import is_id_prefix
 from inception.errors import InvalidArgument, NotFound
