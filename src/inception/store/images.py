@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from inception.store.layers import Staged
 
 MAX_DOCUMENT_BYTES = 4 << 20
+#: As many as Docker takes, and as fit into the one page of mount(2)'s options.
+MAX_LAYERS = 127
 #: Labels that begin so are this engine's own: an image's are not seen. Its bytes stay as they are.
 RESERVED_LABELS = "inception."
 _KEPT_DOCUMENTS = 256
@@ -361,11 +363,24 @@ def parse_document(data: bytes, *, trusted: bool = False) -> ImageDocument:
     """An image configuration. Raises InvalidArgument naming the place."""
     value = jsontext.loads(data) if trusted else load_json(data, "image configuration")
     document = decode(ImageDocument, value, "image configuration")
+    _check_bounds(document)
     labels = document.config.labels
     if any(key.startswith(RESERVED_LABELS) for key in labels):
         # What strangers write must never be taken for what this engine notes (CVE-2026-53488: a label became a log URI).
         document.config.labels = {key: text for key, text in labels.items() if not key.startswith(RESERVED_LABELS)}
     return document
+
+
+def _check_bounds(document: ImageDocument) -> None:
+    """What no honest image has, and what could not be run anyway."""
+    if len(document.rootfs.diff_ids) > MAX_LAYERS:
+        raise InvalidArgument(f"image configuration: rootfs.diff_ids: more than {MAX_LAYERS} layers")
+    config = document.config
+    plain = {"User": [config.user], "WorkingDir": [config.working_dir], "StopSignal": [config.stop_signal], "Env": config.env}
+    lists = {"Entrypoint": config.entrypoint, "Cmd": config.cmd, "Shell": config.shell, "Volumes": list(config.volumes)}
+    for place, texts in {**plain, **lists}.items():
+        if texts and any("\0" in text for text in texts):
+            raise InvalidArgument(f"image configuration: config.{place}: a NUL character")
 
 
 def document_bytes(document: ImageDocument) -> bytes:
