@@ -1,0 +1,113 @@
+"""Engines in mount and network namespaces of their own, each with a store of its own and a busybox image.
+
+What an engine mounts and configures goes with its namespaces; containers, daemons and the cgroups that engines leave are
+removed by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+RUNTIMES = ["runc", "inception-runc"]
+APPLETS = ["sh", "true", "cat", "ls", "sleep", "echo", "id", "env", "touch", "tty", "grep", "pwd", "ps", "kill"]
+
+
+class Box:
+    """A process that holds a mount and a network namespace; `run` runs commands in them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        words = ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c"]
+        script = "mount --make-rshared / && ip link set lo up && echo ready && exec sleep infinity"
+        self.holder = subprocess.Popen([*words, script], stdout=subprocess.PIPE, text=True)
+        assert self.holder.stdout is not None and self.holder.stdout.readline() == "ready\n"
+        self.enter = ["nsenter", "--target", str(self.holder.pid), "--mount", "--net", "--"]
+        self.daemons: list[subprocess.Popen[bytes]] = []
+
+    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*self.enter, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert not check or done.returncode == 0, f"{words}: {done.returncode}: {done.stdout}{done.stderr}"
+        return done
+
+    def daemon(self, *words: str) -> None:
+        with open(self.folder / f"{Path(words[0]).name}.log", "wb") as log:
+            self.daemons.append(subprocess.Popen([*self.enter, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+
+    def close(self) -> None:
+        for daemon in reversed(self.daemons):
+            daemon.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                daemon.wait(20)
+            daemon.kill()
+            daemon.wait()
+        self.holder.kill()
+        self.holder.wait()
+        for name in ("docker", "libpod_parent", "default"):
+            for cgroup in Path("/sys/fs/cgroup").glob(f"*/{name}"):
+                for below in [*(path for path in cgroup.iterdir() if path.is_dir()), cgroup]:
+                    with contextlib.suppress(OSError):
+                        below.rmdir()
+
+
+def until(probe: list[str], box: Box, timeout_s: float = 30) -> None:
+    """Wait until a command succeeds."""
+    deadline = time.monotonic() + timeout_s
+    while box.run(*probe, check=False).returncode:
+        assert time.monotonic() < deadline, f"{probe} never succeeded; see the logs in {box.folder}"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our runtime as one executable file, as an engine wants it."""
+    path = tmp_path_factory.mktemp("launcher") / "inception-runc"
+    source = Path(__file__).resolve().parents[2] / "src"
+    lines = ["import sys", f"sys.path[:0] = [{str(source)!r}]", "from inception.runtime.cli import main", "main()", ""]
+    path.write_text("\n".join([f"#!{sys.executable} -IS", *lines]))
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with busybox as a tar archive."""
+    folder = tmp_path_factory.mktemp("image")
+    (folder / "root/bin").mkdir(parents=True)
+    (folder / "root/tmp").mkdir()
+    shutil.copy("/bin/busybox", folder / "root/bin/busybox")
+    for applet in APPLETS:
+        (folder / "root/bin" / applet).symlink_to("busybox")
+    subprocess.run(["tar", "-C", folder / "root", "-cf", folder / "root.tar", "."], check=True)
+    return folder / "root.tar"
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest, launcher: Path) -> str:
+    """The path of the runtime that the engine is told to use."""
+    found = shutil.which("runc", path="/usr/sbin:/usr/bin") if request.param == "runc" else str(launcher)
+    assert found
+    return found
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    # Paths of unix sockets are short, so not below pytest's own long names.
+    folder = Path("/tmp") / f"itest-peers-{os.getpid()}-{time.monotonic_ns() % 10**6}"
+    folder.mkdir(mode=0o711)
+    box = Box(folder)
+    try:
+        yield box
+    finally:
+        box.close()
+        shutil.rmtree(folder, ignore_errors=True)
