@@ -92,6 +92,8 @@ def test_versions_are_negotiated(host: Host) -> None:
         ("POST", "/containers/create", b"x" * (5 << 20), 413, "request body too large"),
         ("GET", "/containers/json?filters=%7B", None, 400, "invalid JSON in filters"),
         ("GET", '/containers/json?filters={"nope":["x"]}', None, 400, "invalid filter 'nope'"),
+        ("GET", "/containers/nope/top?ps_args=%00", None, 404, "No such container"),
+        ("POST", "/containers/create?name=%00", {"Image": "bb"}, 400, "zero byte"),
         ("GET", "/containers//json", None, 404, "page not found"),
         ("GET", "/containers/%2e%2e/json", None, 404, ""),
         ("POST", "/containers/nope/wait?condition=x", None, 400, "invalid condition"),

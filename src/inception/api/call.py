@@ -64,7 +64,10 @@ class Call:
     # Parameters
 
     def text(self, name: str, default: str = "") -> str:
-        return self.query.get(name, default)
+        value = self.query.get(name, default)
+        if "\0" in value:
+            raise InvalidArgument(f'invalid value for "{name}": it holds a zero byte')
+        return value
 
     def flag(self, name: str, default: bool = False) -> bool:
         """A boolean in any of Docker's spellings: `1`, `true`, `True`; empty, `0`, `no`, `false`, `none` are false."""
@@ -178,11 +181,18 @@ async def wait_ready(fd: int, *, writing: bool) -> None:
 def parse_json(text: str | bytes, what: str) -> Any:
     """Raises InvalidArgument; deep nesting is an error, not a crash."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        # Half a surrogate pair is no character: stored once, it would break every list that it is in. Go replaces it, too.
+        escaped = b"\\u" if isinstance(text, bytes) else "\\u"
+        return json.loads(_mended(json.dumps(value, ensure_ascii=False))) if escaped in text else value  # type: ignore[operator]
     except RecursionError:
         raise InvalidArgument(f"invalid JSON in {what}: nested too deeply") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"invalid JSON in {what}: {error}") from None
+
+
+def _mended(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def reply(value: Any, status: int = 200) -> web.Response:
@@ -195,7 +205,7 @@ def empty(status: int = 204) -> web.Response:
 
 
 def encode_json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 async def open_stream(

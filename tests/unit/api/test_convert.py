@@ -10,6 +10,7 @@ import pytest
 from inception.api.archive import go_mode
 from inception.api.auth import credentials_of
 from inception.api.build import _command_text
+from inception.api.call import encode_json, parse_json
 from inception.api.convert import container_config, update_config
 from inception.api.documents import command_text
 from inception.api.errors import NotSupported, message_of, status_of
@@ -172,6 +173,12 @@ def test_credentials_of_a_request() -> None:
     assert (found.username, found.password) == ("me", "x") and "'x'" not in repr(found)
     with pytest.raises(InvalidArgument, match="X-Registry-Auth"):
         credentials_of("!!!!")
+
+
+def test_half_a_character_never_gets_in() -> None:
+    assert parse_json(r'{"a": "\ud800x", "b": "\ud83d\ude00"}', "x") == {"a": "\ufffdx", "b": "😀"}
+    assert parse_json(rb'["\udfff"]', "x") == ["\ufffd"]
+    assert encode_json("\udc80") == b'"?"\n'
 
 
 def test_small_forms() -> None:
