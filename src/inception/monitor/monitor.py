@@ -14,7 +14,6 @@ import os
 import time
 
 from inception import jsontext
-from inception.linux import pty
 from inception.linux.process import pid_of, start_time
 from inception.monitor import protocol
 from inception.monitor.jsonlog import JsonLog
@@ -310,6 +309,8 @@ class Monitor:
 
     def resize(self, rows: int, columns: int) -> None:
         if self._terminal is not None:
+            from inception.linux import pty  # few have a terminal, and every start waits for what a monitor loads
+
             pty.set_size(self._terminal, rows, columns)
 
     def set_restart(self, name: str, maximum_retries: int) -> None:
