@@ -70,12 +70,29 @@ def update(cgroup: Cgroup, pid: int, resources: Resources) -> None:
 
 def join(cgroup: Cgroup) -> JoinPlan:
     """How another process gets where the container's are."""
-    folders = dict.fromkeys(root + cgroup.path for root in cgroup.cgroups.v1.values())
     unified = cgroup.folder(None)
+    there = folders(cgroup)
     return JoinPlan(
-        cgroup2_path=unified if unified and os.path.isdir(unified) else None,
-        procs_files=[f"{folder}/cgroup.procs" for folder in folders if os.path.isdir(folder)],
+        cgroup2_path=unified if unified in there else None,
+        procs_files=[f"{folder}/cgroup.procs" for folder in there if folder != unified],
     )
+
+
+def folders(cgroup: Cgroup) -> list[str]:
+    """Its folders in all hierarchies that are there now."""
+    return [folder for folder in _all_folders(cgroup) if os.path.isdir(folder)]
+
+
+def remove(cgroup: Cgroup, foreign: list[str]) -> None:
+    """Remove it but for the *foreign* folders, which were there before us. Raises Unavailable."""
+    try:
+        if not foreign:
+            cgroup.remove()
+            return
+        for folder in set(folders(cgroup)) - set(foreign):
+            os.rmdir(folder)
+    except OSError as error:
+        raise Unavailable(f"remove cgroup {cgroup.path}: {error.strerror}") from error
 
 
 def is_frozen(cgroup: Cgroup) -> bool:
@@ -91,12 +108,15 @@ def _is_there(cgroup: Cgroup, controller: str) -> bool:
     return folder is not None and os.path.isdir(folder)
 
 
+def _all_folders(cgroup: Cgroup) -> list[str]:
+    roots = dict.fromkeys([*cgroup.cgroups.v1.values(), *([cgroup.cgroups.v2] if cgroup.cgroups.v2 else [])])
+    return [root + cgroup.path for root in roots]
+
+
 def _check_fit(cgroup: Cgroup) -> None:
-    try:
-        pids = cgroup.pids()
-    except FileNotFoundError:
-        pids = []
-    if pids:
-        raise Conflict(f"linux.cgroupsPath: {cgroup.path} is not empty: {len(pids)} processes are in it")
+    for folder in folders(cgroup):
+        with open(f"{folder}/cgroup.procs", "rb") as file:
+            if file.read(1):
+                raise Conflict(f"linux.cgroupsPath: {cgroup.path} is not empty: there are processes in {folder}")
     if is_frozen(cgroup):
         raise Conflict(f"linux.cgroupsPath: {cgroup.path} is frozen")

@@ -58,7 +58,7 @@ def create(folder: Folder, spec: Spec, bundle: str, options: CreateOptions) -> C
             id=folder.id,
             bundle=bundle,
             cgroup=path,
-            own_cgroup=not cgroups.at(path).exists(),
+            foreign_cgroups=cgroups.folders(cgroups.at(path)),
             created=_now(),
             oci_version=spec.oci_version,
             rootfs=spec.root.path,
@@ -198,8 +198,7 @@ class _Creation:
             os.close(self.child.pidfd)
             if self.child.channel >= 0:
                 os.close(self.child.channel)
-        if self.state.own_cgroup:
-            self.cgroup.remove()
+        cgroups.remove(self.cgroup, self.state.foreign_cgroups)
         self.folder.remove()
         if self.hooks_ran:
             run_hooks(self.hooks.poststop, self.state.told("stopped"), "poststop", warn=True)

@@ -228,7 +228,7 @@ class Container:
         if pidfd is not None:
             try:
                 process.pidfd_send_signal(pidfd, _SIGKILL)
-                if state.own_cgroup:
+                if not state.foreign_cgroups:
                     cgroup.kill()
                 if not process.wait_pidfd(pidfd, _KILL_TIMEOUT_S):
                     raise Unavailable(f"container {self.folder.id} did not end within {_KILL_TIMEOUT_S:.0f} s of SIGKILL")
@@ -236,11 +236,7 @@ class Container:
                 pass
             finally:
                 os.close(pidfd)
-        if state.own_cgroup:
-            try:
-                cgroup.remove()
-            except OSError as error:
-                raise Unavailable(f"remove cgroup {state.cgroup}: {error.strerror}") from error
+        cgroups.remove(cgroup, state.foreign_cgroups)
         self.folder.remove()
         return run_hooks(hooks.poststop, state.told("stopped"), "poststop", warn=True)
 
