@@ -22,6 +22,7 @@ from inception.engine.validate import check_config
 from inception.engine.volumes import ensure_volume
 from inception.errors import Conflict, InvalidArgument, Unavailable
 from inception.record import replace
+from inception.store import reserve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def insert(engine: Engine, config: ContainerConfig, image_id: str, kind: str = "
     """The row, the snapshot and the volumes of a new container, in one transaction; its owner is this process."""
     name = check_name(config.name) if config.name else ""
     pid, start = me()
+    reserve.check(engine.database.reserve)
     with engine.database.transaction() as tx:
         _check_networks(engine, config)
         record = ContainerRecord(

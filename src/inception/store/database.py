@@ -20,6 +20,7 @@ import sys
 from _thread import _local
 
 from inception.errors import Conflict, InceptionError, Unavailable
+from inception.store import reserve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,15 +58,20 @@ class Database:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.reserve = f"{os.path.dirname(path)}/reserve"
         self._slot = _Slot()
         self._versions: dict[str, int] | None = None
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> Cursor:
         """Runs one statement. Raises Conflict for a broken UNIQUE or foreign key, Unavailable for everything that is
         wrong with the file or the disk."""
+        connection = self._connection()
+        inside = connection.in_transaction
         try:
-            return self._connection().execute(sql, values)
+            return connection.execute(sql, values)
         except _sqlite3.Error as error:
+            if _is_full(error) and reserve.spend(self.reserve) and connection.in_transaction == inside:
+                return self.execute(sql, values)
             raise self._explain(error) from error
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -137,22 +143,32 @@ class Database:
             # The file holds environments and labels: never readable by others, also not for the moment before a chmod.
             before = os.umask(0o077) if new else None
             try:
-                connection = _sqlite3.connect(
-                    self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
-                )
-                connection.execute("PRAGMA synchronous=NORMAL")
-                connection.execute("PRAGMA foreign_keys=ON")
-                if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                    connection.execute("PRAGMA journal_mode=WAL")
-                    connection.execute("CREATE TABLE IF NOT EXISTS schema_versions (module TEXT PRIMARY KEY, version INTEGER)")
+                try:
+                    connection = self._connect()
+                except _sqlite3.Error:  # the log and its index need room too, and say so in many ways
+                    if not reserve.spend(self.reserve):
+                        raise
+                    connection = self._connect()
             finally:
                 if before is not None:
                     os.umask(before)
+            reserve.keep(self.reserve)
             return connection
         except OSError as error:
             raise Unavailable(f"open {self.path}: {error.strerror}") from error
         except _sqlite3.Error as error:
             raise self._explain(error) from error
+
+    def _connect(self) -> Connection:
+        connection = _sqlite3.connect(
+            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("CREATE TABLE IF NOT EXISTS schema_versions (module TEXT PRIMARY KEY, version INTEGER)")
+        return connection
 
     def _explain(self, error: Exception) -> InceptionError:
         # The low byte is the primary result code; the higher ones say which part failed (sqlite.org/rescode.html).
@@ -173,6 +189,11 @@ class Database:
         if primary == _sqlite3.SQLITE_CANTOPEN or primary == _sqlite3.SQLITE_READONLY or primary == _sqlite3.SQLITE_IOERR:
             return Unavailable(f"{self.path}: {error}", "is the root folder writable, and the disk not full?")
         return Unavailable(f"{self.path}: {error}")
+
+
+def _is_full(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == _sqlite3.SQLITE_FULL
 
 
 _abandoned: list[Connection] = []
