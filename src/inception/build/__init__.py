@@ -4,6 +4,9 @@ source.py    lines, errors that point into them     parse.py      text to instru
 expand.py    variables                              plan.py       instructions to a graph of stages (stage.py: inside one)
 context.py   what is copied from, .dockerignore     operations.py what a step does, decided
 selection.py sources of a COPY, and their digest    execute.py    the graph carried out (steps.py, copy.py, remote.py)
+inputs.py    what a step takes from elsewhere        mounts.py     RUN --mount (mounting.py, folders.py, secrets.py, agent.py)
+git.py       repositories                            output.py     --output
+reasons.py   why a step was not cached               explain.py    the graph with its keys
 cache.py     what a step made, by what it rests on  image.py      the document and its history
 progress.py  what is told meanwhile
 """
@@ -11,7 +14,7 @@ progress.py  what is told meanwhile
 from __future__ import annotations
 
 from inception.build.config import BuildConfig, BuildResult
-from inception.build.execute import build
+from inception.build.execute import build, explain
 from inception.build.source import BuildFailed, DockerfileError
 
-__all__ = ["BuildConfig", "BuildFailed", "BuildResult", "DockerfileError", "build"]
+__all__ = ["BuildConfig", "BuildFailed", "BuildResult", "DockerfileError", "build", "explain"]

@@ -42,6 +42,11 @@ _TABLES = (
         last_modified TEXT NOT NULL,
         digest TEXT NOT NULL
     ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE build_facts (
+        place TEXT PRIMARY KEY,
+        facts TEXT NOT NULL,
+        made_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
 )
 
 
@@ -93,6 +98,14 @@ class BuildCache:
         self._db.execute(
             "REPLACE INTO build_downloads VALUES (?, ?, ?, ?)", (url, download.etag, download.last_modified, download.digest)
         )
+
+    def facts(self, place: str) -> str | None:
+        """What the step at *place* was made of the last time."""
+        row = self._db.row("SELECT facts FROM build_facts WHERE place = ?", (place,))
+        return None if row is None else str(row[0])
+
+    def note_facts(self, place: str, facts: str) -> None:
+        self._db.execute("REPLACE INTO build_facts VALUES (?, ?, ?)", (place, facts, int(time.time())))
 
     def expire(self) -> bool:
         """Forgets what hasn't been used for a month; whether there was anything, so that the store can be cleaned up."""

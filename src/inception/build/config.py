@@ -41,9 +41,10 @@ class BuildConfig(Record):
 
 class BuildResult(Record):
     """`image_id` is the digest of the image configuration, empty when no image was asked for; `cached_steps` of
-    `steps` file-changing steps were found."""
+    `steps` file-changing steps were found; `reasons` says of each why, or why not."""
 
     image_id: str
     steps: int = 0
     cached_steps: int = 0
     warnings: list[str] = []
+    reasons: list[str] = []

@@ -14,6 +14,7 @@ import os
 import threading
 import time
 
+from inception import jsontext
 from inception.build.cache import BuildCache, key_of
 from inception.build.config import BuildConfig, BuildResult
 from inception.build.context import Context, open_context, open_folder
@@ -33,7 +34,7 @@ from inception.store.images import document_bytes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import BinaryIO
+    from typing import BinaryIO, TypeVar
 
     from inception.build.output import Output
     from inception.build.progress import OnEvent
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
     from inception.store.images import Image
     from inception.store.progress import Progress
     from inception.store.scratch import Scratch
+
+if TYPE_CHECKING:
+    S = TypeVar("S", bound="Session")
+    T = TypeVar("T")
 
 _MAX_LAYERS = 500  # as many lower folders as overlayfs takes (fs/overlayfs/params.h, OVL_MAX_STACK)
 
@@ -63,21 +68,41 @@ def build(engine: Engine, config: BuildConfig, progress: OnEvent | None = None, 
     for name in all_names(config.tags, config.outputs):
         if Reference.parse(name).digest:
             raise InvalidArgument(f"invalid tag {name!r}: a tag can't have a digest")
+    return _in_session(Session, engine, config, progress, stdin, lambda session: session.run())
+
+
+def explain(engine: Engine, config: BuildConfig, progress: OnEvent | None = None, stdin: BinaryIO | None = None) -> str:
+    """The plan of a build as text, with the key of each step and whether the cache has it. Nothing is run."""
+    from inception.build.explain import Explainer
+
+    return _in_session(Explainer, engine, config, progress, stdin, lambda session: session.explain())
+
+
+def _in_session(
+    kind: type[S],
+    engine: Engine,
+    config: BuildConfig,
+    progress: OnEvent | None,
+    stdin: BinaryIO | None,
+    act: Callable[[S], T],
+) -> T:
     store = engine.store
     with store.lease(), store.scratch() as scratch:
         context = open_context(store, config, scratch, stdin)
         try:
-            running = _Build(engine, config, context, Reporter(progress), scratch)
+            session = kind(engine, config, context, Reporter(progress), scratch)
             try:
-                return running.run()
+                return act(session)
             finally:
-                for named in running.contexts.values():
+                for named in session.contexts.values():
                     named.close()
         finally:
             context.close()
 
 
-class _Build:
+class Session:
+    """One build under way."""
+
     def __init__(self, engine: Engine, config: BuildConfig, context: Context, reporter: Reporter, scratch: Scratch) -> None:
         self.engine = engine
         self.store = engine.store
@@ -96,12 +121,12 @@ class _Build:
         self.failure: BaseException | None = None
         self.running: set[ExecProcess] = set()
         self.steps = self.cached_steps = 0
+        self.reasons: list[str] = []
         self.lock = threading.Lock()
 
     def run(self) -> BuildResult:
         _remove_abandoned(self.engine)
-        file = parse_dockerfile(self.context.dockerfile, self.context.name)
-        plan = plan_build(file, self.config, self.resolve)
+        plan = self.make_plan()
         for warning in plan.warnings:
             self.reporter.warn(warning)
         self.plan = plan
@@ -109,7 +134,14 @@ class _Build:
         image_id = self._finish(plan)
         if self.cache.expire():
             self.reporter.warn("removed what the build cache hasn't used for a month")
-        return BuildResult(image_id=image_id, steps=self.steps, cached_steps=self.cached_steps, warnings=plan.warnings)
+        return BuildResult(
+            image_id=image_id, steps=self.steps, cached_steps=self.cached_steps, warnings=plan.warnings, reasons=self.reasons
+        )
+
+    def make_plan(self) -> BuildPlan:
+        """What is to be done. Raises DockerfileError, and what finding base images raises."""
+        file = parse_dockerfile(self.context.dockerfile, self.context.name)
+        return plan_build(file, self.config, self.resolve)
 
     def resolve(self, name: str) -> BaseImage:
         """The base image *name*, from the store, a registry, or made from packages."""
@@ -161,7 +193,10 @@ class _Build:
         with self.lock:
             self.failure = self.failure or error
             for process in self.running:
-                process.kill()
+                try:
+                    process.kill()
+                except OSError:
+                    pass  # it has ended and was let go of
         for done in self.done.values():
             done.set()
 
@@ -188,7 +223,7 @@ class _Build:
         self.check()
         return self.stacks[index]
 
-    def _base(self, plan: StagePlan) -> Stack:
+    def base_of(self, plan: StagePlan) -> Stack:
         kind, _, rest = plan.base.partition(":")
         if kind == "stage":
             return self.await_stage(int(rest)).copy()
@@ -200,7 +235,7 @@ class _Build:
         return Stack([], [], [])
 
     def _stage(self, plan: StagePlan) -> None:
-        stack = self._base(plan)
+        stack = self.base_of(plan)
         stack.fresh = plan.name in self.fresh_stages or str(plan.index) in self.fresh_stages
         changing = [step for step in plan.operations if not isinstance(step, Configure)]
         number = 0 if plan.base == "scratch" else 1
@@ -223,7 +258,7 @@ class _Build:
     def _step(self, step: Operation, stack: Stack, title: str) -> None:
         try:
             with self.reporter.step(title) as report, Inputs(self, step) as inputs:
-                self._do_step(step, stack, inputs, report)
+                self._do_step(step, stack, inputs, report, title)
         except (BuildFailed, DockerfileError, Cancelled):
             raise
         except InceptionError as error:
@@ -247,7 +282,7 @@ class _Build:
             hint=error.hint,
         )
 
-    def _do_step(self, step: Operation, stack: Stack, inputs: Inputs, report: Step) -> None:
+    def _do_step(self, step: Operation, stack: Stack, inputs: Inputs, report: Step, title: str) -> None:
         keys: list[str] = []
         fresh = self.config.no_cache or stack.fresh
         for content in inputs.contents():
@@ -257,14 +292,38 @@ class _Build:
                 if len(keys) > 1:
                     self.cache.add(keys, hit.layer_id, hit.created)
                 report.cached()
+                with self.lock:
+                    self.reasons.append(f"{title.partition(chr(10))[0]}: cached, key {keys[-1][:12]}")
                 self._push(stack, step, hit.layer_id, hit.created, cached=True)
                 return
         if len(stack.layer_ids) >= _MAX_LAYERS:
             raise InvalidArgument(f"max depth exceeded: an image has at most {_MAX_LAYERS} layers")
+        self._note(step, stack, inputs, title, content)
         layer_id = self._make(step, stack, inputs, report)
         created = self.epoch[0] or _now()
         self.cache.add(keys, layer_id, created)
         self._push(stack, step, layer_id, created, cached=False)
+
+    def _note(self, step: Operation, stack: Stack, inputs: Inputs, title: str, content: list[str]) -> None:
+        """Puts down what this step is made of, and what of it was different the last time."""
+        from inception.build import reasons
+
+        files = inputs.list_files()
+        place = reasons.place_of(self.config.context, self.context.name, title.partition("]")[0], len(stack.outcomes))
+        now = reasons.facts_of(step.definition(), stack.diff_ids, content, files)
+        why = "the cache was not asked" if self.config.no_cache or stack.fresh else ""
+        line = why or reasons.explain_miss(self.cache.facts(place), now)
+        with self.lock:
+            self.reasons.append(f"{title.partition(chr(10))[0]}: {line}")
+        self.cache.note_facts(place, jsontext.dumps(now))
+
+    def with_layer(self, stack: Stack, layer_id: int | None) -> Stack:
+        """A copy of *stack*, with one layer more if there is one."""
+        found = stack.copy()
+        if layer_id is not None:
+            found.layer_ids.append(layer_id)
+            found.diff_ids.append(self.store.layers.get(layer_id).diff_id)
+        return found
 
     def _push(self, stack: Stack, step: Operation, layer_id: int | None, created: str, *, cached: bool) -> None:
         if layer_id is not None:

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inception.build.execute import _Build
+    from inception.build.execute import Session
     from inception.build.git import Repository
     from inception.build.remote import Remote
     from inception.linux.path import RootDir
@@ -53,7 +53,7 @@ def files_copy(source: str, target: str, origin: str = "") -> Copy:
 class Inputs:
     """The files that one step takes, opened when they are needed and closed at its end."""
 
-    def __init__(self, build: _Build, step: Operation) -> None:
+    def __init__(self, build: Session, step: Operation) -> None:
         self._build = build
         self._step = step
         self._views: list[RootDir] = []
@@ -81,9 +81,15 @@ class Inputs:
         """What a COPY copies; None when all of it are here-documents and downloads."""
         return self._select(0) if self._copies else None
 
-    def selections(self) -> list[Selection]:
-        """All that was looked at so far."""
-        return list(self._selected.values())
+    def list_files(self) -> dict[str, str]:
+        """What a COPY takes from a context, by path: `reasons.py`."""
+        from inception.build.reasons import list_files
+
+        found: dict[str, str] = {}
+        for number, copy in enumerate(self._copies):
+            if not holds_layers(copy.origin):
+                found |= list_files(self._select(number), self._build.context_of(copy.origin).digests.of)
+        return found
 
     def _downloads(self) -> list[str]:
         step = self._step

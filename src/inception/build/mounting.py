@@ -25,7 +25,7 @@ from inception.oci.runtime import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from inception.build.execute import _Build
+    from inception.build.execute import Session
     from inception.build.mounts import RunMount
     from inception.build.operations import Run
 
@@ -37,7 +37,7 @@ _AT = "/files"  # where a layer of context files has them
 class StepMounts:
     """`extras` for the sandbox; `targets` are the places that were mounted on."""
 
-    def __init__(self, build: _Build, step: Run) -> None:
+    def __init__(self, build: Session, step: Run) -> None:
         self.extras = StepExtras()
         self.targets: list[str] = []
         self._build = build

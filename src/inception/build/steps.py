@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from inception.build.cache import BuildCache
     from inception.build.config import BuildConfig
-    from inception.build.execute import _Build
+    from inception.build.execute import Session
     from inception.build.git import Repository
     from inception.build.inputs import Stack
     from inception.engine.exec import ExecProcess
@@ -40,7 +40,7 @@ _TAIL_BYTES = 32 << 10
 DOWNLOAD_MODE = 0o600
 
 
-def run(build: _Build, step: Run, snapshot_id: str, stack: Stack, on_output: Callable[[bytes], None]) -> None:
+def run(build: Session, step: Run, snapshot_id: str, stack: Stack, on_output: Callable[[bytes], None]) -> None:
     """Raises CommandFailed, StartFailed."""
     tail = bytearray()
 
@@ -57,7 +57,7 @@ def run(build: _Build, step: Run, snapshot_id: str, stack: Stack, on_output: Cal
         raise CommandFailed(step.args, exit_code, bytes(tail))
 
 
-def _run(build: _Build, step: Run, snapshot_id: str, extras: StepExtras, on_output: Callable[[bytes], None]) -> int:
+def _run(build: Session, step: Run, snapshot_id: str, extras: StepExtras, on_output: Callable[[bytes], None]) -> int:
     from inception.engine.sandbox import run_step
 
     extras.env += step.uncached_env

@@ -26,14 +26,49 @@ def build(call: Call) -> int:
     if progress not in _PROGRESS:
         raise InvalidArgument(f"invalid progress type {progress!r}: expected one of {', '.join(_PROGRESS)}")
     config = _config(flags, call.arguments[0])
+    if flags.on("explain"):
+        return _explain(call, config)
+    if flags.on("check"):
+        return _check(call, config)
     result = _build(call, config, progress)
     if flags.text("iidfile"):
         _write(flags.text("iidfile"), result.image_id)
     if flags.text("metadata-file"):
         _write(flags.text("metadata-file"), _metadata(result.image_id, config))
+    if flags.on("why"):
+        print("\n".join(result.reasons))
     if flags.on("quiet"):
         print(result.image_id)
     return 0
+
+
+def _explain(call: Call, config: BuildConfig) -> int:
+    from inception.build import DockerfileError, explain
+
+    try:
+        print(explain(call.engine, config))
+    except DockerfileError as error:
+        show_failure(error)
+        raise
+    return 0
+
+
+def _check(call: Call, config: BuildConfig) -> int:
+    """As `docker build --check`: the warnings with their lines; the exit code is 1 when there are any."""
+    from inception.build import DockerfileError
+    from inception.build.checks import check
+
+    try:
+        warnings = check(call.engine, config)
+    except DockerfileError as error:
+        show_failure(error)
+        raise
+    if not warnings:
+        print("Check complete, no warnings found.")
+        return 0
+    count = "1 warning has" if len(warnings) == 1 else f"{len(warnings)} warnings have"
+    print(f"Check complete, {count} been found!\n\n" + "\n\n".join(map(str, warnings)))
+    return 1
 
 
 def _write(path: str, text: str) -> None:
@@ -214,9 +249,11 @@ BUILD = Command(
       --build-context strings Additional build contexts (e.g., name=path)
       --cpu-period int        Limit the CPU CFS (Completely Fair Scheduler) period
       --cpu-quota int         Limit the CPU CFS (Completely Fair Scheduler) quota
+      --check                 Check the Dockerfile and show warnings; nothing is built
   -c, --cpu-shares int        CPU shares (relative weight)
       --cpuset-cpus string    CPUs in which to allow execution (0-3, 0,1)
       --cpuset-mems string    MEMs in which to allow execution (0-3, 0,1)
+      --explain               Print the operations with their cache keys; nothing is built
   -f, --file string           Name of the Dockerfile (default: "PATH/Dockerfile")
       --iidfile string        Write the image ID to the file
       --label list            Set metadata for an image
@@ -238,6 +275,7 @@ BUILD = Command(
   -t, --tag list              Name and optionally a tag (format: "name:tag")
       --target string         Set the target build stage to build
       --ulimit ulimit         Ulimit options
+      --why                   Say of every step whether it was cached, or what exactly had changed
 """,
     minimum=1,
     maximum=1,

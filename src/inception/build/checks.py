@@ -1,0 +1,287 @@
+"""`build --check`: Docker's build checks, with its rules' names and words.
+
+Source: the build checks of the Dockerfile reference (`# check=skip=RULE,...;error=true`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from inception.build.ignore import clean
+from inception.build.parse import parse_dockerfile
+from inception.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inception.build.config import BuildConfig
+    from inception.build.context import Context
+    from inception.build.instruction import Instruction
+    from inception.build.parse import Dockerfile
+    from inception.build.source import Source
+    from inception.engine import Engine
+
+_RESERVED = ("scratch", "context")
+_SECRET_WORDS = frozenset("apikey auth credential credentials key password pword passwd secret token".split())  # noqa: SIM905
+_PUBLIC = "public"
+_ONCE = ("CMD", "ENTRYPOINT", "HEALTHCHECK")
+_VARIABLE = re.compile(r"(?<!\\)\$(?:\{(\w+)(:?[-+?])?|(\w+))")
+_ALWAYS_KNOWN = {
+    *(f"{kind}{name}" for kind in ("TARGET", "BUILD") for name in ("PLATFORM", "OS", "ARCH", "VARIANT")),
+    "TARGETSTAGE",
+}
+_PREDEFINED = {name for word in ("http", "https", "ftp", "no", "all") for name in (f"{word}_proxy", f"{word}_proxy".upper())}
+
+
+class Warning(Record):
+    rule: str
+    message: str
+    line: int
+    excerpt: str
+
+    def __str__(self) -> str:
+        return f"WARNING: {self.rule}\n{self.message}\n\n{self.excerpt}"
+
+
+def check(engine: Engine, config: BuildConfig) -> list[Warning]:
+    """The warnings of the Dockerfile that *config* names, in the order of its lines. Raises DockerfileError."""
+    from inception.build.context import open_context
+
+    with engine.store.scratch() as scratch:
+        context = open_context(engine.store, config, scratch)
+        try:
+            file = parse_dockerfile(context.dockerfile, context.name)
+            return check_file(file, context)
+        finally:
+            context.close()
+
+
+def check_file(file: Dockerfile, context: Context | None = None) -> list[Warning]:
+    """The warnings of *file*; *context* is for what is copied although it is ignored."""
+    skipped = _skipped(file.source)
+    found = [*_from_parser(file), *_Checker(file, context).run()]
+    found = [warning for warning in found if "all" not in skipped and warning.rule.lower() not in skipped]
+    return sorted(found, key=lambda warning: warning.line)
+
+
+def _skipped(source: Source) -> set[str]:
+    for line in source.lines:
+        if not line.startswith("#"):
+            break
+        name, equals, value = line[1:].strip().partition("=")
+        if equals and name.strip().lower() == "check":
+            for part in value.split(";"):
+                key, _, rules = part.strip().partition("=")
+                if key.strip() == "skip":
+                    return {rule.strip().lower() for rule in rules.split(",")}
+    return set()
+
+
+def _from_parser(file: Dockerfile) -> Iterator[Warning]:
+    for text in file.warnings:
+        place, rule, message = text.split(": ", 2)  # Dockerfile:3: NoEmptyContinuation: ...
+        line = int(place.rpartition(":")[2])
+        yield Warning(rule=rule, message=message, line=line, excerpt=file.source.excerpt(line, line))
+
+
+class _Checker:
+    def __init__(self, file: Dockerfile, context: Context | None) -> None:
+        self.file = file
+        self.context = context
+        self.found: list[Warning] = []
+        self.global_args: set[str] = set()
+        self.known: set[str] = set()
+        self.stage_names: set[str] = set()
+        self.seen_once: dict[str, Instruction] = {}
+        self.workdir_set = False
+        self.in_stage = False
+        self.has_base = False
+
+    def run(self) -> list[Warning]:
+        self._casing()
+        for instruction in self.file.instructions:
+            self._variables(instruction)
+            _CHECKS.get(instruction.name, _nothing)(self, instruction)
+        return self.found
+
+    def warn(self, rule: str, message: str, at: Instruction) -> None:
+        excerpt = self.file.source.excerpt(at.first_line, at.last_line)
+        self.found.append(Warning(rule=rule, message=message, line=at.first_line, excerpt=excerpt))
+
+    def _casing(self) -> None:
+        words = [(each.original.split(None, 1)[0], each) for each in self.file.instructions]
+        lower = sum(word.islower() for word, _ in words)
+        upper = lower <= len(words) - lower
+        for word, each in words:
+            if not (word.isupper() if upper else word.islower()):
+                wanted = "uppercase" if upper else "lowercase"
+                self.warn(
+                    "ConsistentInstructionCasing",
+                    f"Command '{word}' should match the case of the command majority ({wanted})",
+                    each,
+                )
+
+    def _variables(self, at: Instruction) -> None:
+        if at.name in ("RUN", "CMD", "ENTRYPOINT", "ONBUILD", "ARG", "HEALTHCHECK", "SHELL", "FROM", "MAINTAINER"):
+            return
+        texts = [*at.arguments, *(value or "" for _, value in at.pairs)]
+        for text in texts:
+            for match in _VARIABLE.finditer(text):
+                name, default = match[1] or match[3], match[2]
+                if not default and name not in self.known and not self.has_base:
+                    self.warn("UndefinedVar", f"Usage of undefined variable '${name}'", at)
+
+    # --- one instruction each ---
+
+    def from_(self, at: Instruction) -> None:
+        words = at.original.split()
+        name = at.arguments[2] if len(at.arguments) == 3 else ""
+        base = at.arguments[0]
+        for match in _VARIABLE.finditer(base):
+            variable = match[1] or match[3]
+            if variable not in self.global_args | _ALWAYS_KNOWN and not match[2]:
+                self.warn("UndefinedArgInFrom", f"FROM argument '{variable}' is not declared", at)
+        platform = at.flag("platform")
+        if platform in ("$TARGETPLATFORM", "${TARGETPLATFORM}"):
+            self.warn(
+                "RedundantTargetPlatform",
+                f"Setting platform to predefined {platform} in FROM is redundant as this is the default behavior",
+                at,
+            )
+        elif platform and "$" not in platform:
+            self.warn("FromPlatformFlagConstDisallowed", f'FROM --platform flag should not use constant value "{platform}"', at)
+        if name:
+            self._stage_name(name, words, at)
+        self.in_stage = True
+        # What a base image or another stage sets is known only when it is there: no guesses about it.
+        self.has_base = base != "scratch"
+        self.known = {"PATH", *_PREDEFINED}
+        self.seen_once.clear()
+        self.workdir_set = False
+
+    def _stage_name(self, name: str, words: list[str], at: Instruction) -> None:
+        written = words[-1]
+        if written != written.lower():
+            self.warn("StageNameCasing", f"Stage name '{written}' should be lowercase", at)
+        if words[-2].isupper() != words[0].isupper():
+            self.warn("FromAsCasing", f"'{words[-2]}' and '{words[0]}' keywords' casing do not match", at)
+        if name in _RESERVED:
+            self.warn("ReservedStageName", f'Stage name should not use the same name as reserved stage "{name}"', at)
+        if name in self.stage_names:
+            self.warn("DuplicateStageName", f'Duplicate stage name "{name}", stage names should be unique', at)
+        self.stage_names.add(name)
+
+    def arg(self, at: Instruction) -> None:
+        for name, value in at.pairs:
+            (self.known if self.in_stage else self.global_args).add(name)
+            self._secret(name, "ARG", at)
+            del value
+
+    def env(self, at: Instruction) -> None:
+        for name, _ in at.pairs:
+            self.known.add(name)
+            self._secret(name, "ENV", at)
+        self._legacy(at)
+
+    def label(self, at: Instruction) -> None:
+        self._legacy(at)
+
+    def _legacy(self, at: Instruction) -> None:
+        rest = at.original.split(None, 1)[1]
+        if "=" not in rest.split(None, 1)[0]:
+            self.warn(
+                "LegacyKeyValueFormat",
+                f'"{at.name} key=value" should be used instead of legacy "{at.name} key value" format',
+                at,
+            )
+
+    def _secret(self, name: str, kind: str, at: Instruction) -> None:
+        words = name.lower().split("_")
+        if _SECRET_WORDS.intersection(words) and _PUBLIC not in words:
+            self.warn(
+                "SecretsUsedInArgOrEnv",
+                f'Do not use ARG or ENV instructions for sensitive data ({kind} "{name}")',
+                at,
+            )
+
+    def command(self, at: Instruction) -> None:
+        self._once(at)
+        if not at.json and at.arguments:
+            self.warn(
+                "JSONArgsRecommended",
+                f"JSON arguments recommended for {at.name} to prevent unintended behavior related to OS signals",
+                at,
+            )
+
+    def healthcheck(self, at: Instruction) -> None:
+        self._once(at)
+
+    def _once(self, at: Instruction) -> None:
+        if at.name in self.seen_once:
+            self.warn(
+                "MultipleInstructionsDisallowed",
+                f"Multiple {at.name} instructions should not be used in the same stage because only the last one will be used",
+                self.seen_once[at.name],
+            )
+        self.seen_once[at.name] = at
+
+    def maintainer(self, at: Instruction) -> None:
+        self.warn(
+            "MaintainerDeprecated",
+            "Maintainer instruction is deprecated in favor of using label",
+            at,
+        )
+
+    def workdir(self, at: Instruction) -> None:
+        path = at.arguments[0]
+        if not path.startswith(("/", "$")) and not self.workdir_set:
+            self.warn(
+                "WorkdirRelativePath",
+                f'Relative workdir "{path}" can have unexpected results if the base image changes',
+                at,
+            )
+        self.workdir_set = self.workdir_set or path.startswith("/")
+
+    def expose(self, at: Instruction) -> None:
+        for word in at.arguments:
+            ports, slash, protocol = word.partition("/")
+            if slash and protocol != protocol.lower():
+                self.warn("ExposeProtoCasing", f"Defined protocol '{word}' in EXPOSE instruction should be lowercase", at)
+            if ":" in ports and "$" not in ports:
+                self.warn(
+                    "ExposeInvalidFormat",
+                    f"EXPOSE instruction should not define an IP address or host-port mapping, found '{word}'",
+                    at,
+                )
+
+    def copy(self, at: Instruction) -> None:
+        if self.context is None or at.flag("from") or at.json:
+            return
+        for source in at.arguments[:-1]:
+            if "$" in source or "://" in source or source.startswith("<<"):
+                continue
+            if self.context.rules.ignored(clean(source)) and clean(source) != ".":
+                path, verb = os.path.normpath(source), at.name.capitalize()
+                self.warn("CopyIgnoredFile", f'Attempting to {verb} file "{path}" that is excluded by .dockerignore', at)
+
+
+def _nothing(_checker: _Checker, _at: Instruction) -> None:
+    """Instructions without a check of their own."""
+
+
+_CHECKS = {
+    "FROM": _Checker.from_,
+    "ARG": _Checker.arg,
+    "ENV": _Checker.env,
+    "LABEL": _Checker.label,
+    "CMD": _Checker.command,
+    "ENTRYPOINT": _Checker.command,
+    "HEALTHCHECK": _Checker.healthcheck,
+    "MAINTAINER": _Checker.maintainer,
+    "WORKDIR": _Checker.workdir,
+    "EXPOSE": _Checker.expose,
+    "COPY": _Checker.copy,
+    "ADD": _Checker.copy,
+}

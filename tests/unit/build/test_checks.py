@@ -1,0 +1,90 @@
+"""The build checks: rule, line and words."""
+
+from __future__ import annotations
+
+import pytest
+
+from inception.build.checks import check_file
+from inception.build.parse import parse_dockerfile
+
+
+def found(text: str) -> list[str]:
+    return [f"{each.line} {each.rule}: {each.message}" for each in check_file(parse_dockerfile(text.encode()))]
+
+
+def test_a_proper_file_has_no_warnings():
+    text = 'ARG V=1\nFROM base:$V AS build\nARG X\nWORKDIR /a\nWORKDIR b\nRUN make $Y\nFROM build\nEXPOSE 80/tcp\nCMD ["x"]\n'
+    assert found(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("FROM a AS Build", "1 StageNameCasing: Stage name 'Build' should be lowercase"),
+        ("FROM a as b", "1 FromAsCasing: 'as' and 'FROM' keywords' casing do not match"),
+        (
+            "FROM a\nRUN x\nrun y",
+            "3 ConsistentInstructionCasing: Command 'run' should match the case of the command majority (uppercase)",
+        ),
+        ("FROM a AS b\nFROM a AS b", '2 DuplicateStageName: Duplicate stage name "b", stage names should be unique'),
+        (
+            "FROM a AS scratch",
+            '1 ReservedStageName: Stage name should not use the same name as reserved stage "scratch"',
+        ),
+        (
+            "FROM a\nCMD x",
+            "2 JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals",
+        ),
+        ("FROM a\nMAINTAINER x", "2 MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label"),
+        ("FROM a\nRUN x \\\n\n  y", "2 NoEmptyContinuation: empty continuation line"),
+        ("FROM a:$V", "1 UndefinedArgInFrom: FROM argument 'V' is not declared"),
+        (
+            "FROM a\nWORKDIR b",
+            '2 WorkdirRelativePath: Relative workdir "b" can have unexpected results if the base image changes',
+        ),
+        ("FROM scratch\nCOPY $x /", "2 UndefinedVar: Usage of undefined variable '$x'"),
+        (
+            'FROM a\nCMD ["x"]\nCMD ["y"]',
+            "2 MultipleInstructionsDisallowed: Multiple CMD instructions should not be used in the same stage "
+            "because only the last one will be used",
+        ),
+        (
+            "FROM a\nENV x y",
+            '2 LegacyKeyValueFormat: "ENV key=value" should be used instead of legacy "ENV key value" format',
+        ),
+        (
+            "FROM --platform=$TARGETPLATFORM a",
+            "1 RedundantTargetPlatform: Setting platform to predefined $TARGETPLATFORM in FROM is redundant "
+            "as this is the default behavior",
+        ),
+        (
+            "FROM --platform=linux/amd64 a",
+            '1 FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value "linux/amd64"',
+        ),
+        (
+            "FROM a\nARG API_TOKEN",
+            '2 SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ARG "API_TOKEN")',
+        ),
+        ("FROM a\nEXPOSE 80/TCP", "2 ExposeProtoCasing: Defined protocol '80/TCP' in EXPOSE instruction should be lowercase"),
+        (
+            "FROM a\nEXPOSE 127.0.0.1:80:80",
+            "2 ExposeInvalidFormat: EXPOSE instruction should not define an IP address or host-port mapping, "
+            "found '127.0.0.1:80:80'",
+        ),
+    ],
+)
+def test_every_rule_has_dockers_words(text: str, warning: str):
+    assert found(text) == [warning]
+
+
+def test_rules_can_be_skipped():
+    assert found("# check=skip=JSONArgsRecommended\nFROM a\nCMD x\nMAINTAINER y\n") == [
+        "4 MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label"
+    ]
+    assert found("# check=skip=all\nFROM a\nCMD x\n") == []
+
+
+def test_a_warning_shows_its_lines():
+    warning = check_file(parse_dockerfile(b"FROM a\nCMD x\n"))[0]
+    assert str(warning).startswith("WARNING: JSONArgsRecommended\n")
+    assert "   2 | >>> CMD x" in str(warning)
