@@ -544,3 +544,21 @@ def test_the_settings_can_forbid(plain: DebianRegistry, store: Store, tmp_path: 
     settings.write_text('{"hosts": {"x": {"insecure": true}}}')
     with pytest.raises(InvalidArgument, match=r"registries.json.hosts.x.insecure: unknown property"):
         pull(store, f"{plain.host}/app:1")
+
+
+def test_compressed_layers_are_kept_a_week_and_counted(plain: DebianRegistry, store: Store) -> None:
+    name = f"{plain.host}/app:1"
+    image = make_image(store, BIG, name=name)
+    push(store, name)
+    [(digest,)] = store.db.rows("SELECT digest FROM layer_blobs WHERE made = 1")
+    total, unused = store.disk_usage({image.id})
+    assert total > 3 * len(BIG) - 100_000  # the folder, the blob it came as, the blob it went as
+    assert unused == store.content.size(digest)
+    assert store.disk_usage(set()) == (total, total)
+    store.collect()
+    assert store.content.exists(digest)
+    os.utime(store.content.path(digest), (0, 0))
+    assert store.collect() == unused
+    assert not store.content.exists(digest)
+    push(store, name)
+    assert store.collect(everything=True) == unused

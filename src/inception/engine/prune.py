@@ -97,7 +97,7 @@ def prune_images(engine: Engine, filters: Filters, *, all: bool) -> PruneReport:
                 continue
             for removal in removals:
                 report.images.append(f"untagged: {removal.untagged}" if removal.untagged else f"deleted: {removal.deleted}")
-    report.space_reclaimed_bytes = engine.store.collect()
+    report.space_reclaimed_bytes = engine.store.collect(everything=True)
     return report
 
 

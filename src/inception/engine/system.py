@@ -119,7 +119,8 @@ class System:
         }
 
     def df(self) -> list[DiskUsageRow]:
-        """What images, containers and volumes take; layers that several images share count once."""
+        """What images (their layers, unpacked, and their blobs, as they came), containers and volumes take; what several
+        images share counts once."""
         from inception.engine.records import listed
 
         engine = self.engine
@@ -127,18 +128,18 @@ class System:
         images = engine.images.list(all=True)
         used = {record.image_id for record in records}
         sizes = dict(engine.database.rows("SELECT id, size_bytes FROM layers"))
-        needed = {layer for image in images if image.id in used for layer in image.layer_ids}
         stored = {layer for image in images for layer in image.layer_ids}
         containers = [(record, engine.store.snapshots.usage(record.id)) for record in records]
         volumes = [(bool(volume.users()), size) for volume, size in self.volume_sizes()]
         running = ("running", "paused", "restarting")
+        image_bytes, unused_bytes = engine.store.disk_usage(used)
         return [
             DiskUsageRow(
                 type="Images",
                 total=len(images),
                 active=sum(image.id in used for image in images),
-                size_bytes=sum(sizes[layer] for layer in stored),
-                reclaimable_bytes=sum(sizes[layer] for layer in stored - needed),
+                size_bytes=image_bytes,
+                reclaimable_bytes=unused_bytes,
             ),
             DiskUsageRow(
                 type="Containers",

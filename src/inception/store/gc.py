@@ -1,32 +1,72 @@
 """Removes what nothing refers to: layers first, then blobs, one transaction before every file.
 
 Only with the store to itself: a lease (a pull, a build, a load) means that something unreferenced is about to be used.
+
+What could be made or fetched again is kept for a while: layers that were compressed for a push, a week since they were last
+needed; parts of downloads, a day. A `prune` that a user asks for takes those at once.
 """
 
 from __future__ import annotations
 
 import fcntl
+import os
+import time
 
-from inception.store.downloads import remove_stale
+from inception.store.downloads import KEEP_S, remove_stale
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from inception.store.store import Store
 
+_KEEP_COMPRESSED_S = 7 * 24 * 3600
+_REFERRED = "SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs"
 
-def collect(store: Store) -> int:
-    """The bytes that were freed."""
+
+def collect(store: Store, *, everything: bool = False) -> int:
+    """The bytes that were freed. *everything*: also what is kept only because it may save work."""
     from inception.store.store import Lease
 
     with Lease(store.root, fcntl.LOCK_EX | fcntl.LOCK_NB) as lease:
         if not lease.acquired:
             return 0
         freed = store.layers.remove_unused()
-        known = {row[0] for row in store.db.rows("SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs")}
+        _forget_compressed(store, 0 if everything else _KEEP_COMPRESSED_S)
+        known = {row[0] for row in store.db.rows(_REFERRED)}
         for digest in store.content.list():
             if digest not in known:
                 freed += store.content.delete(digest)
-        store.db.execute(
-            "DELETE FROM blob_places WHERE digest NOT IN (SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs)"
-        )
-        return freed + remove_stale(store.root)
+        store.db.execute(f"DELETE FROM blob_places WHERE digest NOT IN ({_REFERRED})")
+        return freed + remove_stale(store.root, 0 if everything else KEEP_S)
+
+
+def _forget_compressed(store: Store, keep_s: float) -> None:
+    for (digest,) in store.db.rows("SELECT digest FROM layer_blobs WHERE made = 1"):
+        try:
+            age_s = time.time() - os.stat(store.content.path(digest)).st_mtime
+        except FileNotFoundError:
+            age_s = keep_s
+        if age_s >= keep_s:
+            with store.db.transaction(durable=True) as tx:
+                tx.execute("DELETE FROM layer_blobs WHERE digest = ? AND made = 1", (digest,))
+
+
+def disk_usage(store: Store, used_images: Collection[str]) -> tuple[int, int]:
+    """Bytes of all images, layers and blobs each counted once, and how many would go with those that are not used."""
+    layers = dict(store.db.rows("SELECT id, size_bytes FROM layers WHERE id IN (SELECT layer_id FROM image_layers)"))
+    needed = {layer for layer, image in store.db.rows("SELECT layer_id, image_id FROM image_layers") if image in used_images}
+    held = {digest for digest, image in store.db.rows("SELECT digest, image_id FROM image_blobs") if image in used_images}
+    held |= {
+        digest for digest, layer in store.db.rows("SELECT digest, layer_id FROM layer_blobs WHERE made = 0") if layer in needed
+    }
+    blobs = {digest: _size(store, digest) for digest in store.content.list()}
+    total = sum(layers.values()) + sum(blobs.values())
+    return total, total - sum(layers[layer] for layer in needed) - sum(size for digest, size in blobs.items() if digest in held)
+
+
+def _size(store: Store, digest: str) -> int:
+    try:
+        return os.stat(store.content.path(digest)).st_size
+    except FileNotFoundError:
+        return 0

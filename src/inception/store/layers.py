@@ -18,9 +18,7 @@ from inception.errors import InvalidArgument, NotFound, Unavailable
 from inception.linux.path import RootDir
 from inception.oci.digest import Digest, chain_id
 from inception.record import Record
-from inception.store import pack
 from inception.store.content import sync_folder
-from inception.store.extract import Extracted, ExtractOptions, Limits
 from inception.store.scratch import Scratch, remove_tree
 
 TYPE_CHECKING = False
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from inception.store.database import Database
+    from inception.store.extract import Extracted, Limits
 
 EMPTY = "empty"
 
@@ -85,17 +84,18 @@ class Layers:
         return Layer(id=row[0], diff_id=row[1], size_bytes=row[2], tar_bytes=row[3], packed=bool(row[4]))
 
     def stage(
-        self, source: BinaryIO | Iterable[bytes], scratch: Scratch, diff_id: str = "", limits: Limits = Limits()
+        self, source: BinaryIO | Iterable[bytes], scratch: Scratch, diff_id: str = "", limits: Limits | None = None
     ) -> Staged:
         """Unpacks a layer stream of any compression. Raises InvalidArgument when it is bad or hasn't the *diff_id*."""
-        from inception.store.worker import unpack  # only what unpacks pays for it
+        from inception.store.extract import ExtractOptions, Limits  # only what unpacks pays for these
+        from inception.store.worker import unpack
 
         path = f"{scratch.path}/{os.urandom(6).hex()}"
         os.mkdir(path, 0o755)
         os.chmod(path, 0o755)
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            extracted = unpack(source, fd, ExtractOptions(whiteouts="overlay"), limits)
+            extracted = unpack(source, fd, ExtractOptions(whiteouts="overlay"), limits or Limits())
         finally:
             os.close(fd)
         if diff_id and extracted.diff_id != diff_id:
@@ -111,7 +111,7 @@ class Layers:
         hasher, length, size = hashlib.sha256(), 0, 0
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for chunk in pack.pack(fd, whiteouts=True):
+            for chunk in _pack(fd):
                 hasher.update(chunk)
                 length += len(chunk)
             found = os.fstat(fd)
@@ -136,7 +136,7 @@ class Layers:
         hasher = hashlib.sha256()
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for chunk in pack.pack(fd, whiteouts=True):
+            for chunk in _pack(fd):
                 hasher.update(chunk)
         finally:
             os.close(fd)
@@ -195,7 +195,7 @@ class Layers:
         """The uncompressed stream of a layer that was made here (`packed`)."""
         fd = os.open(self.path(layer_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            yield from pack.pack(fd, whiteouts=True)
+            yield from _pack(fd)
         finally:
             os.close(fd)
 
@@ -239,7 +239,7 @@ class Layers:
                 item.root_mode,
                 item.root_uid,
                 item.root_gid,
-                pack.VERSION if item.packed else 0,
+                _pack_version() if item.packed else 0,
             ),
         )
         number = int(cursor.lastrowid or 0)
@@ -287,6 +287,19 @@ class Layers:
                 os.rename(path, f"{scratch.path}/gone")
             except FileNotFoundError:
                 return
+
+
+def _pack(folder_fd: int) -> Iterator[bytes]:
+    """A layer's folder as its tar."""
+    from inception.store.pack import pack  # with `tar` a millisecond: a container that runs packs nothing
+
+    return pack(folder_fd, whiteouts=True)
+
+
+def _pack_version() -> int:
+    from inception.store.pack import VERSION
+
+    return VERSION
 
 
 def _staged(path: str, extracted: Extracted) -> Staged:

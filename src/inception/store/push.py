@@ -11,6 +11,8 @@ it costs a HEAD. Layers that came from elsewhere are sent in the very form they 
 
 from __future__ import annotations
 
+import os
+
 from inception import jsontext
 from inception.errors import Conflict, InceptionError, InvalidArgument, NotFound, Unavailable
 from inception.oci.digest import Digest, sha256
@@ -274,6 +276,8 @@ class _Push:
             oci_type = _AS_OCI.get(media_type, media_type)
             fits = oci_type == _MEDIA[compression] or (not made and oci_type in _MEDIA.values())
             if fits and content.exists(digest):
+                if made:
+                    os.utime(content.path(digest))  # clean-up goes by when it was last of use
                 return Descriptor(media_type=oci_type, digest=digest, size=size)
         self._progress(Progress(id=short, status="Compressing"))
         with self._store.scratch() as scratch:

@@ -21,6 +21,7 @@ from inception.store.snapshots import Snapshots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from types import TracebackType
 
 
@@ -50,11 +51,18 @@ class Store:
         """`with store.lease():` nothing that is stored meanwhile is cleaned up before a row refers to it."""
         return Lease(self.root, fcntl.LOCK_SH)
 
-    def collect(self) -> int:
-        """Removes layers and blobs that nothing refers to; the bytes freed. 0 while someone holds a lease."""
+    def collect(self, *, everything: bool = False) -> int:
+        """Removes layers and blobs that nothing refers to, with *everything* also those that are kept only to save work; the
+        bytes freed. 0 while someone holds a lease."""
         from inception.store.gc import collect
 
-        return collect(self)
+        return collect(self, everything=everything)
+
+    def disk_usage(self, used_images: Collection[str]) -> tuple[int, int]:
+        """Bytes of all images, and of those that are not in *used_images*. Looks at every blob."""
+        from inception.store.gc import disk_usage
+
+        return disk_usage(self, used_images)
 
     def recover(self) -> None:
         """After a crash: empties the scratch folders of dead owners, removes folders without a row and unused content."""
