@@ -26,6 +26,7 @@ class Peers:
         self.ours = [INCEPTION, "--root", self.root, "--run-root", self.run_root]
         self.docker: list[str] = []
         self.podman: list[str] = []
+        self.podman_images: list[str] = []  # also where it can't run anything
         self.bundle = f"{work}/bundle"
         self.apart = Apart()
 
@@ -51,6 +52,7 @@ class Peers:
             base += ["--tmpdir", f"{self.work}/podman-tmp", "--events-backend", "file"]
             try:
                 command(*base, "load", "-i", archive)()
+                self.podman_images = base
                 command(*base, "run", "--rm", "--network", "none", "busybox", "true")()
                 self.podman = base
             except RuntimeError as error:
@@ -98,7 +100,7 @@ class Peers:
 
     def all(self) -> dict[str, list[str]]:
         """How everyone's command line begins."""
-        found = {"inception": self.ours, "docker": self.docker, "podman": self.podman}
+        found = {"inception": self.ours, "docker": self.docker, "podman": self.podman_images}
         return {who: base for who, base in found.items() if base}
 
     def each(self, *words: str, ours: bool = True) -> dict[str, Callable[[], None]]:
@@ -374,8 +376,8 @@ def _slices() -> list[list[str]]:
 
 def _pulls(peers: Peers, name: str) -> dict[str, list[str]]:
     found = {who: [*base, "pull", "-q", name] for who, base in peers.all().items()}
-    if peers.podman:
-        found["podman"] = [*peers.podman, "pull", "-q", "--tls-verify=false", name]
+    if peers.podman_images:
+        found["podman"] = [*peers.podman_images, "pull", "-q", "--tls-verify=false", name]
     return found
 
 
