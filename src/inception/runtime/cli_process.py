@@ -203,7 +203,7 @@ def _write_pid(path: str, pid: int) -> None:
     folder, _, name = path.rpartition("/")
     scratch = f"{folder or '.'}/.{name}.{os.getpid()}"
     try:
-        with open(scratch, "w", encoding="ascii") as file:
+        with open(scratch, "w", encoding="utf-8") as file:
             file.write(str(pid))
         os.rename(scratch, path)
     except OSError as error:

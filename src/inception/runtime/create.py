@@ -225,7 +225,7 @@ def _check_open(fd: int) -> int:
 
 def _pid_inside(pid: int) -> int:
     """The pid that the innermost pid namespace has for a process."""
-    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
         for line in file:
             if line.startswith("NSpid:"):
                 return int(line.split()[-1])

@@ -38,7 +38,7 @@ def write_maps(pid: int, uids: list[IdMapping], gids: list[IdMapping]) -> None:
         _write(pid, "gid_map", gids)
         return
     if _is_own(uids, os.geteuid()) and _is_own(gids, os.getegid()):
-        with open(f"/proc/{pid}/setgroups", "w", encoding="ascii") as file:
+        with open(f"/proc/{pid}/setgroups", "w", encoding="utf-8") as file:
             file.write("deny")
         _write(pid, "uid_map", uids)
         _write(pid, "gid_map", gids)
