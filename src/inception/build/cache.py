@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HOLDER = "build-cache"
 _KEEP_S = 30 * 86400
+_LIMIT_BYTES = 20 << 30
 # A hit is written down at most this often: reading is free, every write takes the database's lock.
 _NOTE_S = 3600
 
@@ -108,20 +109,58 @@ class BuildCache:
         self._db.execute("REPLACE INTO build_facts VALUES (?, ?, ?)", (place, facts, int(time.time())))
 
     def expire(self) -> bool:
-        """Forgets what hasn't been used for a month; whether there was anything, so that the store can be cleaned up."""
-        before = int(time.time()) - _KEEP_S
-        if self._db.row("SELECT 1 FROM build_cache WHERE used_at < ?", (before,)) is None:
-            return False
-        return self._forget("used_at < ?", before) > 0
+        """Forgets what hasn't been used for a month, and the oldest of what is more than the limit; whether there was any."""
+        forgotten = self._forget_before(int(time.time()) - _KEEP_S)
+        if self._size() > _LIMIT_BYTES:
+            forgotten += self._shrink(_LIMIT_BYTES)
+        return forgotten > 0
 
-    def prune(self) -> int:
-        """Forgets everything; the bytes of the layers that nothing else has."""
-        self._forget("used_at >= ?", 0)
-        return self._store.collect()
+    def prune(self, *, unused_since: int | None = None, keep_bytes: int = 0) -> int:
+        """Forgets everything, or what hasn't been used since then, or the oldest until *keep_bytes* are left; cache mounts of
+        RUN included. The bytes that were freed: those of layers that nothing else has."""
+        from inception.build.folders import CacheFolders
 
-    def _forget(self, condition: str, value: int) -> int:
+        folders = CacheFolders(self._store.root)
+        if unused_since is not None:
+            self._forget_before(unused_since)
+            freed = folders.prune(unused_since)
+        else:
+            usage = folders.usage() if keep_bytes else 0
+            freed = folders.prune() if usage >= keep_bytes else 0
+            self._shrink(max(0, keep_bytes - (usage - freed)))
+        self._db.execute("DELETE FROM build_facts WHERE made_at < ?", (int(time.time()) - _KEEP_S,))
+        return freed + self._store.collect()
+
+    def _size(self) -> int:
+        row = self._db.row("SELECT sum(size_bytes) FROM layers WHERE id IN (SELECT layer_id FROM build_cache)")
+        return (row[0] or 0) if row is not None else 0
+
+    def _forget_before(self, time_s: int) -> int:
+        if self._db.row("SELECT 1 FROM build_cache WHERE used_at < ?", (time_s,)) is None:
+            return 0
+        return self._forget("used_at < ?", [time_s])
+
+    def _shrink(self, keep_bytes: int) -> int:
+        """Forgets the least recently used entries until no more than *keep_bytes* are held."""
+        rows = self._db.rows(
+            """SELECT key, layer_id, coalesce(size_bytes, 0) FROM build_cache LEFT JOIN layers ON id = layer_id
+               ORDER BY used_at DESC, key"""
+        )
+        left, kept, gone = keep_bytes, set[int | None](), []
+        for key, layer_id, size in rows:
+            needed = 0 if layer_id in kept else size
+            if keep_bytes == 0 or needed > left:
+                left = 0 if needed else left
+                gone.append(key)
+            else:
+                left -= needed
+                kept.add(layer_id)
+        marks = ", ".join("?" * len(gone))
+        return self._forget(f"key IN ({marks})", gone) if gone else 0
+
+    def _forget(self, condition: str, values: Sequence[object]) -> int:
         with self._db.transaction(durable=True) as tx:
-            count = tx.execute(f"DELETE FROM build_cache WHERE {condition}", (value,)).rowcount
+            count = tx.execute(f"DELETE FROM build_cache WHERE {condition}", values).rowcount
             tx.execute(
                 """DELETE FROM layer_holds WHERE holder = ?
                    AND layer_id NOT IN (SELECT layer_id FROM build_cache WHERE layer_id IS NOT NULL)""",

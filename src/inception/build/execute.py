@@ -133,7 +133,7 @@ class Session:
         self._run_stages(plan)
         image_id = self._finish(plan)
         if self.cache.expire():
-            self.reporter.warn("removed what the build cache hasn't used for a month")
+            self.reporter.warn("forgot what the build cache hasn't used for a month, or the oldest of more than 20 GiB")
         return BuildResult(
             image_id=image_id, steps=self.steps, cached_steps=self.cached_steps, warnings=plan.warnings, reasons=self.reasons
         )

@@ -161,6 +161,47 @@ class Plain:
         self._stream.flush()
 
 
+class RawJson:
+    """`--progress=rawjson`: a line of JSON for everything, as buildx prints it: vertexes, logs, warnings."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._started: dict[int, str] = {}
+
+    def __enter__(self) -> RawJson:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stream.flush()
+
+    def __call__(self, event: Event) -> None:
+        from inception import jsontext
+
+        self._stream.write(jsontext.dumps(self._line(event)) + "\n")
+        self._stream.flush()
+
+    def _line(self, event: Event) -> dict[str, object]:
+        from base64 import b64encode
+
+        from inception.engine.times import now
+        from inception.oci.digest import sha256
+
+        if event.kind == "warning":
+            return {"warnings": [{"level": 1, "short": b64encode(event.name.encode()).decode()}]}
+        vertex = str(sha256(f"{event.step} {event.name}".encode()))
+        time_text = now()
+        if event.kind == "output":
+            data = b64encode(event.data).decode()
+            return {"logs": [{"vertex": vertex, "stream": 1, "data": data, "timestamp": time_text}]}
+        shown: dict[str, object] = {"digest": vertex, "name": event.name}
+        shown["started"] = self._started.setdefault(event.step, time_text)
+        if event.kind != "start":
+            shown["completed"] = time_text
+            shown |= {"cached": True} if event.kind == "cached" else {}
+            shown |= {"error": "failed"} if event.kind == "failed" else {}
+        return {"vertexes": [shown]}
+
+
 class _Shown:
     """A step in the live view."""
 
@@ -257,7 +298,9 @@ def _terminal_size(stream: IO[str]) -> tuple[int, int]:
     return max(size.columns or 80, 20), max(size.lines or 24, 4)
 
 
-def open_progress(kind: str, stream: IO[str]) -> Plain | Live:
-    """`plain`, `tty`, or `auto`: the live view where *stream* is a terminal."""
+def open_progress(kind: str, stream: IO[str]) -> Plain | Live | RawJson:
+    """`plain`, `tty`, `rawjson`, or `auto`: the live view where *stream* is a terminal."""
+    if kind == "rawjson":
+        return RawJson(stream)
     live = kind == "tty" or (kind == "auto" and stream.isatty() and os.environ.get("TERM") != "dumb")
     return Live(stream) if live else Plain(stream)

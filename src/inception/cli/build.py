@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from inception.cli.flags import Flags
     from inception.engine.config import Ulimit
 
-_PROGRESS = ("auto", "plain", "tty", "quiet")
+_PROGRESS = ("auto", "plain", "tty", "quiet", "rawjson")
 
 
 def build(call: Call) -> int:
@@ -244,38 +244,38 @@ BUILD = Command(
     "[OPTIONS] PATH | URL | -",
     "Build an image from a Dockerfile",
     """\
-      --add-host list         Add a custom host-to-IP mapping ("host:ip")
-      --build-arg list        Set build-time variables
-      --build-context strings Additional build contexts (e.g., name=path)
-      --cpu-period int        Limit the CPU CFS (Completely Fair Scheduler) period
-      --cpu-quota int         Limit the CPU CFS (Completely Fair Scheduler) quota
-      --check                 Check the Dockerfile and show warnings; nothing is built
-  -c, --cpu-shares int        CPU shares (relative weight)
-      --cpuset-cpus string    CPUs in which to allow execution (0-3, 0,1)
-      --cpuset-mems string    MEMs in which to allow execution (0-3, 0,1)
-      --explain               Print the operations with their cache keys; nothing is built
-  -f, --file string           Name of the Dockerfile (default: "PATH/Dockerfile")
-      --iidfile string        Write the image ID to the file
-      --label list            Set metadata for an image
-      --metadata-file string  Write build result metadata to a file
-  -m, --memory bytes          Memory limit
-      --memory-swap bytes     Swap limit equal to memory plus swap: -1 to enable unlimited swap
-      --network string        Set the networking mode for the RUN instructions during build (default "default")
-      --no-cache              Do not use cache when building the image
-      --no-cache-filter strings Do not cache specified stages
-  -o, --output list           Output destination (format: "type=local,dest=path")
-      --platform string       Set target platform for build
-      --progress string       Set type of progress output ("auto", "plain", "tty", "quiet") (default "auto")
-      --pull                  Always attempt to pull all referenced images
-      --push                  Shorthand for "--output=type=registry"
-  -q, --quiet                 Suppress the build output and print image ID on success
-      --secret list           Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
-      --shm-size bytes        Shared memory size for build containers
-      --ssh strings           SSH agent socket to expose to the build (format: "default|<id>[=<socket>]")
-  -t, --tag list              Name and optionally a tag (format: "name:tag")
-      --target string         Set the target build stage to build
-      --ulimit ulimit         Ulimit options
-      --why                   Say of every step whether it was cached, or what exactly had changed
+      --add-host list            Add a custom host-to-IP mapping ("host:ip")
+      --build-arg list           Set build-time variables
+      --build-context strings    Additional build contexts (e.g., name=path)
+      --check                    Check the Dockerfile and show warnings; nothing is built
+      --cpu-period int           Limit the CPU CFS (Completely Fair Scheduler) period
+      --cpu-quota int            Limit the CPU CFS (Completely Fair Scheduler) quota
+  -c, --cpu-shares int           CPU shares (relative weight)
+      --cpuset-cpus string       CPUs in which to allow execution (0-3, 0,1)
+      --cpuset-mems string       MEMs in which to allow execution (0-3, 0,1)
+      --explain                  Print the operations with their cache keys; nothing is built
+  -f, --file string              Name of the Dockerfile (default: "PATH/Dockerfile")
+      --iidfile string           Write the image ID to the file
+      --label list               Set metadata for an image
+      --metadata-file string     Write build result metadata to a file
+  -m, --memory bytes             Memory limit
+      --memory-swap bytes        Swap limit equal to memory plus swap: -1 to enable unlimited swap
+      --network string           Set the networking mode for the RUN instructions during build (default "default")
+      --no-cache                 Do not use cache when building the image
+      --no-cache-filter strings  Do not cache specified stages
+  -o, --output list              Output destination (format: "type=local,dest=path")
+      --platform string          Set target platform for build
+      --progress string          Set type of progress output ("auto", "plain", "tty", "quiet", "rawjson") (default "auto")
+      --pull                     Always attempt to pull all referenced images
+      --push                     Shorthand for "--output=type=registry"
+  -q, --quiet                    Suppress the build output and print image ID on success
+      --secret list              Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
+      --shm-size bytes           Shared memory size for build containers
+      --ssh strings              SSH agent socket to expose to the build (format: "default|<id>[=<socket>]")
+  -t, --tag list                 Name and optionally a tag (format: "name:tag")
+      --target string            Set the target build stage to build
+      --ulimit ulimit            Ulimit options
+      --why                      Say of every step whether it was cached, or what exactly had changed
 """,
     minimum=1,
     maximum=1,
