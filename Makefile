@@ -1,7 +1,7 @@
 # `make up` and `make test` set up what is missing by themselves; everything else is for people who work on the project.
 PYTHON := .venv/bin/python
 
-.PHONY: up down setup test check format bench clean
+.PHONY: up down setup setup-tests test check format bench
 
 up: setup
 	@infrastructure/up
@@ -12,18 +12,21 @@ down: setup
 setup:
 	@tools/setup
 
-check: setup
+setup-tests:
+	@tools/setup tests
+
+check: setup-tests
 	$(PYTHON) -m ruff format --check src tests bench tools
 	$(PYTHON) -m ruff check src tests bench tools
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/unit
 
-format: setup
+format: setup-tests
 	$(PYTHON) -m ruff format src tests bench
 	$(PYTHON) -m ruff check --fix src tests bench
 
-test: setup
+test: setup-tests
 	$(PYTHON) -m pytest -q tests
 
-bench: setup
+bench: setup-tests
 	$(PYTHON) -m bench
