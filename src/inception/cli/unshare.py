@@ -400,12 +400,27 @@ def _exec(argv: list[str]) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
     program = argv[0] if argv else os.environ.get("SHELL") or "/bin/sh"
     try:
-        os.execvp(program, argv or ["-" + os.path.basename(program)])
+        _execute(program, argv or ["-" + os.path.basename(program)])
     except OSError as error:
         code = 127 if error.errno == errno.ENOENT else 126
         raise StartFailed(f"failed to execute {program}: {error.strerror}", exit_code=code) from None
     except ValueError as error:  # a zero byte, or an empty name
         raise StartFailed(f"failed to execute {program!r}: {error}", exit_code=126) from None
+
+
+def _execute(program: str, argv: list[str]) -> None:
+    """execvp(3). Not os.execvp, which imports a module: after chroot(2) it would come from the new root, or from nowhere."""
+    if "/" in program:
+        os.execv(program, argv)
+    refused: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    for folder in os.environ.get("PATH", os.defpath).split(":"):
+        try:
+            os.execv(f"{folder or '.'}/{program}", argv)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            refused = error
+    raise refused
 
 
 UNSHARE = Command(

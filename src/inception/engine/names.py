@@ -53,7 +53,8 @@ def check_name(name: str, kind: str = "container") -> str:
     word = name.removeprefix("/")
     shortest = 1 if kind == "network" else 2  # as Docker has it
     if len(word) < shortest or not word.isascii() or not word[0].isalnum() or not word.translate(_NAME_SIGNS).isalnum():
-        raise InvalidArgument(f"Invalid {kind} name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        hint = "" if len(word) >= shortest else "a name has at least two characters" if word else "the name is empty"
+        raise InvalidArgument(f"Invalid {kind} name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", hint)
     return word
 
 

@@ -17,6 +17,9 @@ _PROPAGATIONS = ("", "private", "rprivate", "slave", "rslave", "shared", "rshare
 _MIN_MEMORY_BYTES = 6 << 20
 
 
+_LISTS = ("command", "entrypoint", "env", "cap_add", "cap_drop", "security_opt", "dns", "extra_hosts", "group_add")
+
+
 def check_config(config: ContainerConfig) -> None:
     """Raises InvalidArgument for the first thing that makes no sense."""
     _check_process(config)
@@ -38,6 +41,9 @@ def check_config(config: ContainerConfig) -> None:
 
 
 def _check_process(config: ContainerConfig) -> None:
+    for name in _LISTS:
+        if isinstance(getattr(config, name), str):  # a list of words to Python, one letter each
+            raise InvalidArgument(f"{name}: expected a list of strings, not the string {getattr(config, name)!r}")
     if config.working_dir and not config.working_dir.startswith("/"):
         raise InvalidArgument(f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute path")
     for item in config.env:
