@@ -18,7 +18,7 @@ import zstandard
 
 from inception.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unavailable
 from inception.oci.digest import sha256
-from inception.oci.image import DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST, Platform
+from inception.oci.image import DOCKER_CONFIG, DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST, Platform
 from inception.oci.reference import Reference
 from inception.store import Store, credentials
 from inception.store.credentials import Credentials
@@ -562,3 +562,81 @@ def test_compressed_layers_are_kept_a_week_and_counted(plain: DebianRegistry, st
     assert not store.content.exists(digest)
     push(store, name)
     assert store.collect(everything=True) == unused
+
+
+def test_a_layer_from_elsewhere_is_asked_for_without_a_secret(misbehaving: Misbehaving, store: Store) -> None:
+    """CVE-2020-15157: a manifest names a URL of the attacker's, who answers 401."""
+    evil = Misbehaving()
+    layer = gzip.compress(LAYERS[0])
+    config = json.dumps(
+        {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [sha256(LAYERS[0])]}}
+    ).encode()
+    media = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    url = f"http://{evil.host}/layer"
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": DOCKER_MANIFEST,
+        "config": {
+            "mediaType": "application/vnd.docker.container.image.v1+json",
+            "digest": sha256(config),
+            "size": len(config),
+        },
+        "layers": [{"mediaType": media, "digest": sha256(layer), "size": len(layer), "urls": [url]}],
+    }
+    misbehaving.blobs[sha256(config)] = config
+    wants = {"login": True}
+
+    def serve(request: BaseHTTPRequestHandler, body: bytes) -> bool:
+        if not request.headers.get("Authorization"):
+            reply(request, 401, WWW_Authenticate='Basic realm="x"')
+        elif "/manifests/" in request.path:
+            reply(request, 200, json.dumps(manifest).encode(), Content_Type=DOCKER_MANIFEST)
+        else:
+            return False
+        return True
+
+    def lure(request: BaseHTTPRequestHandler, body: bytes) -> bool:
+        if wants["login"]:
+            reply(request, 401, WWW_Authenticate='Basic realm="give me"')
+        else:
+            reply(request, 200, layer)
+        return True
+
+    misbehaving.hook, evil.hook = serve, lure
+    try:
+        with pytest.raises(Forbidden):
+            pull(store, f"{misbehaving.host}/app:1", credentials=LOGIN)
+        wants["login"] = False
+        assert pull(store, f"{misbehaving.host}/app:1", credentials=LOGIN).id == sha256(config)
+        assert {secret for _, _, secret in evil.seen} == {""}
+        news: list[Progress] = []
+        store.images.tag(f"{misbehaving.host}/app:1", f"{misbehaving.host}/app:2")
+        push(store, f"{misbehaving.host}/app:2", news.append, credentials=LOGIN)
+        assert "Skipped foreign layer" in statuses(news)
+    finally:
+        evil.close()
+
+
+def test_a_redirect_to_another_host_travels_bare(misbehaving: Misbehaving, store: Store) -> None:
+    other = Misbehaving()
+    make_image(store, LAYERS[0], name=f"{misbehaving.host}/app:1")
+    push(store, f"{misbehaving.host}/app:1")
+    other.blobs = dict(misbehaving.blobs)
+
+    def serve(request: BaseHTTPRequestHandler, body: bytes) -> bool:
+        if not request.headers.get("Authorization"):
+            reply(request, 401, WWW_Authenticate='Basic realm="x"')
+        elif "/blobs/" in request.path:
+            reply(request, 307, Location=f"http://{other.host}{request.path}")
+        else:
+            data, media_type = misbehaving.manifests["1"]
+            reply(request, 200, data, Content_Type=media_type)
+        return True
+
+    misbehaving.hook = serve
+    try:
+        pull(Store(f"{store.root}-other"), f"{misbehaving.host}/app:1", credentials=LOGIN)
+        assert other.seen
+        assert {secret for _, _, secret in other.seen} == {""}
+    finally:
+        other.close()

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -103,7 +104,7 @@ class Snapshots:
         try:
             return _open_overlay(self.mount(snapshot_id, read_only=read_only).options, read_only)
         except OSError as error:
-            raise Unavailable(f"mount snapshot {snapshot_id}: {error}") from error
+            raise Unavailable(f"mount snapshot {snapshot_id}: {error}", _overlay_hint(error)) from error
 
     def open_layers(self, layer_ids: Sequence[int]) -> RootDir:
         """A stack of layers, bottom first, to look at: a detached read-only mount. The caller holds a lease."""
@@ -113,7 +114,7 @@ class Snapshots:
                 return RootDir.open_host(self._layers.path(EMPTY))
             return _open_overlay([f"lowerdir={':'.join(self._layers.path(each) for each in lowers)}"], read_only=True)
         except OSError as error:
-            raise Unavailable(f"mount layers {list(layer_ids)}: {error}") from error
+            raise Unavailable(f"mount layers {list(layer_ids)}: {error}", _overlay_hint(error)) from error
 
     def view(self, snapshot_id: str) -> RootDir:
         """`open`, read-only."""
@@ -222,6 +223,15 @@ class Snapshots:
 
     def list(self) -> list[str]:
         return [row[0] for row in self._db.rows("SELECT id FROM snapshots ORDER BY id")]
+
+
+def _overlay_hint(error: OSError) -> str:
+    """Source: the kernel's filesystems/overlayfs.rst, "Upper and Lower"."""
+    if error.errno == errno.EPERM:
+        return "mounting takes root, or a user namespace of one's own"
+    if error.errno in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENODEV):
+        return "overlayfs needs a root folder on ext4, xfs (ftype=1), btrfs or tmpfs, not on another overlay or over a network"
+    return ""
 
 
 def _open_overlay(options: Sequence[str], read_only: bool) -> RootDir:
