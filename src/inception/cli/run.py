@@ -81,6 +81,8 @@ def _pull(flags: Flags) -> str:
 
 def _create(call: Call, config: ContainerConfig) -> Container:
     flags = call.flags
+    if config.network_mode == "host" and (config.ports or config.publish_all):
+        print("WARNING: Published ports are discarded when using host network mode", file=sys.stderr)
     with _IdFile(flags.text("cidfile")) as id_file:
         container = call.engine.containers.create(config, pull=_pull(flags), progress=_Pulling(flags.on("quiet")))
         id_file.write(container.id)

@@ -85,6 +85,11 @@ def _check_modes(config: ContainerConfig) -> None:
         ):
             if given:
                 raise InvalidArgument(f"conflicting options: {what}")
+    for name, endpoint in config.networks.items():
+        if endpoint.aliases and name in ("bridge", "default", "host", "none"):
+            raise InvalidArgument(
+                "network-scoped aliases are only supported for user-defined networks", "inception network create NAME"
+            )
     if config.uts_mode == "host" and config.hostname:
         raise InvalidArgument("conflicting options: hostname and the UTS mode")
     if config.uts_mode not in ("", "host"):
