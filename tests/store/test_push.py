@@ -18,7 +18,7 @@ import zstandard
 
 from inception.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unavailable
 from inception.oci.digest import sha256
-from inception.oci.image import DOCKER_CONFIG, DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST, Platform
+from inception.oci.image import DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST, Platform
 from inception.oci.reference import Reference
 from inception.store import Store, credentials
 from inception.store.credentials import Credentials
