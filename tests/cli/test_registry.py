@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.store.registries import HTPASSWD, DebianRegistry
 
 from .conftest import Cli
