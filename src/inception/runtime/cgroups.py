@@ -7,8 +7,10 @@ import os
 from inception.errors import Conflict, InvalidArgument, Unavailable
 from inception.linux.bpf import DeviceRule
 from inception.linux.cgroup import ACCOUNTING, Cgroup, Cgroups, JoinPlan
-from inception.oci.runtime import Resources
-from inception.runtime.resources import device_rules, limited_controllers, plan_resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.oci.runtime import Resources
 
 _PREFIX = "/inception-runc-"
 # What every container may use and whoever writes `resources.devices` counts on; the nodes are in every /dev. mknod alone opens
@@ -43,6 +45,9 @@ def at(path: str) -> Cgroup:
 
 def make(cgroup: Cgroup, resources: Resources | None) -> JoinPlan:
     """Make *cgroup* and put the limits in force. Raises Conflict when processes are in it, or it is frozen."""
+    from inception.oci.runtime import Resources
+    from inception.runtime.resources import device_rules, limited_controllers, plan_resources  # only where limits are set
+
     if cgroup.exists():
         _check_fit(cgroup)
     resources = resources or Resources()
@@ -58,6 +63,8 @@ def make(cgroup: Cgroup, resources: Resources | None) -> JoinPlan:
 
 def update(cgroup: Cgroup, pid: int, resources: Resources) -> None:
     """Other limits for a running container. Raises InvalidArgument, Unavailable."""
+    from inception.runtime.resources import device_rules, limited_controllers, plan_resources
+
     writes = plan_resources(resources, cgroup.cgroups)
     try:
         cgroup.join(pid, [name for name in limited_controllers(writes) if not _is_there(cgroup, name)])

@@ -16,13 +16,12 @@ from inception.errors import Conflict, InceptionError, NotFound, Unavailable
 from inception.linux import process, socket
 from inception.linux.cgroup import Cgroup
 from inception.oci.runtime import Hooks, Mount, Process, Spec, State
-from inception.runtime import cgroups, filters
+from inception.runtime import cgroups
 from inception.runtime.child import Child, begin, resume
-from inception.runtime.container import plan_container
-from inception.runtime.exec import plan_exec
 from inception.runtime.hooks import run_hooks
 from inception.runtime.state import Folder, RuntimeState
 
+# What makes plans is imported where one is made: `state`, `kill` and `delete`, which engines call most, need none.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.runtime.plan import Plan
@@ -112,6 +111,9 @@ class Container:
         sub_cgroup: str = "",
     ) -> Child:
         """Another process in the container; the caller is its parent. Raises Conflict, StartFailed."""
+        from inception.runtime import filters
+        from inception.runtime.exec import plan_exec
+
         state, status = self.load()
         if status in ("stopped", "creating"):
             raise Conflict(f"cannot exec in a {status} container")
@@ -268,6 +270,8 @@ def _plan_again(spec: Spec, error: SpawnError, state: RuntimeState) -> Plan:
 
     What comes before may have come out differently there (what it found of the machine), what follows is the same.
     """
+    from inception.runtime.container import plan_container
+
     plan = plan_container(spec, rootfs=Mount(destination="/", type="bind", source="/"), hold=True, rootless=os.geteuid() != 0)
     if error.step >= 0:
         error.step += len(plan.steps) - state.steps
