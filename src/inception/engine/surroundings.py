@@ -20,6 +20,7 @@ from inception.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from inception.linux.namespaces import open_ns
 from inception.linux.path import RootDir
 from inception.oci.runtime import Device, Mount, User
+from inception.record import replace
 from inception.runtime.users import resolve_user
 
 TYPE_CHECKING = False
@@ -110,7 +111,20 @@ class OpenSurroundings:
     # Mounts
 
     def _mounts(self) -> list[Mount]:
-        return [plan_mount(point, self._source(number, point)) for number, point in enumerate(self.record.mounts)]
+        return [
+            plan_mount(self._as_volume_says(point), self._source(number, point))
+            for number, point in enumerate(self.record.mounts)
+        ]
+
+    def _as_volume_says(self, point: MountPoint) -> MountPoint:
+        """*point* with what the `o` of its volume's driver options asks for."""
+        if point.type != "volume":
+            return point
+        options = self.engine.volumes.get(point.source).config.driver_options
+        words = [word for word in options.get("o", "").split(",") if word]
+        read_only = point.read_only or "ro" in words
+        own = [word for word in words if word not in ("ro", "rw")] if options.get("type") == "tmpfs" else []
+        return replace(point, read_only=read_only, tmpfs_options=own) if own or read_only else point
 
     def _source(self, number: int, point: MountPoint) -> str:
         if point.type == "tmpfs":

@@ -143,6 +143,11 @@ def check_driver(config: VolumeConfig) -> None:
     words = options.get("o", "").split(",")
     if kind not in ("", "none", "bind") or not {"bind", "rbind"} & set(words):
         raise InvalidArgument(f"create {config.name}: type {kind or 'none'!r} with o={options.get('o', '')!r} is not supported")
+    for word in words:
+        if word not in ("bind", "rbind", "ro", "rw", "defaults", ""):
+            raise InvalidArgument(
+                f"create {config.name}: o={word} is not supported", "a bound folder takes bind, rbind, ro and rw"
+            )
     if not os.path.isabs(options.get("device", "")):
         raise InvalidArgument(
             f"create {config.name}: missing device in volume options"
