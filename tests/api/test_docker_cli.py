@@ -113,7 +113,7 @@ def test_terminals(host: Host) -> None:
 
 
 def test_logs(host: Host) -> None:
-    host.docker("run", "--name", "talk", "bb", "sh", "-c", "echo one; echo two >&2; sleep 0.05; echo three")
+    host.docker("run", "--name", "talk", "bb", "sh", "-c", "echo one; echo two >&2; sleep 0.3; echo three")
     done = host.run("logs", "talk")
     assert (done.stdout, done.stderr) == ("one\nthree\n", "two\n")
     assert host.docker("logs", "--tail", "1", "talk") == "three"

@@ -163,6 +163,16 @@ def test_a_client_that_detaches_leaves_stdin_open(host: Host) -> None:
     assert second.recv(100).endswith(b"still here\n")
 
 
+def test_keys_that_detach_leave_the_container_alone(host: Host) -> None:
+    made = host.json("POST", "/containers/create", {"Image": "bb", "Cmd": ["cat"], "OpenStdin": True, "Tty": True})["Id"]
+    host.json("POST", f"/containers/{made}/start")
+    stream = host.upgrade(f"/containers/{made}/attach?stream=1&stdin=1&stdout=1&detachKeys=ctrl-a,z")
+    stream.sendall(b"\x01z")
+    assert read_all(stream) == b""
+    assert host.json("GET", f"/containers/{made}/json")["State"]["Running"]
+    assert host.request("POST", f"/containers/{made}/attach?stream=1&detachKeys=ctrl-aa")[0] == 400
+
+
 def test_vanished_clients_leave_nothing(host: Host) -> None:
     command = ["sh", "-c", "while :; do echo x; sleep 0.02; done"]
     made = host.json("POST", "/containers/create", {"Image": "bb", "Cmd": command, "OpenStdin": True})["Id"]

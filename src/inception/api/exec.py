@@ -14,6 +14,7 @@ from inception.api.fields import Fields
 from inception.api.hijack import MULTIPLEXED, RAW, Hijacked, Taken, frame, head_of
 from inception.api.session import run_session
 from inception.engine.config import ExecConfig
+from inception.engine.detach import DetachKeys, parse_detach_keys
 from inception.engine.names import new_id
 from inception.errors import Conflict, InceptionError, InvalidArgument, NotFound, StartFailed, Unavailable
 
@@ -88,13 +89,13 @@ class Execs:
         self._watchers.add(task)
         task.add_done_callback(self._watchers.discard)
 
-    def let_go(self, found: Exec, process: ExecProcess) -> None:
-        """With nobody to listen to it, an exec may come to its end, but not live on."""
+    def let_go(self, found: Exec, process: ExecProcess, grace_s: float | None) -> None:
+        """An exec whose client has gone gets *grace_s* to end; for ever (None) when its user detached from it."""
         if process.ended:
             process.close()
             _ended(found, process.exit_code)
         else:
-            self._keep(asyncio.create_task(_outlive(found, process)))
+            self._keep(asyncio.create_task(_outlive(found, process, grace_s)))
 
     def close(self) -> None:
         for task in list(self._watchers):
@@ -107,10 +108,11 @@ class Execs:
                 del self._execs[key]
 
 
-async def _outlive(found: Exec, process: ExecProcess) -> None:
+async def _outlive(found: Exec, process: ExecProcess, grace_s: float | None) -> None:
     try:
-        process.close_stdin()
-        async with asyncio.timeout(_GRACE_S):
+        if grace_s is not None:
+            process.close_stdin()
+        async with asyncio.timeout(grace_s):
             while not process.ended:
                 if process.read(0.0) is None and not process.ended:
                     await wait_ready(process.fileno(), writing=False)
@@ -142,6 +144,7 @@ async def create(call: Call) -> web.Response:
         raise InvalidArgument("No exec command specified")
     if body.value.get("ConsoleSize") is not None and not isinstance(body.value["ConsoleSize"], list):
         raise InvalidArgument("invalid JSON: ConsoleSize: expected an array of two numbers")
+    parse_detach_keys(body.text("DetachKeys"))
     status = container.record.state.status
     if status == "paused":
         raise Conflict(f"Container {container.name} is paused, unpause the container before exec")
@@ -195,12 +198,13 @@ async def _start_attached(call: Call, found: Exec, body: Fields) -> web.StreamRe
     tty = found.config.tty
     client = Hijacked(call.request, call.server.hang_ups)
     process: ExecProcess | None = None
+    detached = False
     try:
         known = MULTIPLEXED in call.request.headers.get("Accept", "") or call.version >= (1, 42)
         call.answered = True
         client.answer(head_of(call.request, RAW if tty or not known else MULTIPLEXED))
         process = await call.server.threads.open(found.container.exec_start, found.config)
-        await _join(found, client, process, body)
+        detached = await _join(found, client, process, body)
     except InceptionError as error:
         _ended(found, error.exit_code if isinstance(error, StartFailed) else 126)
         text = f"{message_of(error)}\r\n".encode()
@@ -209,12 +213,13 @@ async def _start_attached(call: Call, found: Exec, body: Fields) -> web.StreamRe
         pass  # the client has gone
     finally:
         if process is not None:
-            call.server.execs.let_go(found, process)
+            call.server.execs.let_go(found, process, None if detached else _GRACE_S)
         client.close()
     return Taken()
 
 
-async def _join(found: Exec, client: Hijacked, process: ExecProcess, body: Fields) -> None:
+async def _join(found: Exec, client: Hijacked, process: ExecProcess, body: Fields) -> bool:
+    """Until its end, or until (True) the user detached."""
     found.pid, found.process = process.pid, process
     size = body.value.get("ConsoleSize")
     if isinstance(size, list) and len(size) == 2 and all(isinstance(number, int) for number in size):
@@ -222,8 +227,9 @@ async def _join(found: Exec, client: Hijacked, process: ExecProcess, body: Field
     if not found.config.open_stdin:
         process.close_stdin()
     outputs = found.outputs if not found.config.tty else ("stdout",)
-    await run_session(client, process, framed=not found.config.tty, stdin=found.config.open_stdin, outputs=outputs)
-    _ended(found, process.exit_code)
+    config = found.config
+    detach = DetachKeys(parse_detach_keys(config.detach_keys)) if config.tty else None
+    return await run_session(client, process, framed=not config.tty, stdin=config.open_stdin, outputs=outputs, detach=detach)
 
 
 async def resize(call: Call) -> web.Response:

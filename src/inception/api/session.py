@@ -17,6 +17,7 @@ from inception.engine.exec import ExecProcess
 from inception.errors import Unavailable
 
 if TYPE_CHECKING:
+    from inception.engine.detach import DetachKeys
     from inception.monitor.client import AttachStream
 
 # A pipe that is ready takes this much without blocking (pipe(7)); a frame to a monitor may be longer.
@@ -49,16 +50,31 @@ class WebSocketClient:
 
 
 async def run_session(
-    client: Client, stream: AttachStream | ExecProcess, *, framed: bool, stdin: bool, outputs: tuple[str, ...]
-) -> None:
-    """Pass data until the stream's end or until the client has gone (ConnectionError)."""
-    writer = asyncio.create_task(_send_input(client, stream)) if stdin else None
+    client: Client,
+    stream: AttachStream | ExecProcess,
+    *,
+    framed: bool,
+    stdin: bool,
+    outputs: tuple[str, ...],
+    detach: DetachKeys | None = None,
+) -> bool:
+    """Pass data until the stream's end or until the client has gone (ConnectionError). Answers whether the client's user
+    has typed the *detach* keys instead."""
+    output = asyncio.create_task(_send_output(client, stream, framed, outputs))
+    tasks: set[asyncio.Task[Any]] = {output}
     try:
-        await _send_output(client, stream, framed, outputs)
+        if stdin:
+            writer = asyncio.create_task(_send_input(client, stream, detach))
+            tasks.add(writer)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if not output.done() and writer.result():
+                return True
+        await output
+        return False
     finally:
-        if writer is not None:
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _send_output(client: Client, stream: AttachStream | ExecProcess, framed: bool, outputs: tuple[str, ...]) -> None:
@@ -80,16 +96,23 @@ async def _send_output(client: Client, stream: AttachStream | ExecProcess, frame
             await wait_ready(stream.fileno(), writing=False)
 
 
-async def _send_input(client: Client, stream: AttachStream | ExecProcess) -> None:
+async def _send_input(client: Client, stream: AttachStream | ExecProcess, detach: DetachKeys | None) -> bool:
+    """True when the keys that detach came, False at the end of the input."""
     write = _exec_writer(stream) if isinstance(stream, ExecProcess) else _attach_writer(stream)
     try:
         while data := await client.receive():
+            detached = False
+            if detach is not None:
+                data, detached = detach.feed(data)
             view = memoryview(data)
             while view:
                 view = view[await write(view) :]
+            if detached:
+                return True
         stream.close_stdin()
     except (OSError, Unavailable):
         pass  # nobody listens any more; the end of the output tells the rest
+    return False
 
 
 def _attach_writer(stream: AttachStream) -> Any:

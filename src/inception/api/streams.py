@@ -15,6 +15,7 @@ from inception.api.hijack import MULTIPLEXED, RAW, Hijacked, Taken, frame, head_
 from inception.api.life import settle
 from inception.api.session import Client, WebSocketClient, run_session
 from inception.api.threads import Stop
+from inception.engine.detach import DetachKeys, parse_detach_keys
 from inception.engine.records import event_attributes
 from inception.errors import InceptionError, InvalidArgument
 
@@ -29,7 +30,7 @@ _BATCH_BYTES = 64 << 10
 
 async def attach(call: Call) -> web.StreamResponse:
     container = await call.container()
-    await _check_attachable(container)
+    await _check_attachable(call, container)
     tty = container.config.tty
     wish, stream = await _open(call, container)
     client = Hijacked(call.request, call.server.hang_ups)
@@ -46,7 +47,7 @@ async def attach(call: Call) -> web.StreamResponse:
 
 async def attach_websocket(call: Call) -> web.StreamResponse:
     container = await call.container()
-    await _check_attachable(container)
+    await _check_attachable(call, container)
     wish, stream = await _open(call, container)
     socket = web.WebSocketResponse()
     call.answered = True
@@ -58,9 +59,10 @@ async def attach_websocket(call: Call) -> web.StreamResponse:
     return socket
 
 
-async def _check_attachable(container: Container) -> None:
+async def _check_attachable(call: Call, container: Container) -> None:
     from inception.errors import Conflict
 
+    parse_detach_keys(call.text("detachKeys"))
     status = container.record.state.status
     if status == "paused":
         raise Conflict(f"container {container.id} is paused, unpause the container before attach")
@@ -94,7 +96,8 @@ async def _attached(
         if wish is None or stream is None:
             return
         outputs = tuple(name for name in ("stdout", "stderr") if getattr(wish, name))
-        await run_session(client, stream, framed=framed, stdin=wish.stdin, outputs=outputs)
+        detach = DetachKeys(parse_detach_keys(call.text("detachKeys"))) if container.config.tty else None
+        await run_session(client, stream, framed=framed, stdin=wish.stdin, outputs=outputs, detach=detach)
         if stream.ended:
             await settle(call, container)
     except ConnectionError:

@@ -213,16 +213,17 @@ class Monitor:
         # Counted from the last exit on, not from when this process was ready to look: a first init can be dead by then.
         kills = oom_kills(self.config.oom_paths)
         status.oom_killed, self._ooms_before = kills > self._ooms_before, kills
-        if status.oom_killed:
-            self._emit("oom")
-        self._emit("die", exitCode=str(exit_code))
         delay_s = self._policy.next_delay_s(exit_code, self.loop.clock() - self._started_s)
         if delay_s is None:
             status.phase = "exited"
         else:
             status.phase, status.restart_count = "restarting", self._policy.restart_count
             self._restart_timer = self.loop.call_later(delay_s, self._restart)
+        # The status first: whoever hears of an event looks at once, and must not find the container running.
         self._write_status()
+        if status.oom_killed:
+            self._emit("oom")
+        self._emit("die", exitCode=str(exit_code))
 
     def _announce_exit(self) -> None:
         self._server.announce(protocol.EXIT, status_text(self.status))
@@ -385,10 +386,11 @@ class Monitor:
         self._health.start()
 
     def _health_changed(self, health: HealthStatus) -> None:
-        if health.status != self.status.health.status and health.status != "starting":
-            self._emit(f"health_status: {health.status}")
+        changed = health.status not in (self.status.health.status, "starting")
         self.status.health = health
         self._write_status()
+        if changed:
+            self._emit(f"health_status: {health.status}")
         self._server.announce(protocol.HEALTH, status_text(self.status))
 
     def _join_accounting(self) -> None:
