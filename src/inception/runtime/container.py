@@ -142,10 +142,13 @@ def plan_container(
     if slave is not None:
         process_steps.plan_controlling_terminal(plan, slave)
     process_steps.plan_personality(plan, linux)
+    filter = process_steps.Filter.of(linux.seccomp, seccomp)
+    if filter is not None and filter.listener and not hold:
+        raise InvalidArgument("linux.seccomp.listenerPath: only the command line runtime hands a listener on")
     process_steps.plan_process(
         plan,
         process,
-        filter=process_steps.Filter.of(linux.seccomp, seccomp),
+        filter=filter,
         die_with_parent=die_with_parent,
         init=init,
         start_hooks=(hooks.start_container if hooks is not None else []) if hold else None,
