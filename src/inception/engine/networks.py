@@ -1,8 +1,8 @@
 """Networks: bridges of our own, and the three that are always there (`bridge`, `host`, `none`).
 
 A network is a row; its bridge on the host is made when the first container joins and kept until the network is removed (the
-default one until a `network prune` finds nothing in it). Subnets are chosen in the transaction that writes the row, so two processes
-never choose the same one.
+default one until a `network prune` finds nothing in it). Subnets are chosen in the transaction that writes the row, so two
+processes never choose the same one.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Networks:
         return Network(self.engine, row)
 
     def prune(self, filters: dict[str, list[str]] | None = None) -> PruneReport:
-        """Remove the networks that no container belongs to, and the idle bridges of the others. Filters: label, label!, until."""
+        """Remove the networks that no container belongs to, and idle bridges of the others. Filters: label, label!, until."""
         from inception.engine.prune import prune_networks
 
         return prune_networks(self.engine, filters or {})
