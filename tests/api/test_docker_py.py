@@ -137,8 +137,10 @@ def test_aiodocker(host: Host) -> None:
                 assert message is not None and message.data == b"hello\n"
                 run = await box.exec(["sh", "-c", "echo in; exit 5"])
                 async with run.start() as output:
-                    piece = await output.read_out()
-                    assert piece is not None and piece.data == b"in\n"
+                    said = b""
+                    while (piece := await output.read_out()) is not None:
+                        said += piece.data
+                    assert said == b"in\n"
                 assert (await run.inspect())["ExitCode"] == 5
             # The one attachment has ended, and with it stdin and so cat.
             assert (await box.wait())["StatusCode"] == 0

@@ -13,7 +13,9 @@ as a hang-up, which the kernel reports when both directions are shut.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import select
+import termios
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _INPUT_BYTES = 256 << 10
+_HEAD_POLLS, _HEAD_POLL_S = 200, 0.0005
 _STREAM_NUMBERS = {"stdin": 0, "stdout": 1, "stderr": 2}
 
 
@@ -42,6 +45,7 @@ class Hijacked(asyncio.Protocol):
         self._writable.set()
         self._ended = False
         self._lost = False
+        self._head_is_read = False
 
     def answer(self, head: bytes) -> None:
         """Take over the connection and send *head*."""
@@ -74,10 +78,20 @@ class Hijacked(asyncio.Protocol):
 
     async def send(self, data: bytes) -> None:
         """Waits while the client does not read. Raises ConnectionResetError when it is gone."""
+        if not self._head_is_read:
+            await self._await_reader()
         if self._lost:
             raise ConnectionResetError("the client is gone")
         self._transport.write(data)
         await self._writable.wait()
+
+    async def _await_reader(self) -> None:
+        """Until the client has taken the head: docker-py loses what comes in one piece with it."""
+        self._head_is_read = True
+        for _ in range(_HEAD_POLLS):
+            if self._lost or not _unread_bytes(self._transport):
+                return
+            await asyncio.sleep(_HEAD_POLL_S)
 
     def close(self) -> None:
         """The end of the output, then of the connection, once everything is sent."""
@@ -117,6 +131,12 @@ class Hijacked(asyncio.Protocol):
 
     def _hung_up(self) -> None:
         self._transport.abort()
+
+
+def _unread_bytes(transport: asyncio.Transport) -> int:
+    """What was sent and the other side has not read (a unix socket), or not acknowledged (TCP). Source: SIOCOUTQ, tcp(7)."""
+    answer = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(answer, "little") + transport.get_write_buffer_size()
 
 
 class HangUps:
