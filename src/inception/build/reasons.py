@@ -6,6 +6,8 @@ where the step stands: context, Dockerfile, stage, number. `--why` compares. Not
 
 from __future__ import annotations
 
+import stat
+
 from inception import jsontext
 from inception.oci.digest import sha256
 
@@ -43,7 +45,11 @@ def list_files(selection: Selection, content: Callable[[Tree, Node], str]) -> di
         return {}
     found = {}
     for path, node in entries:
-        value = selection.tree.readlink(node) if node.is_link else "" if node.is_dir else content(selection.tree, node)
+        value = ""
+        if node.is_link:
+            value = selection.tree.readlink(node)
+        elif stat.S_ISREG(node.stat.st_mode):
+            value = content(selection.tree, node)
         found[path] = f"{node.stat.st_mode:o} {value[:16]}"
     return found
 
