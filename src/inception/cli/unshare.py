@@ -408,7 +408,7 @@ def _exec(argv: list[str]) -> NoReturn:
         raise StartFailed(f"failed to execute {program!r}: {error}", exit_code=126) from None
 
 
-def _execute(program: str, argv: list[str]) -> None:
+def _execute(program: str, argv: list[str]) -> NoReturn:
     """execvp(3). Not os.execvp, which imports a module: after chroot(2) it would come from the new root, or from nowhere."""
     if "/" in program:
         os.execv(program, argv)
