@@ -64,7 +64,8 @@ def _lines(path: str) -> list[str]:
 def leftovers() -> dict[str, set[str]]:
     """What a container platform could leave on a machine: mounts, links, cgroups, nft tables, processes of ours."""
     found: dict[str, set[str]] = {
-        "mounts": {line.split(" ")[4] for line in _lines("/proc/self/mountinfo")},
+        # `ip netns add` mounts its own folder once a machine, and leaves it.
+        "mounts": {line.split(" ")[4] for line in _lines("/proc/self/mountinfo")} - {"/run/netns"},
         "links": set(os.listdir("/sys/class/net")),
         "cgroups": set(),
         "nft tables": set(),
