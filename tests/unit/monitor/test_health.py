@@ -96,7 +96,7 @@ def test_a_success_ends_the_start_period(ward):
 
 def test_a_probe_out_of_time_is_killed_and_counts_as_failure(ward):
     one = ward(timeout=2 * SECOND, retries=1)
-    one.command = "sleep 1000"
+    one.command = "exec sleep 1000"  # no shell between, whose child would be left
     one.now += 30
     one.loop.run_timers()
     health = one.after(2, "")
@@ -132,7 +132,7 @@ def test_a_paused_container_is_not_asked(ward):
 
 def test_stopping_ends_a_running_probe(ward):
     one = ward()
-    one.command = "sleep 1000"
+    one.command = "exec sleep 1000"  # no shell between, whose child would be left
     one.now += 30
     one.loop.run_timers()
     one.check.stop()
