@@ -1,5 +1,5 @@
 # `make up` and `make test` set up what is missing by themselves; everything else is for people who work on the project.
-PYTHON := .venv/bin/python
+VENV_PYTHON := .venv/bin/python
 
 .PHONY: up down setup setup-tests test check format bench
 
@@ -16,17 +16,17 @@ setup-tests:
 	@tools/setup tests
 
 check: setup-tests
-	$(PYTHON) -m ruff format --check src tests bench tools
-	$(PYTHON) -m ruff check src tests bench tools
-	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest -q tests/unit
+	$(VENV_PYTHON) -m ruff format --check src tests bench tools
+	$(VENV_PYTHON) -m ruff check src tests bench tools
+	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) -m pytest -q tests/unit
 
 format: setup-tests
-	$(PYTHON) -m ruff format src tests bench
-	$(PYTHON) -m ruff check --fix src tests bench
+	$(VENV_PYTHON) -m ruff format src tests bench
+	$(VENV_PYTHON) -m ruff check --fix src tests bench
 
 test: setup-tests
-	$(PYTHON) -m pytest -q tests
+	$(VENV_PYTHON) -m pytest -q tests
 
 bench: setup-tests
-	$(PYTHON) -m bench
+	$(VENV_PYTHON) -m bench
