@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 #: Needs that CI's machine may lack, each with its reason.
 ALLOWED_SKIPS: dict[str, str] = {
     "cgroup2-controllers": "the machine's controllers sit in v1 hierarchies",
+    "oci-schemas": "the image specification's JSON schemas may not lie beside the checkout",
 }
 
 
@@ -38,6 +40,7 @@ NEEDS = {
     "cgroup1": lambda: _mounted("cgroup"),
     "cgroup2": lambda: _mounted("cgroup2"),
     "cgroup2-controllers": _cgroup2_has_memory,
+    "oci-schemas": (Path(__file__).parents[2] / "shared/specs/oci-image/schema").is_dir,
 }
 
 

@@ -192,7 +192,7 @@ def check(value: Any, schema: str) -> None:
     fastjsonschema.compile(document, handlers=handlers)(value)
 
 
-@pytest.mark.skipif(not SCHEMAS.is_dir(), reason="the specification's schemas don't lie beside this checkout")
+@pytest.mark.needs("oci-schemas")
 def test_all_documents_that_we_write_follow_the_schemas(registry: DebianRegistry, store: Store, tmp_path: Path) -> None:
     name = f"{registry.host}/app:1"
     image = made(store, name)
