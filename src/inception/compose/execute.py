@@ -95,17 +95,7 @@ class Executor:
         self.progress.update(name, "Created", done=True)
 
     def remove_network(self, operation: Operation, stop: Stop) -> None:
-        name = f"Network {operation.target}"
-        self.progress.update(name, "Removing")
-        try:
-            self.engine.networks.get(operation.target).remove()
-        except NotFound:
-            pass
-        except Conflict:
-            # As Docker Compose: a container of somebody else's is in it, so it stays.
-            self.progress.update(name, "Resource is still in use", done=True)
-            return
-        self.progress.update(name, "Removed", done=True)
+        self._remove(f"Network {operation.target}", lambda: self.engine.networks.get(operation.target).remove())
 
     def create_volume(self, operation: Operation, stop: Stop) -> None:
         volume = self.project.volumes[operation.key]
@@ -115,13 +105,16 @@ class Executor:
         self.progress.update(name, "Created", done=True)
 
     def remove_volume(self, operation: Operation, stop: Stop) -> None:
-        name = f"Volume {operation.target}"
+        self._remove(f"Volume {operation.target}", lambda: self.engine.volumes.get(operation.target).remove())
+
+    def _remove(self, name: str, remove: Callable[[], object]) -> None:
         self.progress.update(name, "Removing")
         try:
-            self.engine.volumes.get(operation.target).remove()
+            remove()
         except NotFound:
             pass
         except Conflict:
+            # As Docker Compose: somebody else's container has it, so it stays.
             self.progress.update(name, "Resource is still in use", done=True)
             return
         self.progress.update(name, "Removed", done=True)
@@ -155,16 +148,7 @@ class Executor:
         self.progress.update(name, "Pulled", done=True)
 
     def remove_image(self, operation: Operation, stop: Stop) -> None:
-        name = f"Image {operation.target}"
-        self.progress.update(name, "Removing")
-        try:
-            self.engine.images.remove(operation.target)
-        except NotFound:
-            pass
-        except Conflict:
-            self.progress.update(name, "Resource is still in use", done=True)
-            return
-        self.progress.update(name, "Removed", done=True)
+        self._remove(f"Image {operation.target}", lambda: self.engine.images.remove(operation.target))
 
     # containers
 
