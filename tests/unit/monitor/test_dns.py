@@ -22,13 +22,26 @@ class Upstream:
     def __init__(self, address, behave, port=0):
         self.behave = behave
         self.asked = []
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind((address, port))
+        self.udp, self.tcp = self.listen(address, port)
         self.port = self.udp.getsockname()[1]
-        self.tcp = socket.create_server((address, self.port))
         self.threads = [threading.Thread(target=target, daemon=True) for target in (self.serve_udp, self.serve_tcp)]
         for thread in self.threads:
             thread.start()
+
+    @staticmethod
+    def listen(address, port):
+        """A UDP and a TCP socket on the same port. A free UDP port may be taken for TCP, even by a connection that is ending."""
+        while True:
+            tcp = socket.create_server((address, port))
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                udp.bind(tcp.getsockname())
+                return udp, tcp
+            except OSError:
+                tcp.close()
+                udp.close()
+                if port:
+                    raise
 
     def answer(self, data, tcp):
         query = dnslib.DNSRecord.parse(data)
