@@ -43,7 +43,7 @@ from inception.store.pull import open_repository
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from inception.store import Store
@@ -68,6 +68,18 @@ class Pushed(Record):
     tag: str
     digest: str
     size_bytes: int
+
+
+class Attached(Record):
+    """A manifest that stands beside an image in an index, with the blobs that only it has, and how the index lists it."""
+
+    descriptor: Descriptor
+    manifest: bytes
+    blobs: list[bytes]
+
+
+if TYPE_CHECKING:
+    Attach = Callable[[Image, Descriptor], Iterable[Attached]]
 
 
 def push(
@@ -106,12 +118,15 @@ def push_index(
     progress: OnProgress = silent,
     *,
     compression: str = "gzip",
+    attach: Attach | None = None,
+    annotations: Mapping[str, str] | None = None,
     credentials: Credentials | None = None,
     registries: Registries | None = None,
 ) -> Pushed:
     """Uploads local images as one name: an index of their manifests, each for its own platform.
 
-    Raises Conflict when two of them are for the same platform, and as `push`.
+    *attach* gives what belongs to an image, once its descriptor is known: documents beside it in the index. *annotations* are
+    the index's own. Raises Conflict when two images are for the same platform, and as `push`.
     """
     reference = _target(name)
     images = [store.images.resolve(source) for source in sources]
@@ -130,12 +145,50 @@ def push_index(
                 entries.append(
                     Descriptor(media_type=work.media_type, digest=pushed.digest, size=pushed.size_bytes, platform=platform)
                 )
-            index = Index(media_type=MEDIA_INDEX, manifests=entries)
+            for image, entry in zip(images, list(entries), strict=True):
+                for found in attach(image, entry) if attach is not None else ():
+                    for data in found.blobs:
+                        work.document(data)
+                    repository.put_manifest(found.manifest, MEDIA_MANIFEST, found.descriptor.digest)
+                    entries.append(found.descriptor)
+            index = Index(media_type=MEDIA_INDEX, manifests=entries, annotations=dict(annotations or {}))
             data = jsontext.dumps({"schemaVersion": 2, **encode(index)}).encode()
             digest = repository.put_manifest(data, MEDIA_INDEX, reference.tag)
     finally:
         repository.close()
     progress(Progress(status=f"{reference.tag}: digest: {digest} size: {len(data)}"))
+    return Pushed(tag=reference.tag, digest=digest, size_bytes=len(data))
+
+
+def push_artifact(
+    store: Store,
+    name: str,
+    config: bytes,
+    media_type: str,
+    layers: Sequence[tuple[str, int]],
+    *,
+    compression: str = "gzip",
+    credentials: Credentials | None = None,
+    registries: Registries | None = None,
+) -> Pushed:
+    """Uploads *config* of a type of its own with layers (their diff_ids and numbers) as a manifest that is no image.
+
+    The configuration is what says what the layers are for; they come in their order. Raises as `push`.
+    """
+    reference = _target(name)
+    repository = _open(reference, credentials, registries)
+    try:
+        with store.lease():
+            work = _Push(store, repository, reference, silent)
+            sent = [
+                work._layer(Descriptor(media_type=MEDIA_LAYER, digest=diff_id, size=0), number, compression)
+                for diff_id, number in layers
+            ]
+            described = Descriptor(media_type=media_type, digest=work.document(config), size=len(config))
+            data = _manifest_bytes(Manifest(media_type=MEDIA_MANIFEST, config=described, layers=sent))
+            digest = repository.put_manifest(data, MEDIA_MANIFEST, reference.tag)
+    finally:
+        repository.close()
     return Pushed(tag=reference.tag, digest=digest, size_bytes=len(data))
 
 
@@ -196,7 +249,10 @@ class _Push:
             data, self.media_type = stored, manifest.media_type or MEDIA_MANIFEST
         else:
             made = Manifest(
-                media_type=MEDIA_MANIFEST, config=_as_oci(manifest.config), layers=[_as_oci(each) for each in layers]
+                media_type=MEDIA_MANIFEST,
+                config=_as_oci(manifest.config),
+                layers=[_as_oci(each) for each in layers],
+                annotations=manifest.annotations,
             )
             data, self.media_type = _manifest_bytes(made), MEDIA_MANIFEST
         data = self._name(data, tag or sha256(data), made=not whole)
@@ -232,7 +288,8 @@ class _Push:
             self._progress(Progress(id=short, status="Skipped foreign layer"))
             return layer
         if not self._is_sendable(layer):
-            layer = self._compressed(layer, number, compression or "gzip", short)
+            say = lambda: self._progress(Progress(id=short, status="Compressing"))  # noqa: E731
+            layer = compressed(self._store, layer, number, compression or "gzip", say)
         return self._blob(layer, short)
 
     def _blob(self, blob: Descriptor, short: str) -> Descriptor:
@@ -259,41 +316,21 @@ class _Push:
         tell(f"Mounted from {neighbour}" if how == "mounted" else "Pushed")
         return blob
 
+    def document(self, data: bytes) -> str:
+        """A blob of a few kilobytes; its digest."""
+        from io import BytesIO
+
+        digest = str(sha256(data))
+        if not self._repository.has_blob(digest):
+            self._repository.upload(digest, len(data), lambda: BytesIO(data), "", lambda _done: None)
+        return digest
+
     def _neighbour(self, digest: str) -> str:
         """Another repository of the same registry that has had the blob."""
         rows = self._store.db.rows("SELECT repository FROM blob_places WHERE digest = ? ORDER BY repository", (digest,))
         start = f"{self._reference.domain}/"
         own = self._reference.repository
         return next((name.removeprefix(start) for (name,) in rows if name.startswith(start) and name != own), "")
-
-    def _compressed(self, layer: Descriptor, number: int, compression: str, short: str) -> Descriptor:
-        """A layer in a form for the way: one that came with some image, one that was made before, or a new one."""
-        content, db = self._store.content, self._store.db
-        rows = db.rows(
-            "SELECT digest, media_type, size_bytes, made FROM layer_blobs WHERE layer_id = ? ORDER BY made, digest", (number,)
-        )
-        for digest, media_type, size, made in rows:
-            oci_type = _AS_OCI.get(media_type, media_type)
-            fits = oci_type == _MEDIA[compression] or (not made and oci_type in _MEDIA.values())
-            if fits and content.exists(digest):
-                if made:
-                    os.utime(content.path(digest))  # clean-up goes by when it was last of use
-                return Descriptor(media_type=oci_type, digest=digest, size=size)
-        self._progress(Progress(id=short, status="Compressing"))
-        with self._store.scratch() as scratch:
-            partial = f"{scratch.path}/blob"
-            with open(partial, "xb", buffering=0) as file:
-                digest, size = copy_hashed(compress(self._plain(layer, number), compression), file)
-            content.adopt(partial, digest)
-        db.execute("INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, 1)", (number, digest, _MEDIA[compression], size))
-        return Descriptor(media_type=_MEDIA[compression], digest=digest, size=size)
-
-    def _plain(self, layer: Descriptor, number: int) -> Iterator[bytes]:
-        if self._store.content.exists(layer.digest):
-            with self._store.content.open(layer.digest) as blob:
-                yield from chunks_of(blob)
-        else:
-            yield from open_layer(self._store, layer, number)
 
     def _remember(self, image: Image, config: Descriptor, layers: Sequence[Descriptor], digest: str) -> None:
         """What the registry has now: the name's digest, and the blobs that later pushes can mount."""
@@ -302,6 +339,41 @@ class _Push:
             for blob in [config, *layers]:
                 tx.execute("INSERT OR IGNORE INTO blob_places VALUES (?, ?)", (blob.digest, repository))
             tx.execute("INSERT OR REPLACE INTO image_digests VALUES (?, ?, ?)", (repository, digest, image.id))
+
+
+def compressed(
+    store: Store, layer: Descriptor, number: int, compression: str, say: Callable[[], None] | None = None
+) -> Descriptor:
+    """A layer in a form for the way: one that came with some image, one that was made before, or a new one, of which *say*
+    tells. The caller holds a lease."""
+    content, db = store.content, store.db
+    rows = db.rows(
+        "SELECT digest, media_type, size_bytes, made FROM layer_blobs WHERE layer_id = ? ORDER BY made, digest", (number,)
+    )
+    for digest, media_type, size, made in rows:
+        oci_type = _AS_OCI.get(media_type, media_type)
+        fits = oci_type == _MEDIA[compression] or (not made and oci_type in _MEDIA.values())
+        if fits and content.exists(digest):
+            if made:
+                os.utime(content.path(digest))  # clean-up goes by when it was last of use
+            return Descriptor(media_type=oci_type, digest=digest, size=size)
+    if say is not None:
+        say()
+    with store.scratch() as scratch:
+        partial = f"{scratch.path}/blob"
+        with open(partial, "xb", buffering=0) as file:
+            digest, size = copy_hashed(compress(_plain(store, layer, number), compression), file)
+        content.adopt(partial, digest)
+    db.execute("INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, 1)", (number, digest, _MEDIA[compression], size))
+    return Descriptor(media_type=_MEDIA[compression], digest=digest, size=size)
+
+
+def _plain(store: Store, layer: Descriptor, number: int) -> Iterator[bytes]:
+    if store.content.exists(layer.digest):
+        with store.content.open(layer.digest) as blob:
+            yield from chunks_of(blob)
+    else:
+        yield from open_layer(store, layer, number)
 
 
 def compress(chunks: Iterable[bytes], compression: str) -> Iterator[bytes]:
