@@ -30,7 +30,7 @@ class Upstream:
 
     @staticmethod
     def listen(address, port):
-        """A UDP and a TCP socket on the same port. A free UDP port may be taken for TCP, even by a connection that is ending."""
+        """A UDP and a TCP socket on the same port: a free UDP port may be taken for TCP, even by a connection that ends."""
         while True:
             tcp = socket.create_server((address, port))
             udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
