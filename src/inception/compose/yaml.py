@@ -103,6 +103,8 @@ def parse(text: bytes, file: str) -> Any:
         return _Composer(_yaml.CParser(text), file).document()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
+        if error.problem == "exceeded maximum nesting depth":  # newer parsers notice it themselves, further down
+            raise ComposeFileError(f"failed to parse {file}: line {line}: nested deeper than {MAX_DEPTH} levels") from None
         raise ComposeFileError(f"failed to parse {file}: yaml: line {line}: {error.problem}") from None
     except (yaml.YAMLError, UnicodeError) as error:
         reason = str(error).split("\n")[0]
