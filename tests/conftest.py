@@ -91,8 +91,11 @@ def leftovers() -> dict[str, set[str]]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nothing_is_left_behind() -> Iterator[None]:
+def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails the session when the machine is not as it was found."""
+    if not any("root" in mark.args for item in request.session.items for mark in item.iter_markers("needs")):
+        yield  # who may do nothing to the machine leaves nothing on it; what is there is somebody else's
+        return
     before = leftovers()
     yield
     for parent in Path("/sys/fs/cgroup").glob("*/inception"):
