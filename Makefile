@@ -1,7 +1,7 @@
 # `make up` and `make test` set up what is missing by themselves; everything else is for people who work on the project.
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: up down setup setup-tests test check format bench
+.PHONY: up down setup setup-tests test test-dockerfiles check format bench
 
 up: setup
 	@infrastructure/up
@@ -27,6 +27,10 @@ format: setup-tests
 
 test: setup-tests
 	$(VENV_PYTHON) -m pytest -q tests
+
+# Eighteen programs on debian:bookworm, built and run; `make test` does the two quickest of them.
+test-dockerfiles: setup-tests
+	ALL_DOCKERFILES=1 $(VENV_PYTHON) -m pytest -q tests/dockerfiles
 
 bench: setup-tests
 	$(VENV_PYTHON) -m bench

@@ -91,6 +91,10 @@ class BuildCache:
             if layer_id is not None:
                 tx.execute("INSERT OR IGNORE INTO layer_holds VALUES (?, ?)", (HOLDER, layer_id))
 
+    def keys_of(self, layer_id: int) -> list[str]:
+        """All the keys that lead to a layer."""
+        return [row[0] for row in self._db.rows("SELECT key FROM build_cache WHERE layer_id = ?", (layer_id,))]
+
     def download(self, url: str) -> Download | None:
         row = self._db.row("SELECT etag, last_modified, digest FROM build_downloads WHERE url = ?", (url,))
         return None if row is None else Download(etag=row[0], last_modified=row[1], digest=row[2])

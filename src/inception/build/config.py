@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inception.build.cacheplaces import CachePlace
 from inception.build.output import Output
 from inception.build.secrets import SecretSource
 from inception.engine.config import ResourceConfig
@@ -15,7 +16,8 @@ class BuildConfig(Record):
     `dockerfile_inline` is its text and wins. `network` is what RUN steps get: `default`, `none`, `host` or a network's name.
     `secrets` are what RUN --mount=type=secret may ask for, by id; `ssh` the sockets of agents. `contexts` are named contexts
     (`--build-context`): a folder, or `docker-image://REFERENCE`.
-    `outputs` none is the image store. `no_cache_stages` are stages whose every step is done again.
+    `outputs` none is the image store. `no_cache_stages` are stages whose every step is done again. `cache_from` are caches
+    that are asked after this store's own, `cache_to` where this build's goes.
     `build_args` come from the command line; the host's own environment is never looked at.
     """
 
@@ -37,6 +39,8 @@ class BuildConfig(Record):
     contexts: dict[str, str] = {}
     outputs: list[Output] = []
     no_cache_stages: list[str] = []
+    cache_from: list[CachePlace] = []
+    cache_to: list[CachePlace] = []
 
 
 class BuildResult(Record):

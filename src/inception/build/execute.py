@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import BinaryIO, TypeVar
 
+    from inception.build.cache import Cached
+    from inception.build.cacheexport import Made
+    from inception.build.cacheimport import ImportedCache
     from inception.build.output import Output
     from inception.build.progress import OnEvent
     from inception.engine import Engine
@@ -122,6 +125,8 @@ class Session:
         self.running: set[ExecProcess] = set()
         self.steps = self.cached_steps = 0
         self.reasons: list[str] = []
+        self.made: list[Made] = []
+        self.imports: list[ImportedCache] = []
         self.lock = threading.Lock()
 
     def run(self) -> BuildResult:
@@ -130,8 +135,14 @@ class Session:
         for warning in plan.warnings:
             self.reporter.warn(warning)
         self.plan = plan
-        self._run_stages(plan)
+        try:
+            self._open_imports()
+            self._run_stages(plan)
+        finally:
+            for imported in self.imports:
+                imported.close()
         image_id = self._finish(plan)
+        self._export_cache(plan)
         if self.cache.expire():
             self.reporter.warn("forgot what the build cache hasn't used for a month, or the oldest of more than 20 GiB")
         return BuildResult(
@@ -236,6 +247,7 @@ class Session:
 
     def _stage(self, plan: StagePlan) -> None:
         stack = self.base_of(plan)
+        stack.stage = plan.index
         stack.fresh = plan.name in self.fresh_stages or str(plan.index) in self.fresh_stages
         changing = [step for step in plan.operations if not isinstance(step, Configure)]
         number = 0 if plan.base == "scratch" else 1
@@ -287,7 +299,7 @@ class Session:
         fresh = self.config.no_cache or stack.fresh
         for content in inputs.contents():
             keys.append(key_of(step.definition(), stack.diff_ids, content))
-            hit = None if fresh else self.cache.find(keys[-1])
+            hit = None if fresh else self.cache.find(keys[-1]) or self._find_imported(keys[-1], stack)
             if hit is not None:
                 if len(keys) > 1:
                     self.cache.add(keys, hit.layer_id, hit.created)
@@ -295,6 +307,7 @@ class Session:
                 with self.lock:
                     self.reasons.append(f"{title.partition(chr(10))[0]}: cached, key {keys[-1][:12]}")
                 self._push(stack, step, hit.layer_id, hit.created, cached=True)
+                self._remember(stack, keys, hit.layer_id, hit.created)
                 return
         if len(stack.layer_ids) >= _MAX_LAYERS:
             raise InvalidArgument(f"max depth exceeded: an image has at most {_MAX_LAYERS} layers")
@@ -303,6 +316,69 @@ class Session:
         created = self.epoch[0] or _now()
         self.cache.add(keys, layer_id, created)
         self._push(stack, step, layer_id, created, cached=False)
+        self._remember(stack, keys, layer_id, created)
+
+    # --- caches elsewhere ---
+
+    def _open_imports(self) -> None:
+        if not self.config.cache_from:
+            return
+        from inception.build.cacheimport import open_place
+
+        for place in self.config.cache_from:
+            try:
+                with self.reporter.step(f"importing cache manifest from {place.place}") as report:
+                    found = open_place(place)
+                    report.output(f"{len(found)} records\n".encode())
+            except InceptionError as error:
+                self.reporter.warn(f"failed to import cache from {place.place}: {error}")
+            else:
+                self.imports.append(found)
+
+    def _find_imported(self, key: str, stack: Stack) -> Cached | None:
+        """What another machine's cache has for *key*, brought into this one's."""
+        for imported in self.imports:
+            entry = imported.find(key)
+            if entry is None:
+                continue
+            try:
+                layer_id = imported.bring(self.store, entry, stack)
+            except InceptionError as error:
+                self.reporter.warn(f"what the imported cache says is not there: {error}")
+                continue
+            self.cache.add([key], layer_id, entry.created)
+            return self.cache.find(key)
+        return None
+
+    def _remember(self, stack: Stack, keys: list[str], layer_id: int | None, created: str) -> None:
+        if not (self.config.cache_to or self.inline_cache):
+            return
+        from inception.build.cacheexport import Made
+
+        with self.lock:
+            self.made.append(Made(stage=stack.stage, keys=keys, layer_id=layer_id, created=created))
+
+    @property
+    def inline_cache(self) -> bool:
+        asked = self.config.build_args.get("BUILDKIT_INLINE_CACHE", "") in ("1", "true")
+        return asked or any(place.type == "inline" for place in self.config.cache_to)
+
+    def _export_cache(self, plan: BuildPlan) -> None:
+        for place in self.config.cache_to:
+            if place.type == "inline":
+                continue
+            from inception.build.cacheexport import export
+
+            stages = {stage.index for stage in plan.stages} if place.whole else plan.lineage()
+            try:
+                with self.reporter.step(f"exporting cache to {place.type} {place.place}"):
+                    export(self.store, place, self.cache, self.made, stages)
+            except InceptionError as error:
+                if not place.optional:
+                    raise
+                self.reporter.warn(f"failed to export cache to {place.place}: {error}")
+
+    # --- how a step is made ---
 
     def _note(self, step: Operation, stack: Stack, inputs: Inputs, title: str, content: list[str]) -> None:
         """Puts down what this step is made of, and what of it was different the last time."""
@@ -427,7 +503,11 @@ class Session:
 
     def _store_image(self, plan: BuildPlan, stack: Stack) -> str:
         target = plan.stages[-1]
-        document = make_document(target, self._root_document(plan, target), stack.outcomes, stack.diff_ids, self.epoch[0])
+        document = make_document(target, self._root_document(plan), stack.outcomes, stack.diff_ids, self.epoch[0])
+        if self.inline_cache:
+            from inception.build.cacheexport import inline
+
+            document.build_cache = inline(self.cache, self.made, plan.lineage(), stack.layer_ids)
         data = document_bytes(document)
         image_id = str(sha256(data))
         with self.reporter.step("exporting to image") as report:
@@ -462,11 +542,9 @@ class Session:
         except NotFound:
             return False
 
-    def _root_document(self, plan: BuildPlan, stage: StagePlan) -> ImageDocument | None:
-        """The document of the image at the bottom of *stage*, None for scratch."""
-        by_index = {each.index: each for each in plan.stages}
-        while stage.base.startswith("stage:"):
-            stage = by_index[int(stage.base.partition(":")[2])]
+    def _root_document(self, plan: BuildPlan) -> ImageDocument | None:
+        """The document of the image at the bottom of the target, None for scratch."""
+        stage = next(each for each in plan.stages if each.index == plan.lineage()[-1])
         return stage.image.document if stage.image is not None else None
 
 

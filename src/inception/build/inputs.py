@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 class Stack:
     """Layers bottom first, and what each operation since the base image came to."""
 
-    def __init__(self, layer_ids: list[int], diff_ids: list[str], outcomes: list[Outcome]) -> None:
+    def __init__(self, layer_ids: list[int], diff_ids: list[str], outcomes: list[Outcome], stage: int = -1) -> None:
         self.layer_ids = layer_ids
         self.diff_ids = diff_ids
         self.outcomes = outcomes
+        self.stage = stage
         self.fresh = False  # what is put on it is made anew
 
     def copy(self) -> Stack:

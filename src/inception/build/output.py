@@ -43,7 +43,7 @@ def parse_output(text: str) -> Output:
     if "=" not in text:
         return Output(type="local", destination=text)
     given: dict[str, str] = {}
-    for word in _words(text):
+    for word in split_words(text):
         key, equals, value = word.partition("=")
         if not equals:
             raise InvalidArgument(f"invalid value {word!r}: expected key=value")
@@ -62,7 +62,8 @@ def parse_output(text: str) -> Output:
     return Output(type=kind, destination=destination or (_STDOUT if kind in ("tar", "oci") else ""), names=names, push=push)
 
 
-def _words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
+    """The `key=value` words of a flag; quotes hold one with a comma together."""
     import csv  # `"name=a,b"` is one word
 
     return next(csv.reader([text]), [])

@@ -78,6 +78,14 @@ class BuildPlan(Record):
     stages: list[StagePlan]
     warnings: list[str] = []
 
+    def lineage(self) -> list[int]:
+        """The target, the stage that it starts from, and so on down."""
+        by_index = {stage.index: stage for stage in self.stages}
+        found = [self.stages[-1].index]
+        while (base := by_index[found[-1]].base).startswith("stage:"):
+            found.append(int(base.partition(":")[2]))
+        return found
+
     def __str__(self) -> str:
         return "\n".join(map(str, self.stages))
 

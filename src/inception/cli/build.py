@@ -12,6 +12,7 @@ from inception.errors import InceptionError, InvalidArgument
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.build import BuildConfig, BuildFailed, BuildResult
+    from inception.build.cacheplaces import CachePlace
     from inception.build.output import Output
     from inception.build.secrets import SecretSource
     from inception.cli.flags import Flags
@@ -162,6 +163,8 @@ def _config(flags: Flags, context: str) -> BuildConfig:
         ssh=dict(_agents(flags.list("ssh"))),
         outputs=_outputs(flags),
         no_cache_stages=flags.list("no-cache-filter"),
+        cache_from=_places(flags.list("cache-from"), out=False),
+        cache_to=_places(flags.list("cache-to"), out=True),
         contexts=dict(_context(text) for text in flags.list("build-context")),
     )
 
@@ -174,6 +177,14 @@ def _outputs(flags: Flags) -> list[Output]:
 
     pushed = [Output(type="registry")] if flags.on("push") else []
     return [*(parse_output(text) for text in texts), *pushed]
+
+
+def _places(texts: list[str], *, out: bool) -> list[CachePlace]:
+    if not texts:
+        return []
+    from inception.build.cacheplaces import parse_source, parse_target
+
+    return [parse_target(text) if out else parse_source(text) for text in texts]
 
 
 def _secrets(texts: list[str]) -> list[tuple[str, SecretSource]]:
@@ -247,6 +258,8 @@ BUILD = Command(
       --add-host list            Add a custom host-to-IP mapping ("host:ip")
       --build-arg list           Set build-time variables
       --build-context strings    Additional build contexts (e.g., name=path)
+      --cache-from list          External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")
+      --cache-to list            Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir")
       --check                    Check the Dockerfile and show warnings; nothing is built
       --cpu-period int           Limit the CPU CFS (Completely Fair Scheduler) period
       --cpu-quota int            Limit the CPU CFS (Completely Fair Scheduler) quota
@@ -287,8 +300,6 @@ BUILD = Command(
       --rm                    Remove intermediate containers
 """,
     refused={
-        "cache-from": "the cache is the one of this machine",
-        "cache-to": "the cache is the one of this machine",
         "cgroup-parent": "steps run in the engine's own cgroup",
         "isolation": "it is for Windows",
         "annotation": "annotations are a manifest's, which is made when the image is pushed",

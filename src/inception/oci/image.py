@@ -159,9 +159,9 @@ class History(Record):
 
 class ImageDocument(
     Record,
-    names={"os_version": "os.version", "os_features": "os.features"},
+    names={"os_version": "os.version", "os_features": "os.features", "build_cache": "inception.buildcache.v1"},
 ):
-    """The image configuration; the digest of its bytes is Docker's image id."""
+    """The image configuration; the digest of its bytes is Docker's image id. `build_cache` is what an inline cache says."""
 
     created: str = ""
     author: str = ""
@@ -173,3 +173,4 @@ class ImageDocument(
     config: ImageConfig = ImageConfig()
     rootfs: RootFs
     history: list[History] = []
+    build_cache: dict[str, object] = {}
