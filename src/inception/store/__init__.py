@@ -5,7 +5,7 @@ tar.py        the format                    extract.py    the one extractor;  wo
 layers.py     unpacked, shared              pack.py       a folder as tar;    diff.py     what changed
 snapshots.py  roots of containers           images.py     names, documents
 archive.py    docker save / load, OCI       pull.py push.py   to and from registries
-registry.py   a repository's protocol       transport.py  HTTP with patience;  authorization.py  tokens
+registry.py   a repository's protocol       transport.py  HTTP with patience (http.py);  authorization.py  tokens
 hosts.py      this machine's settings       credentials.py   log-ins;   downloads.py   blobs on their way
 bootstrap.py  base images from packages     scratch.py    half-done work
 

@@ -23,6 +23,7 @@ from inception.errors import Forbidden, InvalidArgument, Unavailable
 from inception.oci.reference import DEFAULT_DOMAIN
 from inception.record import Record
 from inception.store.hosts import host_name, is_loopback, settings_path
+from inception.store.http import split_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -211,10 +212,7 @@ def _origin_of(url: str) -> str:
 
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port of a URL. Raises InvalidArgument."""
-    from urllib.parse import urlsplit
-
     try:
-        parts = urlsplit(url)
-        return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+        return split_url(url)[:3]
     except ValueError as error:
         raise InvalidArgument(f"{url[:80]!r}: {error}") from error

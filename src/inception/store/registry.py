@@ -59,11 +59,9 @@ class Repository:
             if response.status in (401, 403):
                 raise self._no_access(self.transport.refusal(response, "manifest"))
             self.transport.expect(response, 200, what="manifest")
-            data = response.read(MAX_DOCUMENT_BYTES + 1)
-        except self.transport.failures as error:
-            raise self.transport.broken(error) from error
+            data = self.transport.read(response, MAX_DOCUMENT_BYTES + 1)
         finally:
-            response.release_conn()
+            response.close()
         if ":" in tag_or_digest and sha256(data) != Digest(tag_or_digest):
             raise InvalidArgument(f"{self._reference.familiar}: manifest {tag_or_digest}: the bytes have digest {sha256(data)}")
         return data, self._media_type(data, response.headers.get("Content-Type", ""))
@@ -108,9 +106,9 @@ class Repository:
                 if response.status in (401, 403):
                     raise self._no_access(self.transport.refusal(response, "tags"))
                 self.transport.expect(response, 200, what="tags")
-                value = load_json(response.read(MAX_DOCUMENT_BYTES + 1), "list of tags")
+                value = load_json(self.transport.read(response, MAX_DOCUMENT_BYTES + 1), "list of tags")
             finally:
-                response.release_conn()
+                response.close()
             tags = value.get("tags") if isinstance(value, dict) else None
             found += [tag for tag in tags or [] if isinstance(tag, str)]
             following = next_page(response.headers.get("Link", ""))
@@ -146,7 +144,7 @@ class Repository:
             self.transport.expect(response, 200, 201, 202, what=f"manifest {tag_or_digest}")
             self.transport.discard(response)
         finally:
-            response.release_conn()
+            response.close()
         digest = sha256(data)
         said = response.headers.get("Docker-Content-Digest", "")
         if said and said != digest:
@@ -225,15 +223,13 @@ class Repository:
                 skip = 0
             else:
                 self.transport.expect(response, 200, what=f"blob {digest}")
-            for chunk in response.stream(_CHUNK, decode_content=False):
+            for chunk in response.stream(_CHUNK):
                 if skip:  # it does not know ranges: what we have comes again
                     chunk, skip = chunk[skip:], max(skip - len(chunk), 0)
                 if chunk:
                     yield chunk
         finally:
-            # Not given back to the pool half-read.
             response.close()
-            response.release_conn()
 
     def _foreign(self, url: str, descriptor: Descriptor) -> Iterator[bytes]:
         """A layer that may not be distributed, from where its manifest says: without any secret (CVE-2020-15157), over
@@ -428,14 +424,12 @@ def search(transport: Transport, term: str, limit: int) -> list[dict[str, Any]]:
     base = transport.endpoint.base
     response = transport.open("GET", f"{base}/v1/search?{urlencode({'q': term, 'n': limit})}", {"Accept": "application/json"})
     if response.status == 200:
-        value = load_json(response.read(MAX_DOCUMENT_BYTES + 1), "search results")
-        response.release_conn()
+        value = load_json(transport.read(response, MAX_DOCUMENT_BYTES + 1), "search results")
         results = value.get("results") if isinstance(value, dict) else None
         return [each for each in results or [] if isinstance(each, dict) and isinstance(each.get("name"), str)][:limit]
     transport.discard(response)
     response = transport.open("GET", f"{base}/v2/_catalog?n=1000", scope="registry:catalog:*")
     transport.expect(response, 200, what="search")
-    value = load_json(response.read(MAX_DOCUMENT_BYTES + 1), "catalog")
-    response.release_conn()
+    value = load_json(transport.read(response, MAX_DOCUMENT_BYTES + 1), "catalog")
     names = value.get("repositories") if isinstance(value, dict) else None
     return [{"name": name} for name in names or [] if isinstance(name, str) and term in name][:limit]

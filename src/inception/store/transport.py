@@ -12,11 +12,13 @@ import time
 
 from inception import jsontext
 from inception.errors import Forbidden, InceptionError, InvalidArgument, Unavailable
+from inception.store import http
 from inception.store.authorization import Authorizer, origin
 from inception.store.hosts import host_name, proxy_for, settings_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ssl import SSLContext
     from typing import Any
 
     from inception.store.credentials import Credentials
@@ -37,19 +39,16 @@ class Transport:
     """Requests to one endpoint. *what* is what errors start with: `pull nginx:latest`. Safe from several threads."""
 
     def __init__(self, endpoint: Endpoint, what: str, credentials: Credentials) -> None:
-        import urllib3  # 100 ms that only transfers pay
-
         self.endpoint = endpoint
         self.what = what
         self._origin = origin(endpoint.base)
-        self._errors = urllib3.exceptions
-        self._pools: dict[tuple[str, str, bool], Any] = {}
+        self._clients: dict[tuple[str, str, int, bool], http.Client] = {}
         self.login_trouble = ""  # why there is no log-in, where there should be one
         self.authorizer = Authorizer(endpoint, credentials, self._fetch)
 
     def close(self) -> None:
-        for pool in self._pools.values():
-            pool.clear()
+        for client in self._clients.values():
+            client.close()
 
     def open(
         self,
@@ -61,7 +60,7 @@ class Transport:
         scope: str = "",
         retry: bool = True,
         bare: bool = False,
-    ) -> Any:
+    ) -> http.Response:
         """The response, its body still to be read; whoever calls closes it. *bare*: no secret, whatever the origin.
 
         *body* is bytes, or a function that gives it from its beginning for each time that it is sent.
@@ -82,25 +81,37 @@ class Transport:
         from urllib.parse import urljoin
 
         target = urljoin(url, location)
-        scheme, host, _ = origin(target)
-        if not host or (scheme != "https" and not (scheme == "http" and url.startswith("http://"))):
-            raise Forbidden(f"{self.what}: {self.endpoint.host} redirects from https to {scheme or 'nowhere'}")
+        try:
+            scheme = origin(target)[0]
+        except InvalidArgument as error:
+            raise Forbidden(f"{self.what}: {self.endpoint.host} redirects to {error}") from None
+        if scheme != "https" and not url.startswith("http://"):
+            raise Forbidden(f"{self.what}: {self.endpoint.host} redirects from https to {scheme}")
         return target
 
-    def discard(self, response: Any) -> None:
+    def discard(self, response: http.Response) -> None:
         """Reads a short rest away, so that the connection can be used again."""
         try:
             response.read(_MAX_ANSWER)
-        except (self._errors.HTTPError, OSError):
+        except self.failures:
             pass
-        response.release_conn()
+        response.close()
 
-    def expect(self, response: Any, *statuses: int, what: str) -> None:
+    def read(self, response: http.Response, most: int) -> bytes:
+        """A short body. Raises Unavailable when it breaks."""
+        try:
+            return response.read(most)
+        except self.failures as error:
+            raise self.broken(error) from error
+        finally:
+            response.close()
+
+    def expect(self, response: http.Response, *statuses: int, what: str) -> None:
         """Raises in words unless the answer is one of *statuses*."""
         if response.status not in statuses:
             raise self.refusal(response, what)
 
-    def refusal(self, response: Any, what: str) -> InceptionError:
+    def refusal(self, response: http.Response, what: str) -> InceptionError:
         """The error that an answer means."""
         said = self._complaint(response)
         host = self.endpoint.host
@@ -127,17 +138,15 @@ class Transport:
         """The error for a transfer that ended in the middle."""
         return Unavailable(f"{self.what}: transfer from {self.endpoint.host} failed: {_reason(error)}")
 
-    @property
-    def failures(self) -> tuple[type[Exception], ...]:
-        """What reading a body may raise."""
-        return self._errors.HTTPError, OSError
+    #: What reading a body may raise.
+    failures: tuple[type[Exception], ...] = (http.HttpError, OSError)
 
     def is_own(self, url: str) -> bool:
         return origin(url) == self._origin
 
     def _authorized(
         self, method: str, url: str, headers: dict[str, str], body: Any, scope: str, retry: bool, bare: bool
-    ) -> Any:
+    ) -> http.Response:
         own = not bare and self.is_own(url)
         for _ in range(3):  # a token may have expired, and its successor's scope be too small
             secret = self.authorizer.header(scope) if own else ""
@@ -145,31 +154,24 @@ class Transport:
             response = self._patient(method, url, all_headers, body, retry, own)
             if response.status != 401 or not own:
                 return response
-            challenges = response.headers.getlist("WWW-Authenticate")
+            challenges = response.headers.all("WWW-Authenticate")
             if not self.authorizer.answer(challenges, scope, secret):
                 return response
             self.discard(response)
         return response
 
-    def _patient(self, method: str, url: str, headers: dict[str, str], body: Any, retry: bool, own: bool) -> Any:
+    def _patient(self, method: str, url: str, headers: dict[str, str], body: Any, retry: bool, own: bool) -> http.Response:
         attempts = ATTEMPTS if retry else 1
         for attempt in range(attempts):
             # Spread a little, so that many that failed together don't come back together (`random` is 13 ms to import).
             wait_s = min(_BACKOFF_S * 2**attempt, 5.0) * (0.8 + os.urandom(1)[0] / 640)
             try:
-                response = self._pool(url, own).request(
-                    method,
-                    url,
-                    headers=headers,
-                    body=body() if callable(body) else body,
-                    preload_content=False,
-                    redirect=False,
-                    retries=False,
-                )
-            except (self._errors.NewConnectionError, self._errors.ConnectTimeoutError, self._errors.SSLError) as error:
+                client, target = self._client(url, own)
+                response = client.request(method, target, headers, body() if callable(body) else body)
+            except http.Unreachable as error:
                 raise self._silent(url, error) from error  # nobody is there: asking again won't help the one who waits
-            except (self._errors.ProxyError, self._errors.HTTPError, OSError) as error:
-                if attempt == attempts - 1 or isinstance(error, self._errors.ProxyError):
+            except self.failures as error:
+                if attempt == attempts - 1:
                     raise self.broken(error) from error
             else:
                 if response.status not in _BUSY or attempt == attempts - 1:
@@ -190,14 +192,9 @@ class Transport:
         body = None
         if form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-            body = urlencode(form)
+            body = urlencode(form).encode()
         response = self._patient(method, url, headers, body, True, self.is_own(url) or self._same_host(url))
-        try:
-            data = response.read(_MAX_ANSWER)
-        except self.failures as error:
-            raise self.broken(error) from error
-        finally:
-            response.release_conn()
+        data = self.read(response, _MAX_ANSWER)
         try:
             return response.status, jsontext.loads(data)
         except (ValueError, RecursionError):
@@ -206,32 +203,21 @@ class Transport:
     def _same_host(self, url: str) -> bool:
         return origin(url)[1] == self._origin[1]
 
-    def _pool(self, url: str, own: bool) -> Any:
-        import urllib3
+    def _client(self, url: str, own: bool) -> tuple[http.Client, str]:
+        try:
+            scheme, host, port, target = http.split_url(url)
+        except ValueError as error:
+            raise Unavailable(f"{self.what}: {url[:80]!r} is no URL: {error}") from error
+        client = self._clients.get((scheme, host, port, own))
+        if client is None:
+            proxy = proxy_for(scheme, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            client = http.Client(
+                scheme, host, port, tls=lambda: self._tls(own), proxy=proxy, connect_s=CONNECT_TIMEOUT_S, read_s=READ_TIMEOUT_S
+            )
+            self._clients[scheme, host, port, own] = client
+        return client, target
 
-        scheme, host, port = origin(url)
-        proxy = proxy_for(scheme, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        pool = self._pools.get((scheme, proxy, own))
-        if pool is None:
-            options: dict[str, Any] = {
-                "num_pools": 8,
-                "maxsize": 8,
-                "blocksize": 1 << 18,
-                "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
-                "headers": {"User-Agent": "inception"},
-            }
-            if scheme == "https" or proxy.startswith("https"):
-                options["ssl_context"] = self._tls(own)  # reading the system's authorities takes longer than most requests
-            if proxy:
-                auth = urllib3.util.parse_url(proxy).auth
-                secret = urllib3.make_headers(proxy_basic_auth=auth) if auth else None
-                pool = urllib3.ProxyManager(proxy, proxy_headers=secret, **options)
-            else:
-                pool = urllib3.PoolManager(**options)
-            self._pools[scheme, proxy, own] = pool
-        return pool
-
-    def _tls(self, own: bool) -> Any:
+    def _tls(self, own: bool) -> SSLContext:
         """Whom to believe. The settings of a registry are for its own host, not for where it sends us."""
         import ssl
 
@@ -248,26 +234,23 @@ class Transport:
             files = ", ".join(path for path in (settings.ca, settings.client_certificate, settings.client_key) if path)
             raise InvalidArgument(f"registry {self.endpoint.host}: certificates {files}: {_reason(error)}") from error
         if settings.skip_verify:
-            import urllib3
-
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         return context
 
     def _silent(self, url: str, error: Exception) -> InceptionError:
         host = origin(url)[1]
-        reason = _reason(error)
-        if isinstance(error, self._errors.SSLError):
+        reason = str(error)
+        if isinstance(error, http.ProxyError):
+            return Unavailable(f"{self.what}: {reason}", "the proxy is named by HTTP_PROXY, HTTPS_PROXY and NO_PROXY")
+        if isinstance(error, http.TlsError):
             return Unavailable(f"{self.what}: TLS with {host} failed: {reason}", _tls_hint(host, reason))
-        if isinstance(error, self._errors.NameResolutionError):
-            reason = "no such host"
         shown = self.endpoint.host if host == host_name(self.endpoint.host) else host
         return Unavailable(
             f"{self.what}: the registry {shown} does not answer: {reason}", "is the name right, and the network up?"
         )
 
-    def _complaint(self, response: Any) -> str:
+    def _complaint(self, response: http.Response) -> str:
         """What the registry says is wrong, in its own words, shortened. Source: distribution-spec, "Error Codes"."""
         try:
             data = response.read(_MAX_ANSWER)
@@ -280,7 +263,7 @@ class Transport:
             text = data[:200].decode(errors="replace") if b"HTTPS server" in data[:200] else ""
         return "".join(character for character in text[:200] if character.isprintable()).strip(": ")
 
-    def _skew(self, response: Any) -> str:
+    def _skew(self, response: http.Response) -> str:
         """Tokens are good for minutes: with a wrong clock none ever is."""
         from email.utils import mktime_tz, parsedate_tz
 
@@ -312,6 +295,5 @@ def _tls_hint(host: str, reason: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause in words: urllib3 wraps it with the address of its own objects."""
-    text = str(error).rpartition(">: ")[2] or str(error)
-    return text.removeprefix("Failed to establish a new connection: ").rpartition("] ")[2] or type(error).__name__
+    """The cause in words, without the number and the call that Python puts before it."""
+    return getattr(error, "strerror", None) or str(error).rpartition("] ")[2] or type(error).__name__
