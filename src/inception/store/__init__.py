@@ -7,7 +7,8 @@ snapshots.py  roots of containers           images.py     names, documents
 archive.py    docker save / load, OCI       pull.py push.py   to and from registries
 registry.py   a repository's protocol       transport.py  HTTP with patience (http.py);  authorization.py  tokens
 hosts.py      this machine's settings       credentials.py   log-ins;   downloads.py   blobs on their way
-bootstrap.py  base images from packages     scratch.py    half-done work
+indexes.py    images of several platforms   bootstrap.py  base images from packages
+scratch.py    half-done work                gc.py         what nothing refers to;  verify.py  all of it, checked
 
 Names below are imported when they are used: whoever wants the database alone must not pay for the rest.
 """

@@ -37,8 +37,8 @@ from inception.store import tar
 from inception.store.assemble import assemble
 from inception.store.compression import decompress, detect
 from inception.store.content import chunks_of, copy_hashed
-from inception.store.extract import Limits
 from inception.store.images import decode_manifest, load_json
+from inception.store.limits import Limits
 from inception.store.progress import silent
 
 TYPE_CHECKING = False
@@ -151,15 +151,23 @@ def _blob_name(digest: str) -> str:
 
 
 def load(
-    store: Store, stream: BinaryIO | Iterable[bytes], progress: OnProgress = silent, limits: Limits = Limits()
+    store: Store,
+    stream: BinaryIO | Iterable[bytes],
+    progress: OnProgress = silent,
+    limits: Limits | None = None,
+    platform: Platform | None = None,
 ) -> list[Image]:
     """The images of an archive in any of the forms, compressed or not, with the names that it gives them."""
-    images = _load(store, stream, progress, limits)
+    from inception.store.settings import load_settings
+
+    images = _load(store, stream, progress, limits or load_settings().limits, platform or host_platform())
     store.collect()  # blobs that their unpacked layers stand for
     return images
 
 
-def _load(store: Store, stream: BinaryIO | Iterable[bytes], progress: OnProgress, limits: Limits) -> list[Image]:
+def _load(
+    store: Store, stream: BinaryIO | Iterable[bytes], progress: OnProgress, limits: Limits, platform: Platform
+) -> list[Image]:
     file: Any = stream
     chunks = chunks_of(file) if hasattr(stream, "read") else stream
     with store.lease(), store.scratch() as scratch:
@@ -172,7 +180,7 @@ def _load(store: Store, stream: BinaryIO | Iterable[bytes], progress: OnProgress
                 assemble(
                     store, scratch, data, source.fetch, names=names or legacy.get(config, []), progress=progress, limits=limits
                 )
-                for data, config, names in _manifests(index, source, host_platform())
+                for data, config, names in _manifests(index, source, platform)
             ]
         if "manifest.json" in members.files:
             return _load_classic(store, scratch, members, progress, limits)
@@ -207,7 +215,7 @@ def import_rootfs(
     message: str = "",
     created: str = "",
     platform: Platform | None = None,
-    limits: Limits = Limits(),
+    limits: Limits | None = None,
 ) -> Image:
     """`docker import`: a tar of a root filesystem, compressed or not, becomes an image of one layer."""
     import time

@@ -19,7 +19,6 @@ from inception.oci.image import (
     MEDIA_LAYER_ZSTD,
     Descriptor,
 )
-from inception.store.extract import Limits
 from inception.store.images import decode_manifest, parse_document
 from inception.store.progress import Progress, silent
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from inception.store import Store
     from inception.store.images import Image
     from inception.store.layers import Staged
+    from inception.store.limits import Limits
     from inception.store.progress import OnProgress
     from inception.store.scratch import Scratch
 
@@ -58,7 +58,7 @@ def assemble(
     names: Sequence[str] = (),
     repo_digest: str = "",
     progress: OnProgress = silent,
-    limits: Limits = Limits(),
+    limits: Limits | None = None,
 ) -> Image:
     """The image of *manifest*. *fetch* brings a blob into the content store, verified. The caller holds a lease.
 
@@ -92,11 +92,15 @@ def _stage_all(
     diff_ids: list[str],
     fetch: Callable[[Descriptor], None],
     progress: OnProgress,
-    limits: Limits,
+    limits: Limits | None,
 ) -> list[Staged | int]:
-    from concurrent.futures import ThreadPoolExecutor
-
     known = store.layers.find(diff_ids)
+    if all(number is not None and _has_blob(store, layer, number) for layer, number in zip(layers, known, strict=True)):
+        for layer in layers:
+            progress(Progress(id=Digest(layer.digest).hex[:12], status="Already exists"))
+        return [number for number in known if number is not None]
+    from concurrent.futures import ThreadPoolExecutor  # 12 ms, for whoever has something to do
+
     first: dict[str, int] = {}  # the same layer may come twice in a stack; it is unpacked once
 
     def stage(position: int) -> Staged | int:

@@ -16,8 +16,8 @@ Source: distribution's token specification; RFC 7235 for the grammar of challeng
 
 from __future__ import annotations
 
-import threading
 import time
+from _thread import allocate_lock
 
 from inception.errors import Forbidden, InvalidArgument, Unavailable
 from inception.oci.reference import DEFAULT_DOMAIN
@@ -56,7 +56,7 @@ class Authorizer:
         self._endpoint = endpoint
         self._credentials = credentials
         self._fetch = fetch
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._basic = False
         self._tokens: dict[str, tuple[str, float]] = {}
 

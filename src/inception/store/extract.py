@@ -28,6 +28,7 @@ from inception.errors import Conflict, InceptionError, InvalidArgument, Unavaila
 from inception.linux.path import RootDir
 from inception.record import Record
 from inception.store.content import write_all
+from inception.store.limits import Limits as Limits
 from inception.store.scratch import remove_at
 from inception.store.tar import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, HARD_LINK, REGULAR, SYMLINK, Entry, TarReader
 
@@ -39,18 +40,6 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, e
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_PARENTS = 64
-
-
-class Limits(Record):
-    """What one archive may use. `max_bytes` counts the length of files as they will be, holes included; with `keep_free`
-    the last fiftieth of the disk is not touched."""
-
-    max_bytes: int = 64 << 30
-    max_entries: int = 5_000_000
-    max_name_bytes: int = 4095
-    max_depth: int = 512
-    max_ratio: int = 2000
-    keep_free: bool = True
 
 
 class ExtractOptions(Record):

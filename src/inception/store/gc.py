@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from inception.store.store import Store
 
 _KEEP_COMPRESSED_S = 7 * 24 * 3600
-_REFERRED = "SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs"
+_REFERRED = "SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs UNION SELECT blob FROM index_blobs"
+_UNNAMED_INDEXES = """DELETE FROM indexes
+    WHERE digest NOT IN (SELECT digest FROM index_names) AND digest NOT IN (SELECT digest FROM image_digests)"""
 
 
 def collect(store: Store, *, everything: bool = False) -> int:
@@ -32,6 +34,8 @@ def collect(store: Store, *, everything: bool = False) -> int:
         if not lease.acquired:
             return 0
         freed = store.layers.remove_unused()
+        with store.db.transaction(durable=True) as tx:
+            tx.execute(_UNNAMED_INDEXES)
         _forget_compressed(store, 0 if everything else _KEEP_COMPRESSED_S)
         known = {row[0] for row in store.db.rows(_REFERRED)}
         for digest in store.content.list():
@@ -59,6 +63,11 @@ def disk_usage(store: Store, used_images: Collection[str]) -> tuple[int, int]:
     held = {digest for digest, image in store.db.rows("SELECT digest, image_id FROM image_blobs") if image in used_images}
     held |= {
         digest for digest, layer in store.db.rows("SELECT digest, layer_id FROM layer_blobs WHERE made = 0") if layer in needed
+    }
+    held |= {
+        digest
+        for digest, image in store.db.rows("SELECT blob, image_id FROM index_blobs JOIN index_images USING (digest)")
+        if image in used_images
     }
     blobs = {digest: _size(store, digest) for digest in store.content.list()}
     total = sum(layers.values()) + sum(blobs.values())

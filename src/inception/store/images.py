@@ -12,16 +12,25 @@ from __future__ import annotations
 from inception import jsontext
 from inception.errors import Conflict, InvalidArgument, NotFound
 from inception.oci.digest import Digest
-from inception.oci.image import MEDIA_CONFIG, MEDIA_LAYER, MEDIA_MANIFEST, Descriptor, ImageDocument, Manifest
+from inception.oci.image import (
+    MEDIA_CONFIG,
+    MEDIA_LAYER,
+    MEDIA_MANIFEST,
+    Descriptor,
+    ImageDocument,
+    Manifest,
+    platform_text,
+)
 from inception.oci.reference import Reference
-from inception.record import Record, decode, encode
+from inception.record import Record, decode, encode, replace
+from inception.store.indexes import fits, platform_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from inception.oci.image import History
+    from inception.oci.image import History, Platform
     from inception.store import Store
     from inception.store.layers import Staged
 
@@ -31,6 +40,9 @@ MAX_LAYERS = 127
 #: Labels that begin so are this engine's own: an image's are not seen. Its bytes stay as they are.
 RESERVED_LABELS = "inception."
 _KEPT_DOCUMENTS = 256
+#: Digests that repositories have an image under: its own, and those of indexes that list it.
+_ALL_DIGESTS = """(SELECT repository, digest, image_id FROM image_digests
+    UNION SELECT repository, digest, image_id FROM index_names JOIN index_images USING (digest))"""
 
 
 class Image(Record):
@@ -45,6 +57,8 @@ class Image(Record):
     created: str
     layer_ids: list[int] = []
     parent: str = ""
+    #: Of an index that has a name: one of its platforms, not an image that was forgotten.
+    indexed: bool = False
 
     @property
     def short_id(self) -> str:
@@ -68,9 +82,30 @@ class Images:
         self._db = store.db
         self._documents: dict[str, ImageDocument] = {}
 
-    def resolve(self, text: str) -> Image:
-        """The image with a name, a digest, an id or an unambiguous start of one. Raises NotFound: `No such image: x`."""
-        return self._load(self.find(text))
+    def resolve(self, text: str, platform: Platform | None = None) -> Image:
+        """The image with a name, a digest, an id or an unambiguous start of one; of several platforms under one name the
+        one for *platform*. Raises NotFound: `No such image: x`."""
+        image = self._load(self.find(text))
+        if platform is None or fits(image.document, platform):
+            return image
+        found = self._by_full_id(text) or not self._by_name(text)
+        for other in [] if found else self._siblings(Reference.parse(text)):
+            if fits(self._document(other), platform):
+                return replace(self._load(other), names=image.names)
+        raise NotFound(
+            f"image with reference {text} was found but does not match the specified platform: wanted "
+            f"{platform_text(platform)}, actual: {platform_of(image.document)}"
+        )
+
+    def platforms(self, text: str) -> list[Image]:
+        """All that is here under a name, each for a platform of its own; the one that the name means comes first."""
+        image = self.resolve(text)
+        others = self._siblings(Reference.parse(text)) if not self._by_full_id(text) and self._by_name(text) else []
+        return [image, *(self._load(other) for other in others if other != image.id)]
+
+    def _siblings(self, reference: Reference) -> list[str]:
+        digest = self._store.indexes.of(reference)
+        return list(dict.fromkeys(self._store.indexes.images(digest).values())) if digest else []
 
     def find(self, text: str) -> str:
         """The id that *text* means; see `resolve`."""
@@ -142,13 +177,18 @@ class Images:
         if reference.digest:
             raise InvalidArgument("refusing to create a tag with a digest reference")
         with self._db.transaction():
-            self._name(self.find(text), reference)
+            image_id = self.find(text)
+            by_name = not self._by_full_id(text) and self._by_name(text)
+            index = self._store.indexes.of(Reference.parse(text)) if by_name else ""
+            self._name(image_id, reference)
+            if index:
+                self._store.indexes.keep(reference, index, {})
 
     def untag(self, name: str) -> None:
         """Takes a name away and leaves the image."""
         reference = Reference.parse(name)
-        with self._db.transaction() as tx:
-            tx.execute("DELETE FROM image_names WHERE repository = ? AND tag = ?", (reference.repository, reference.tag))
+        with self._db.transaction():
+            self._unname(reference)
 
     def remove(self, text: str, *, force: bool = False, in_use: Sequence[Usage] = (), prune: bool = True) -> list[str]:
         """`docker rmi`: the lines that it prints. *in_use* are all containers and their images.
@@ -160,14 +200,20 @@ class Images:
             image = self.resolve(text)
             users = [usage for usage in in_use if usage.image_id == image.id]
             if not self._by_full_id(text) and self._by_name(text):
-                lines += self._remove_name(image, Reference.parse(text), force, users)
-                if self._references(image.id) or users:
-                    return lines
+                reference = Reference.parse(text)
+                siblings = self._siblings(reference)
+                lines += self._remove_name(image, reference, force, users)
+                if not (self._references(image.id) or users or self._indexed(image.id) or self._children(image.id)):
+                    lines += self._delete(image)
+                in_use_ids = {usage.image_id for usage in in_use}
+                for other in siblings:
+                    if other != image.id and other not in in_use_ids and self._is_forgotten(other):
+                        lines += self._delete(self._load(other))
             else:
                 self._check_removal(image, text, force, users)
                 lines += self._untag_all(image)
-            if not self._children(image.id):
-                lines += self._delete(image)
+                if not self._children(image.id):
+                    lines += self._delete(image)
         if prune:
             self._store.collect()
         return lines
@@ -193,7 +239,7 @@ class Images:
             "SELECT repository, tag FROM image_names WHERE image_id = ? ORDER BY repository, tag", (image_id,)
         )
         digests = self._db.rows(
-            "SELECT repository, digest FROM image_digests WHERE image_id = ? ORDER BY repository", (image_id,)
+            f"SELECT repository, digest FROM {_ALL_DIGESTS} WHERE image_id = ? ORDER BY repository", (image_id,)
         )
         layers = self._db.rows("SELECT layer_id FROM image_layers WHERE image_id = ? ORDER BY position", (image_id,))
         return Image(
@@ -254,7 +300,14 @@ class Images:
             raise InvalidArgument(f"multiple IDs found with provided prefix: {text}")
         return rows[0][0] if rows else ""
 
+    def _unname(self, reference: Reference) -> None:
+        for table in ("index_names", "image_names"):
+            self._db.execute(
+                f"DELETE FROM {table} WHERE repository = ? AND tag = ?", (reference.repository, reference.tag or "latest")
+            )
+
     def _name(self, image_id: str, reference: Reference) -> None:
+        self._unname(reference)
         self._db.execute(
             "INSERT OR REPLACE INTO image_names VALUES (?, ?, ?)", (reference.repository, reference.tag or "latest", image_id)
         )
@@ -302,7 +355,7 @@ class Images:
                 "DELETE FROM image_digests WHERE repository = ? AND digest = ?", (reference.repository, reference.digest)
             )
         else:
-            self._db.execute("DELETE FROM image_names WHERE repository = ? AND tag = ?", (reference.repository, reference.tag))
+            self._unname(reference)
         lines.append(f"Untagged: {reference.familiar}")
         if not self._db.row(
             "SELECT 1 FROM image_names WHERE repository = ? AND image_id = ?", (reference.repository, image.id)
@@ -333,6 +386,11 @@ class Images:
             raise conflict("must be forced", "image is referenced in multiple repositories")
 
     def _untag_all(self, image: Image) -> list[str]:
+        self._db.execute(
+            """DELETE FROM index_names
+               WHERE (repository, tag) IN (SELECT repository, tag FROM image_names WHERE image_id = ?)""",
+            (image.id,),
+        )
         self._db.execute("DELETE FROM image_names WHERE image_id = ?", (image.id,))
         self._db.execute("DELETE FROM image_digests WHERE image_id = ?", (image.id,))
         return [f"Untagged: {name}" for name in [*image.names, *image.repo_digests]]
@@ -349,14 +407,50 @@ class Images:
     def _is_forgotten(self, image_id: str) -> bool:
         if not self._db.row("SELECT 1 FROM images WHERE id = ?", (image_id,)):
             return False
-        return not self._references(image_id) and not self._children(image_id) and not self._used(image_id)
+        needed = self._references(image_id) or self._children(image_id) or self._used(image_id) or self._indexed(image_id)
+        return not needed
+
+    def _indexed(self, image_id: str) -> bool:
+        return bool(self._db.row("SELECT 1 FROM index_images JOIN index_names USING (digest) WHERE image_id = ?", (image_id,)))
 
     def _used(self, image_id: str) -> bool:
         return self._db.row("SELECT 1 FROM snapshots WHERE image_id = ?", (image_id,)) is not None
 
+    def _grouped(self, query: str) -> dict[str, list[tuple[Any, Any]]]:
+        found: dict[str, list[tuple[Any, Any]]] = {}
+        for key, first, second in self._db.rows(query):
+            found.setdefault(key, []).append((first, second))
+        return found
+
+    # Last, since its name hides the type's in the annotations of a class.
+
     def list(self) -> list[Image]:
         """All images, the newest first."""
-        return [self._load(row[0]) for row in self._db.rows("SELECT id FROM images ORDER BY created DESC, id")]
+        names, digests, layers = (
+            self._grouped(f"SELECT image_id, {what} ORDER BY {order}")
+            for what, order in (
+                ("repository, tag FROM image_names", "repository, tag"),
+                (f"repository, digest FROM {_ALL_DIGESTS}", "repository"),
+                ("layer_id, 0 FROM image_layers", "image_id, position"),
+            )
+        )
+        indexed = {row[0] for row in self._db.rows("SELECT image_id FROM index_images JOIN index_names USING (digest)")}
+        rows = self._db.rows("SELECT id, manifest_digest, created, size_bytes, parent FROM images ORDER BY created DESC, id")
+        return [
+            Image(
+                id=row[0],
+                names=[f"{_familiar(repository)}:{tag}" for repository, tag in names.get(row[0], ())],
+                repo_digests=[f"{_familiar(repository)}@{digest}" for repository, digest in digests.get(row[0], ())],
+                manifest_digest=row[1],
+                document=self._document(row[0]),
+                size_bytes=row[3],
+                created=row[2],
+                layer_ids=[layer for layer, _ in layers.get(row[0], ())],
+                parent=row[4],
+                indexed=row[0] in indexed,
+            )
+            for row in rows
+        ]
 
 
 def parse_document(data: bytes, *, trusted: bool = False) -> ImageDocument:

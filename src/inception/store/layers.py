@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from inception.store.database import Database
-    from inception.store.extract import Extracted, Limits
+    from inception.store.extract import Extracted
+    from inception.store.limits import Limits
 
 EMPTY = "empty"
 
@@ -87,7 +88,8 @@ class Layers:
         self, source: BinaryIO | Iterable[bytes], scratch: Scratch, diff_id: str = "", limits: Limits | None = None
     ) -> Staged:
         """Unpacks a layer stream of any compression. Raises InvalidArgument when it is bad or hasn't the *diff_id*."""
-        from inception.store.extract import ExtractOptions, Limits  # only what unpacks pays for these
+        from inception.store.extract import ExtractOptions  # only what unpacks pays for these
+        from inception.store.settings import load_settings
         from inception.store.worker import unpack
 
         path = f"{scratch.path}/{os.urandom(6).hex()}"
@@ -95,7 +97,7 @@ class Layers:
         os.chmod(path, 0o755)
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            extracted = unpack(source, fd, ExtractOptions(whiteouts="overlay"), limits or Limits())
+            extracted = unpack(source, fd, ExtractOptions(whiteouts="overlay"), limits or load_settings().limits)
         finally:
             os.close(fd)
         if diff_id and extracted.diff_id != diff_id:

@@ -3,26 +3,24 @@
     name ──▶ manifest or index (by tag or digest) ──▶ one platform's manifest ──▶ config, layers (several at once)
 
 Mirrors of the settings are asked first, in their order, and the registry itself last; a blob that the chosen one does not have
-comes from those after it. What is in the store already is not fetched again: a second pull is one request.
+comes from those after it. What is in the store already is not fetched again: a second pull is one request, a HEAD, which
+registries don't count against anyone's limit. What only a transfer needs is imported when there is one.
 """
 
 from __future__ import annotations
 
 from inception.errors import Forbidden, InceptionError, InvalidArgument, NotFound, Unavailable
 from inception.oci.digest import Digest, sha256
-from inception.oci.image import Index, host_platform
+from inception.oci.image import DOCKER_CONFIG, MEDIA_CONFIG, Index, host_platform
 from inception.oci.reference import Reference
-from inception.record import decode
+from inception.record import Record, decode
 from inception.store import credentials as logins
-from inception.store.archive import choose_platform
-from inception.store.assemble import assemble
 from inception.store.credentials import Credentials
-from inception.store.downloads import download
-from inception.store.extract import Limits
 from inception.store.hosts import Registries, endpoint, load_registries, mirrors
-from inception.store.images import load_json
+from inception.store.images import decode_manifest, load_json
+from inception.store.indexes import fits
 from inception.store.progress import Progress, silent
-from inception.store.registry import MANIFESTS, Repository
+from inception.store.registry import INDEXES, MANIFESTS, Repository
 from inception.store.transport import Transport
 
 TYPE_CHECKING = False
@@ -31,9 +29,13 @@ if TYPE_CHECKING:
 
     from inception.oci.image import Descriptor, Platform
     from inception.store import Store
+    from inception.store.extract import Limits
     from inception.store.hosts import Endpoint
     from inception.store.images import Image
     from inception.store.progress import OnProgress
+    from inception.store.scratch import Scratch
+
+_DEPTH = 3  # an index of indexes is allowed; a longer chain is a joke
 
 
 def pull(
@@ -42,12 +44,14 @@ def pull(
     progress: OnProgress = silent,
     *,
     platform: Platform | None = None,
+    all_platforms: bool = False,
     credentials: Credentials | None = None,
     registries: Registries | None = None,
-    limits: Limits = Limits(),
+    limits: Limits | None = None,
 ) -> Image:
     """Brings an image into the store and gives it its name. What is there already is not fetched again.
 
+    With *all_platforms* everything that an index lists comes; the name then means the one for this machine.
     *credentials* None means those of this user's log-ins, *registries* None this machine's settings. Raises NotFound (no such
     name, or not for this platform), Forbidden (the registry wants another login), Unavailable (it does not answer, or
     breaks), InvalidArgument (what it sent is not what it says).
@@ -56,26 +60,111 @@ def pull(
     sources = _Sources(reference, registries, credentials)
     try:
         progress(Progress(id=reference.tag or reference.digest, status=f"Pulling from {reference.path}"))
-        data, digest = sources.resolve(platform or host_platform())
-        fetcher = _Fetcher(store, sources, progress)
-        names = [f"{reference.repository}:{reference.tag}"] if reference.tag else []
-        with store.lease(), store.scratch() as scratch:
-            image = assemble(
-                store,
-                scratch,
-                data,
-                fetcher.fetch,
-                names=names,
-                repo_digest=f"{reference.repository}@{digest}",
-                progress=progress,
-                limits=limits,
-            )
+        digest, image = _known(store, reference, sources, platform, all_platforms)
+        fetched = 0
+        if image is None:
+            image, digest, fetched = _Pull(store, reference, sources, progress, limits).run(platform, all_platforms)
     finally:
         sources.close()
     progress(Progress(status=f"Digest: {digest}"))
-    what = "Downloaded newer image" if fetcher.fetched else "Image is up to date"
+    what = "Downloaded newer image" if fetched else "Image is up to date"
     progress(Progress(status=f"Status: {what} for {reference.familiar}"))
     return image
+
+
+def _known(
+    store: Store, reference: Reference, sources: _Sources, platform: Platform | None, all_platforms: bool
+) -> tuple[str, Image | None]:
+    """The digest that the name has on its registry, and the image here that it means already, all of it here; asks for the
+    digest alone, and only when this repository has been pulled from before."""
+    repository = reference.repository
+    if not store.db.row("SELECT 1 FROM image_digests WHERE repository = ?", (repository,)):
+        return "", None
+    try:
+        image = store.images.resolve(str(reference))
+    except NotFound:
+        return "", None
+    digest = sources.digest()
+    row = store.db.row("SELECT image_id FROM image_digests WHERE repository = ? AND digest = ?", (repository, digest))
+    of_index = store.indexes.images(digest).values() if digest else ()
+    if row is None or image.id not in (*of_index, row[0]):
+        return "", None
+    if not of_index and platform is None and not all_platforms:
+        wanted = True  # one platform is all there is
+    elif all_platforms:
+        wanted = store.indexes.of(reference) == digest and store.indexes.is_complete(digest)
+    else:
+        wanted = fits(image.document, platform or host_platform())
+    blobs = store.db.rows("SELECT digest FROM image_blobs WHERE image_id = ?", (image.id,))
+    return digest, image if wanted and all(store.content.exists(blob) for (blob,) in blobs) else None
+
+
+class _Pull:
+    """One pull that has something to fetch."""
+
+    def __init__(
+        self, store: Store, reference: Reference, sources: _Sources, progress: OnProgress, limits: Limits | None
+    ) -> None:
+        from inception.store.settings import load_settings
+
+        self._store = store
+        self._reference = reference
+        self._sources = sources
+        self._progress = progress
+        self._limits = limits or load_settings().limits
+        self._fetcher = _Fetcher(store, sources, progress)
+        self._images: dict[str, str] = {}  # by manifest
+        self._blobs: list[str] = []
+
+    def run(self, platform: Platform | None, all_platforms: bool) -> tuple[Image, Digest, int]:
+        reference, store = self._reference, self._store
+        names = [f"{reference.repository}:{reference.tag}"] if reference.tag else []
+        found = self._sources.resolve(platform or host_platform(), any_platform=all_platforms)
+        with store.lease(), store.scratch() as scratch:
+            if all_platforms and found.index:
+                self._everything(scratch, found.index)
+            image = self._assemble(scratch, found.manifest, names, f"{reference.repository}@{found.digest}")
+            if found.index:
+                self._images[sha256(found.manifest)] = image.id
+                for document in found.documents:
+                    self._blobs.append(store.content.put_bytes(document))
+                store.indexes.keep(reference, found.digest, self._images, self._blobs)
+        return image, found.digest, self._fetcher.fetched
+
+    def _assemble(self, scratch: Scratch, manifest: bytes, names: list[str], repo_digest: str) -> Image:
+        from inception.store.assemble import assemble
+
+        return assemble(
+            self._store,
+            scratch,
+            manifest,
+            self._fetcher.fetch,
+            names=names,
+            repo_digest=repo_digest,
+            progress=self._progress,
+            limits=self._limits,
+        )
+
+    def _everything(self, scratch: Scratch, index: bytes, depth: int = _DEPTH) -> None:
+        """All that an index lists: what can be run here as images, the rest as the blobs that it is."""
+        for entry in decode(Index, load_json(index, "index"), "index").manifests:
+            data, media_type = self._sources.manifest(entry.digest)
+            if media_type in INDEXES:
+                if not depth:
+                    raise InvalidArgument(f"{self._reference.familiar}: indexes nested too deeply")
+                self._blobs.append(self._store.content.put_bytes(data))
+                self._everything(scratch, data, depth - 1)
+                continue
+            manifest = decode_manifest(data)
+            runs = entry.platform is None or (entry.platform.os == "linux" and entry.platform.architecture != "unknown")
+            if runs and manifest.config.media_type in (MEDIA_CONFIG, DOCKER_CONFIG):
+                self._images[sha256(data)] = self._assemble(scratch, data, [], "").id
+                continue
+            for blob in [manifest.config, *manifest.layers]:
+                if not self._store.content.exists(blob.digest):
+                    self._fetcher.fetch(blob)
+                self._blobs.append(blob.digest)
+            self._blobs.append(self._store.content.put_bytes(data))
 
 
 def pull_all_tags(
@@ -148,11 +237,30 @@ class _Sources:
         self._left.append(open_repository(reference, own, what, credentials, "pull"))
         self._all = list(self._left)
 
-    def resolve(self, platform: Platform) -> tuple[bytes, Digest]:
-        """The manifest for *platform*, and the digest of the document that the name itself points to."""
+    def digest(self) -> str:
+        """What the first that answers says that the name's digest is; an empty text when it does not say."""
+        for repository in self._left:
+            try:
+                return repository.digest(self._reference.digest or self._reference.tag)
+            except InceptionError:
+                continue
+        return ""
+
+    def manifest(self, digest: str) -> tuple[bytes, str]:
+        """A document by its digest, and its media type, from whoever has it."""
+        for position, repository in enumerate(self._left):
+            try:
+                return repository.manifest(digest)
+            except (NotFound, Unavailable, Forbidden):
+                if position == len(self._left) - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def resolve(self, platform: Platform, *, any_platform: bool = False) -> _Resolved:
+        """What the name points to, and of several platforms the manifest for *platform* (*any_platform*: else the first)."""
         while True:
             try:
-                return self._resolve(self._left[0], platform)
+                return self._resolve(self._left[0], platform, any_platform)
             except (NotFound, Unavailable, Forbidden):
                 if len(self._left) == 1:
                     raise
@@ -178,18 +286,41 @@ class _Sources:
         for repository in self._all:
             repository.close()
 
-    def _resolve(self, repository: Repository, platform: Platform) -> tuple[bytes, Digest]:
+    def _resolve(self, repository: Repository, platform: Platform, any_platform: bool) -> _Resolved:
+        from inception.store.archive import choose_platform
+
         reference = self._reference
         data, media_type = repository.manifest(reference.digest or reference.tag)
-        digest = sha256(data)
-        for _ in range(3):  # an index of indexes is allowed; a longer chain is a joke
+        found = _Resolved(manifest=data, digest=sha256(data))
+        for _ in range(_DEPTH):
             if media_type in MANIFESTS:
-                return data, digest
+                found.manifest = data
+                return found
+            found.documents.append(data)
             index = decode(Index, load_json(data, "index"), "index")
             if not index.manifests:
                 raise InvalidArgument(f"{reference.familiar}: its index is empty")
-            data, media_type = repository.manifest(choose_platform(index.manifests, platform).digest)
+            try:
+                chosen = choose_platform(index.manifests, platform)
+            except NotFound:
+                if not any_platform:
+                    raise
+                chosen = index.manifests[0]
+            data, media_type = repository.manifest(chosen.digest)
         raise InvalidArgument(f"{reference.familiar}: indexes nested too deeply")
+
+
+class _Resolved(Record):
+    """One platform's *manifest*; *digest* is that of the document that the name points to, `documents` the indexes that led
+    there, outermost first."""
+
+    manifest: bytes
+    digest: Digest
+    documents: list[bytes] = []
+
+    @property
+    def index(self) -> bytes:
+        return self.documents[0] if self.documents else b""
 
 
 class _Fetcher:
@@ -202,6 +333,8 @@ class _Fetcher:
         self.fetched = 0
 
     def fetch(self, descriptor: Descriptor) -> None:
+        from inception.store.downloads import download
+
         short = Digest(descriptor.digest).hex[:12]
 
         def tell(status: str, done: int) -> None:

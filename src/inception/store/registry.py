@@ -66,6 +66,16 @@ class Repository:
             raise InvalidArgument(f"{self._reference.familiar}: manifest {tag_or_digest}: the bytes have digest {sha256(data)}")
         return data, self._media_type(data, response.headers.get("Content-Type", ""))
 
+    def digest(self, tag_or_digest: str) -> str:
+        """The digest of a document, without the document; an empty text when the registry does not say it. Raises NotFound."""
+        url = f"{self._base}/manifests/{tag_or_digest}"
+        accept = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
+        response = self.transport.open("HEAD", url, accept, scope=self._scope, retry=False)
+        self.transport.discard(response)
+        if response.status != 200:
+            raise NotFound(f"manifest for {self._reference.familiar} not found: answer {response.status}")
+        return response.headers.get("Docker-Content-Digest")
+
     def blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[bytes]:
         """The bytes of a blob from *offset* on, taken up again where a transfer broke. Whoever takes them in verifies them."""
         url = f"{self._base}/blobs/{Digest(descriptor.digest)}"

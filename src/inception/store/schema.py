@@ -90,4 +90,25 @@ STEPS = (
         repository TEXT NOT NULL,
         PRIMARY KEY (digest, repository)
     ) STRICT, WITHOUT ROWID""",
+    # Images of several platforms under one name (indexes.py).
+    "CREATE TABLE indexes (digest TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
+    """CREATE TABLE index_names (
+        repository TEXT NOT NULL,
+        tag TEXT NOT NULL,
+        digest TEXT NOT NULL REFERENCES indexes (digest) ON DELETE CASCADE,
+        PRIMARY KEY (repository, tag)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX index_names_by_digest ON index_names (digest)",
+    """CREATE TABLE index_images (
+        digest TEXT NOT NULL REFERENCES indexes (digest) ON DELETE CASCADE,
+        manifest_digest TEXT NOT NULL,
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        PRIMARY KEY (digest, manifest_digest)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX index_images_by_image ON index_images (image_id)",
+    """CREATE TABLE index_blobs (
+        digest TEXT NOT NULL REFERENCES indexes (digest) ON DELETE CASCADE,
+        blob TEXT NOT NULL,
+        PRIMARY KEY (digest, blob)
+    ) STRICT, WITHOUT ROWID""",
 )

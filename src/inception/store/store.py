@@ -14,6 +14,7 @@ from inception.errors import InvalidArgument, Unavailable
 from inception.store.content import Content
 from inception.store.database import Database
 from inception.store.images import Images
+from inception.store.indexes import Indexes
 from inception.store.layers import EMPTY, Layers
 from inception.store.schema import STEPS
 from inception.store.scratch import Scratch, sweep
@@ -41,6 +42,7 @@ class Store:
         self.content = Content(f"{self.root}/blobs", self.tmp)
         self.layers = Layers(f"{self.root}/layers", self.tmp, self.db)
         self.snapshots = Snapshots(f"{self.root}/snapshots", self.tmp, self.db, self.layers)
+        self.indexes = Indexes(self.db, self.content)
         self.images = Images(self)
 
     def scratch(self) -> Scratch:

@@ -154,7 +154,8 @@ class _Check:
     # Blobs
 
     def _blobs(self) -> None:
-        wanted = {row[0] for row in self._db.rows("SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs")}
+        referred = "SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs UNION SELECT blob FROM index_blobs"
+        wanted = {row[0] for row in self._db.rows(referred)}
         packed = {row[0] for row in self._db.rows("SELECT diff_id FROM layers WHERE packed > 0")}
         there = set(self._store.content.list())
         for digest in sorted(wanted | there):
@@ -226,8 +227,9 @@ class _Check:
             row[0]
             for row in self._db.rows(
                 """SELECT DISTINCT repository FROM image_digests AS d JOIN image_blobs AS b ON b.image_id = d.image_id
-                   WHERE b.digest = ?""",
-                (digest,),
+                   WHERE b.digest = ?
+                   UNION SELECT repository FROM index_names JOIN index_blobs USING (digest) WHERE blob = ?""",
+                (digest, digest),
             )
         ]
         if self._refetch is None or not places:

@@ -86,7 +86,9 @@ def answering(*answers: bytes) -> Serve:
     return serve
 
 
-def client(port: int, *, scheme: str = "http", context: ssl.SSLContext | None = None, proxy: str = "", read_s: float = 5) -> Client:
+def client(
+    port: int, *, scheme: str = "http", context: ssl.SSLContext | None = None, proxy: str = "", read_s: float = 5
+) -> Client:
     return Client(
         scheme, "127.0.0.1", port, tls=lambda: context or ssl.create_default_context(), proxy=proxy, connect_s=5, read_s=read_s
     )
@@ -187,7 +189,9 @@ class _Zeros:
 
 def test_a_server_that_says_nothing_is_not_waited_for_forever(servers: Callable[..., Server]) -> None:
     with pytest.raises(HttpError, match="timed out"):
-        client(servers(lambda connection: connection.recv(1 << 20) and connection.recv(1)).port, read_s=0.2).request("GET", "/", {})
+        client(servers(lambda connection: connection.recv(1 << 20) and connection.recv(1)).port, read_s=0.2).request(
+            "GET", "/", {}
+        )
 
 
 def test_nobody_there_has_words(servers: Callable[..., Server]) -> None:
