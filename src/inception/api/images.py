@@ -8,22 +8,24 @@ from aiohttp import web
 
 from inception.api.archive import send_tar
 from inception.api.auth import credentials_of
-from inception.api.call import Call, reply
+from inception.api.call import Call, parse_json, reply
 from inception.api.documents import image_summary
 from inception.api.progress import Tell, progress_document, stream_work
 from inception.engine.filters import check_keys
 from inception.engine.results import ImageRemoval
 from inception.engine.times import parse
 from inception.errors import Forbidden, InvalidArgument, NotFound, Unavailable
+from inception.oci.image import Platform, platform_text
 from inception.oci.reference import Reference
+from inception.record import decode
 from inception.store.bootstrap import find_recipe
 from inception.store.progress import Progress
 
-_ONE_PLATFORM = "images are kept for this machine's platform only"
+_NO_MANIFESTS = "ask for each platform by itself"
 
 
 async def list_images(call: Call) -> web.Response:
-    call.refuse(manifests=_ONE_PLATFORM)
+    call.refuse(manifests=_NO_MANIFESTS)
     filters, every = call.filters(), call.flag("all")
     shared = 0 if call.flag("shared-size") else -1
 
@@ -34,12 +36,20 @@ async def list_images(call: Call) -> web.Response:
 
 
 async def inspect(call: Call) -> web.Response:
-    call.refuse(manifests=_ONE_PLATFORM)
-    return reply(await call.run(call.engine.images.inspect, call.arguments["name"]))
+    call.refuse(manifests=_NO_MANIFESTS)
+    return reply(await call.run(call.engine.images.inspect, call.arguments["name"], platform=_platform(call)))
+
+
+def _platform(call: Call) -> str:
+    """`linux/arm64`: as text, or as the object that newer clients send."""
+    text = call.text("platform")
+    if not text.startswith("{"):
+        return text
+    return platform_text(decode(Platform, parse_json(text.encode(), "platform"), "platform"))
 
 
 async def history(call: Call) -> web.Response:
-    entries = await call.run(call.engine.images.history, call.arguments["name"])
+    entries = await call.run(call.engine.images.history, call.arguments["name"], platform=_platform(call))
     return reply(
         [
             {
@@ -62,7 +72,7 @@ async def tag(call: Call) -> web.Response:
 
 
 async def remove(call: Call) -> web.Response:
-    call.refuse(platforms=_ONE_PLATFORM)
+    call.refuse(platforms="an image goes with all its platforms: remove a single one by its id")
     removals = await call.run(
         call.engine.images.remove, call.arguments["name"], force=call.flag("force"), prune=not call.flag("noprune")
     )
@@ -140,15 +150,16 @@ async def _import(call: Call) -> web.StreamResponse:
 
 
 async def push(call: Call) -> web.StreamResponse:
-    name, tag = call.arguments["name"], call.text("tag")
-    call.refuse(platform=_ONE_PLATFORM)
+    name, tag, platform = call.arguments["name"], call.text("tag"), _platform(call)
     credentials = credentials_of(call.request.headers.get("X-Registry-Auth", ""))
     images = call.engine.images
     names = [f"{name}:{tag}"] if tag else await call.run(_names_of, call, name)
 
     def work(tell: Tell) -> None:
         for each in names:
-            pushed = images.push(each, progress=lambda news: tell(progress_document(news)), credentials=credentials)
+            pushed = images.push(
+                each, progress=lambda news: tell(progress_document(news)), credentials=credentials, platform=platform
+            )
             result = {"Tag": pushed.tag, "Digest": pushed.digest, "Size": pushed.size_bytes}
             tell({"progressDetail": {}, "aux": result})
 
@@ -191,20 +202,18 @@ async def search(call: Call) -> web.Response:
 
 
 async def save(call: Call) -> web.StreamResponse:
-    call.refuse(platform=_ONE_PLATFORM)
     names = [call.arguments["name"]] if "name" in call.arguments else call.query.getall("names", [])
     names = [name for text in names for name in text.split(",")]
     if not names:
         raise InvalidArgument("no images to save: names is missing")
-    return await send_tar(call, await call.run(call.engine.images.save, names), None)
+    return await send_tar(call, await call.run(call.engine.images.save, names, platform=_platform(call)), None)
 
 
 async def load(call: Call) -> web.StreamResponse:
-    call.refuse(platform=_ONE_PLATFORM)
-    body = call.body_file()
+    body, platform = call.body_file(), _platform(call)
 
     def work(tell: Tell) -> None:
-        for name in call.engine.images.load(body):
+        for name in call.engine.images.load(body, platform=platform):
             kind = "Loaded image ID" if name.startswith("sha256:") else "Loaded image"
             tell({"stream": f"{kind}: {name}\n"})
 

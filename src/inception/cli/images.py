@@ -9,6 +9,7 @@ from inception.cli.flags import Command
 from inception.cli.format import (
     Listing,
     ago,
+    columns,
     ellipsis,
     human_size,
     label_of,
@@ -66,6 +67,9 @@ def ls(call: Call) -> int:
     if call.arguments:
         filters.setdefault("reference", []).append(call.arguments[0])
     images = call.engine.images.list(filters=filters, all=flags.on("all"))
+    if flags.on("tree"):
+        write(columns(_tree(call, images, filters)))
+        return 0
     full = flags.on("no-trunc")
     if flags.on("quiet"):
         shown = dict.fromkeys(image.id for image in images for _ in _names(image, filters))
@@ -79,6 +83,24 @@ def ls(call: Call) -> int:
     ]
     write(IMAGES.render(rows, flags.text("format"), _WITH_DIGESTS if flags.on("digests") else None))
     return 0
+
+
+def _tree(call: Call, images: list[Image], filters: dict[str, list[str]]) -> list[list[str]]:
+    """Each name, and beneath it the platforms of it that are here."""
+    from inception.oci.image import Platform, platform_text
+
+    lines = [["IMAGE", "ID", "DISK USAGE"]]
+    for image in images:
+        for repository, tag, _ in _names(image, filters):
+            name = f"{repository}:{tag}" if repository != NONE else NONE
+            branches = call.engine.images.platforms(name) if name in image.names else [image]
+            lines.append([name, short_id(image.id), human_size(sum(each.size_bytes for each in branches))])
+            for position, each in enumerate(branches, start=1):
+                document = each.document
+                platform = Platform(architecture=document.architecture, os=document.os, variant=document.variant)
+                branch = "└─" if position == len(branches) else "├─"
+                lines.append([f"{branch} {platform_text(platform)}", short_id(each.id), human_size(each.size_bytes)])
+    return lines
 
 
 def _names(image: Image, filters: dict[str, list[str]], *, digests: bool = False) -> Iterator[tuple[str, str, str]]:
@@ -146,7 +168,7 @@ def tag(call: Call) -> int:
 
 def history(call: Call) -> int:
     flags = call.flags
-    entries = call.engine.images.history(call.arguments[0])
+    entries = call.engine.images.history(call.arguments[0], platform=flags.text("platform"))
     full, human = flags.on("no-trunc"), flags.on("human")
     if flags.on("quiet"):
         write("".join((entry.id if full else short_id(entry.id)) + "\n" for entry in entries))
@@ -168,7 +190,7 @@ def _history_row(entry: HistoryEntry, *, full: bool, human: bool) -> Row:
     }
 
 
-_PLATFORM = "images are kept for this machine's platform only"
+_PLATFORM = "an image goes with all its platforms: remove a single one by its id"
 
 LS = Command(
     ls,
@@ -181,9 +203,9 @@ LS = Command(
       --format string   Format output: "table", "table TEMPLATE", "json", or a Go template
       --no-trunc        Don't truncate output
   -q, --quiet           Only show image IDs
+      --tree            List the platforms of each image
 """,
     maximum=1,
-    refused={"tree": _PLATFORM},
 )
 RM = Command(
     rm,
@@ -211,9 +233,9 @@ HISTORY = Command(
       --format string   Format output: "table", "table TEMPLATE", "json", or a Go template
   -H, --human           Print sizes and dates in human readable format (default true)
       --no-trunc        Don't truncate output
+      --platform string Show the history of the image for this platform
   -q, --quiet           Only show image IDs
 """,
     minimum=1,
     maximum=1,
-    refused={"platform": _PLATFORM},
 )

@@ -53,6 +53,9 @@ def _any(finders: dict[str, Find], name: str) -> dict[str, Any]:
 def _of(kind: str) -> Callable[[Call], int]:
     def run(call: Call) -> int:
         size = kind == "container" and call.flags.on("size")
+        if kind == "image":
+            platform = call.flags.text("platform")
+            return _show(call, lambda name: call.engine.images.inspect(name, platform=platform))
         return _show(call, _finders(call, size=size)[kind])
 
     return run
@@ -107,9 +110,8 @@ INSPECT_IMAGE = Command(
     _of("image"),
     "[OPTIONS] IMAGE [IMAGE...]",
     "Display detailed information on one or more images",
-    _FORMAT,
+    _FORMAT + "      --platform string   Inspect the image for this platform\n",
     minimum=1,
-    refused={"platform": "images are kept for this machine's platform only"},
 )
 INSPECT_NETWORK = Command(
     _of("network"),

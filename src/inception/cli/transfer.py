@@ -14,16 +14,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-_PLATFORM = "images are kept for this machine's platform only"
-
 
 def pull(call: Call) -> int:
     flags, name = call.flags, call.arguments[0]
     progress = PullProgress(sys.stdout, quiet=flags.on("quiet"))
+    every = flags.on("all-platforms")
     if flags.on("all-tags"):
+        if every:
+            raise InvalidArgument("--all-platforms can't be used with --all-tags/-a")
         call.engine.images.pull_all_tags(name, progress=progress, platform=flags.text("platform"))
     else:
-        call.engine.images.pull(name, progress=progress, platform=flags.text("platform"))
+        call.engine.images.pull(name, progress=progress, platform=flags.text("platform"), all_platforms=every)
     _say(name)
     return 0
 
@@ -41,7 +42,13 @@ def push(call: Call) -> int:
     progress = PullProgress(sys.stdout, quiet=flags.on("quiet"))
     names = _tags_of(call, name) if flags.on("all-tags") else [name]
     for each in names:
-        images.push(each, progress=progress, compression=flags.text("compression-format"))
+        images.push(
+            each,
+            progress=progress,
+            compression=flags.text("compression-format"),
+            platform=flags.text("platform"),
+            all_platforms=flags.on("all-platforms"),
+        )
         if flags.on("quiet"):
             _say(each)
     return 0
@@ -66,7 +73,7 @@ def load(call: Call) -> int:
         raise InvalidArgument("requested load from stdin, but stdin is empty")
     progress = PullProgress(sys.stderr, quiet=call.flags.on("quiet") or not sys.stderr.isatty())
     with _open(path) as stream:
-        names = call.engine.images.load(stream, progress=progress)
+        names = call.engine.images.load(stream, progress=progress, platform=call.flags.text("platform"))
     for name in names:
         print(f"Loaded image ID: {name}" if name.startswith("sha256:") else f"Loaded image: {name}")
     return 0
@@ -77,7 +84,8 @@ def _open(path: str) -> BinaryIO:
 
 
 def save(call: Call) -> int:
-    write_stream(call.flags.text("output"), call.engine.images.save(call.arguments), "save")
+    chunks = call.engine.images.save(call.arguments, platform=call.flags.text("platform"))
+    write_stream(call.flags.text("output"), chunks, "save")
     return 0
 
 
@@ -90,7 +98,11 @@ def import_(call: Call) -> int:
     reference = call.arguments[1] if len(call.arguments) > 1 else ""
     with _open("" if source == "-" else source) as stream:
         image = call.engine.images.import_(
-            stream, reference, message=call.flags.text("message"), changes=call.flags.list("change")
+            stream,
+            reference,
+            message=call.flags.text("message"),
+            changes=call.flags.list("change"),
+            platform=call.flags.text("platform"),
         )
     print(image.id)
     return 0
@@ -108,60 +120,60 @@ PULL = Command(
     "[OPTIONS] NAME[:TAG|@DIGEST]",
     "Download an image from a registry",
     """\
+      --all-platforms     Download everything that the name lists, for whatever platform
   -a, --all-tags          Download all tagged images in the repository
       --platform string   Set platform if server is multi-platform capable
   -q, --quiet             Suppress verbose output
 """,
     minimum=1,
     maximum=1,
-    refused={"all-platforms": "a name here stands for one image: pull each --platform under a tag of its own"},
 )
 PUSH = Command(
     push,
     "[OPTIONS] NAME[:TAG]",
     "Upload an image to a registry",
     """\
+      --all-platforms               Fail unless all that the name lists can be pushed
   -a, --all-tags                    Push all tags of an image to the repository
       --compression-format string   How layers made here are compressed ("gzip", "zstd") (default "gzip")
+      --platform string             Push only the image for this platform
   -q, --quiet                       Suppress verbose output
 """,
     minimum=1,
     maximum=1,
-    refused={
-        "platform": "a name here stands for one image of one platform",
-        "all-platforms": "`inception manifest push` uploads images of several platforms under one name",
-    },
 )
 LOAD = Command(
     load,
     "[OPTIONS]",
     "Load an image from a tar archive or STDIN",
     """\
-  -i, --input string   Read from a tar archive, instead of STDIN
-  -q, --quiet          Suppress the load output
+  -i, --input string      Read from a tar archive, instead of STDIN
+      --platform string   Load only the image for this platform
+  -q, --quiet             Suppress the load output
 """,
     maximum=0,
-    refused={"platform": _PLATFORM},
 )
 SAVE = Command(
     save,
     "[OPTIONS] IMAGE [IMAGE...]",
     "Save one or more images to a tar archive (streamed to STDOUT by default)",
-    "  -o, --output string   Write to a file, instead of STDOUT\n",
+    """\
+  -o, --output string     Write to a file, instead of STDOUT
+      --platform string   Save only the image for this platform
+""",
     minimum=1,
-    refused={"platform": _PLATFORM},
 )
 IMPORT = Command(
     import_,
     "[OPTIONS] file|- [REPOSITORY[:TAG]]",
     "Import the contents from a tarball to create a filesystem image",
     """\
-  -c, --change list      Apply a Dockerfile instruction to the created image
-  -m, --message string   Set a commit message for the imported image
+  -c, --change list       Apply a Dockerfile instruction to the created image
+  -m, --message string    Set a commit message for the imported image
+      --platform string   What the image is for (default: this machine)
 """,
     minimum=1,
     maximum=2,
-    refused={"platform": _PLATFORM},
 )
 BOOTSTRAP = Command(
     bootstrap,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
     from inception.engine.engine import Engine
+    from inception.oci.image import Platform
     from inception.store.credentials import Credentials
     from inception.store.images import Image, Usage
     from inception.store.progress import Progress
@@ -30,9 +31,14 @@ class Images:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def get(self, reference: str) -> Image:
-        """The image with this name, id, unique id prefix or digest. Raises NotFound: `No such image: x`."""
-        return self.engine.store.images.resolve(reference)
+    def get(self, reference: str, *, platform: str = "") -> Image:
+        """The image with this name, id, unique id prefix or digest; of several under one name the one for *platform*
+        (`linux/arm64`). Raises NotFound: `No such image: x`."""
+        return self.engine.store.images.resolve(reference, _parsed(platform))
+
+    def platforms(self, reference: str) -> Sequence[Image]:
+        """All that is here under a name, each for a platform of its own."""
+        return self.engine.store.images.platforms(reference)
 
     def ensure(self, reference: str, *, pull: str = "missing", progress: OnProgress = None, platform: str = "") -> Image:
         """The image, from wherever it is to be had; *pull* is `missing`, `always` or `never`. One that is here but for
@@ -44,9 +50,7 @@ class Images:
             raise InvalidArgument(f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"')
         if pull != "always":
             try:
-                image = self.get(reference)
-                if pull == "never" or _is_for(image, platform):
-                    return image
+                return self.get(reference, platform=platform)
             except NotFound:
                 if pull == "never":
                     raise
@@ -66,9 +70,7 @@ class Images:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             try:
-                image = self.get(reference)
-                if _is_for(image, platform):
-                    return image
+                return self.get(reference, platform=platform)
             except NotFound:
                 pass
             return self._fetch(reference, progress, platform)
@@ -97,18 +99,27 @@ class Images:
         *,
         progress: OnProgress = None,
         platform: str = "",
+        all_platforms: bool = False,
         credentials: Credentials | None = None,
     ) -> Image:
-        """Fetch from its registry, for this machine or another *platform* (`linux/arm64`).
+        """Fetch from its registry, for this machine or another *platform* (`linux/arm64`); with *all_platforms* everything
+        that the name lists.
 
         *credentials* None means this user's own log-ins. Raises NotFound, Forbidden or Unavailable.
         """
-        from inception.oci.image import parse_platform
         from inception.store.progress import silent
         from inception.store.pull import pull
 
-        wanted = parse_platform(platform) if platform else None
-        image = pull(self.engine.store, reference, progress or silent, platform=wanted, credentials=credentials)
+        if platform and all_platforms:
+            raise InvalidArgument("one platform, or all of them")
+        image = pull(
+            self.engine.store,
+            reference,
+            progress or silent,
+            platform=_parsed(platform),
+            all_platforms=all_platforms,
+            credentials=credentials,
+        )
         self._emit("pull", _tagged(reference), image)
         return image
 
@@ -116,13 +127,11 @@ class Images:
         self, repository: str, *, progress: OnProgress = None, platform: str = "", credentials: Credentials | None = None
     ) -> list[Image]:
         """Fetch every tag of a repository."""
-        from inception.oci.image import parse_platform
         from inception.store.progress import silent
         from inception.store.pull import pull_all_tags
 
-        wanted = parse_platform(platform) if platform else None
         store = self.engine.store
-        images = pull_all_tags(store, repository, progress or silent, platform=wanted, credentials=credentials)
+        images = pull_all_tags(store, repository, progress or silent, platform=_parsed(platform), credentials=credentials)
         for image in images:
             self._emit("pull", _tagged(repository), image)
         return images
@@ -134,15 +143,26 @@ class Images:
         progress: OnProgress = None,
         credentials: Credentials | None = None,
         compression: str = "gzip",
+        platform: str = "",
+        all_platforms: bool = False,
     ) -> Pushed:
-        """Upload to its registry; layers that were made here are compressed with `gzip` or `zstd`.
+        """Upload to its registry; layers that were made here are compressed with `gzip` or `zstd`. A name of several
+        platforms goes as such when all are here, or only *platform*; with *all_platforms* less is an error.
 
         Raises NotFound, Forbidden or Unavailable.
         """
         from inception.store.progress import silent
         from inception.store.push import push
 
-        pushed = push(self.engine.store, reference, progress or silent, credentials=credentials, compression=compression)
+        pushed = push(
+            self.engine.store,
+            reference,
+            progress or silent,
+            credentials=credentials,
+            compression=compression,
+            platform=_parsed(platform),
+            all_platforms=all_platforms,
+        )
         self._emit("push", _tagged(reference), self.get(reference))
         return pushed
 
@@ -171,33 +191,43 @@ class Images:
         self._emit("bootstrap", _tagged(reference), image)
         return image
 
-    def load(self, stream: BinaryIO, progress: OnProgress = None) -> list[str]:
-        """Images from an archive of `save` or an OCI archive; answers their names, or ids of nameless ones."""
+    def load(self, stream: BinaryIO, progress: OnProgress = None, *, platform: str = "") -> list[str]:
+        """Images from an archive of `save` or an OCI archive, of several platforms the one for *platform*; answers their
+        names, or ids of nameless ones."""
         from inception.store.archive import load
         from inception.store.progress import silent
 
         names: list[str] = []
-        for image in load(self.engine.store, stream, progress or silent):
+        for image in load(self.engine.store, stream, progress or silent, platform=_parsed(platform)):
             names += image.names or [image.id]
             self._emit("load", image.id, image)
         return names
 
-    def save(self, references: list[str]) -> Iterator[bytes]:
+    def save(self, references: list[str], *, platform: str = "") -> Iterator[bytes]:
         """An archive that Docker, OCI tools and `load` read."""
         from inception.store.archive import save
 
         for reference in references:
-            self._emit("save", self.get(reference).id, self.get(reference))
-        return save(self.engine.store, references)
+            image = self.get(reference, platform=platform)
+            self._emit("save", image.id, image)
+        return save(self.engine.store, references, _parsed(platform))
 
-    def import_(self, stream: BinaryIO, reference: str = "", *, changes: list[str] | None = None, message: str = "") -> Image:
+    def import_(
+        self,
+        stream: BinaryIO,
+        reference: str = "",
+        *,
+        changes: list[str] | None = None,
+        message: str = "",
+        platform: str = "",
+    ) -> Image:
         """An image of one layer from a tar of a root filesystem; *changes* are Dockerfile instructions."""
         from inception.engine.changes import apply_changes
         from inception.oci.image import ImageConfig
         from inception.store.archive import import_rootfs
 
         config = apply_changes(ImageConfig(), changes or [])
-        image = import_rootfs(self.engine.store, stream, reference, config=config, message=message)
+        image = import_rootfs(self.engine.store, stream, reference, config=config, message=message, platform=_parsed(platform))
         self._emit("import", image.id, image)
         return image
 
@@ -220,11 +250,11 @@ class Images:
             self._emit("untag" if kind == "Untagged" else "delete", what, image)
         return removals
 
-    def history(self, reference: str) -> list[HistoryEntry]:
+    def history(self, reference: str, *, platform: str = "") -> list[HistoryEntry]:
         """How it came to be, newest step first."""
-        image = self.get(reference)
+        image = self.get(reference, platform=platform)
         entries = []
-        for position, (step, size_bytes) in enumerate(self.engine.store.images.history(reference)):
+        for position, (step, size_bytes) in enumerate(self.engine.store.images.history(image.id)):
             entries.append(
                 HistoryEntry(
                     id=image.id if position == 0 else "<missing>",
@@ -237,11 +267,11 @@ class Images:
             )
         return entries
 
-    def inspect(self, reference: str) -> dict[str, Any]:
+    def inspect(self, reference: str, *, platform: str = "") -> dict[str, Any]:
         """Docker's `image inspect` document."""
         from inception.engine.inspect import inspect_image
 
-        return inspect_image(self.engine, self.get(reference))
+        return inspect_image(self.engine, self.get(reference, platform=platform))
 
     def prune(self, filters: dict[str, list[str]] | None = None, *, all: bool = False) -> PruneReport:
         """Delete nameless images that nothing uses; with *all* every image that no container uses. Filters: label, until."""
@@ -298,18 +328,19 @@ class Images:
         images = self.engine.store.images.list()
         if not all:
             parents = {image.parent for image in images}
-            images = [image for image in images if image.names or image.repo_digests or image.id not in parents]
+            images = [image for image in images if _is_shown(image, parents)]
         return select_images(self.engine, images, filters or {})
 
 
-def _is_for(image: Image, platform: str) -> bool:
+def _is_shown(image: Image, parents: set[str]) -> bool:
+    """Whether `images` lists it: not what lies between the steps of a build, nor the other platforms of a name."""
+    return bool(image.names) or (not image.indexed and (bool(image.repo_digests) or image.id not in parents))
+
+
+def _parsed(platform: str) -> Platform | None:
     from inception.oci.image import parse_platform
 
-    if not platform:
-        return True
-    wanted, document = parse_platform(platform), image.document
-    same = (document.os, document.architecture) == (wanted.os, wanted.architecture)
-    return same and (not document.variant or document.variant == wanted.variant)
+    return parse_platform(platform) if platform else None
 
 
 def _tagged(reference: str) -> str:

@@ -86,7 +86,7 @@ def prune_images(engine: Engine, filters: Filters, *, all: bool) -> PruneReport:
     used = {row[0] for row in engine.database.rows("SELECT DISTINCT image_id FROM containers")}
     report = PruneReport()
     for image in engine.images.list(all=True):
-        if image.id in used or (image.names and not everything):
+        if image.id in used or ((image.names or image.indexed) and not everything):
             continue
         if not _selected(filters, image.document.config.labels, image.created):
             continue

@@ -58,18 +58,32 @@ _MAX_MEMBERS = 100_000
 _MAX_LINKS = 8
 
 
-def save(store: Store, names: Sequence[str]) -> Iterator[bytes]:
-    """The archive of the named images as chunks. Raises NotFound before the first chunk when a name is unknown."""
+def save(store: Store, names: Sequence[str], platform: Platform | None = None) -> Iterator[bytes]:
+    """The archive of the named images as chunks; a bare repository means all its tags. Raises NotFound before the first chunk
+    when a name is unknown, or has no image for *platform*."""
     chosen: dict[str, tuple[Image, list[str]]] = {}
     for name in names:
-        image = store.images.resolve(name)
-        tags = chosen.setdefault(image.id, (image, []))[1]
-        tags += [tag for tag in _tags_for(image, name) if tag not in tags]
+        for each in _all_tags(store, name):
+            image = store.images.resolve(each, platform)
+            tags = chosen.setdefault(image.id, (image, []))[1]
+            tags += [tag for tag in _tags_for(image, each) if tag not in tags]
     return _save(store, list(chosen.values()))
 
 
+def _all_tags(store: Store, name: str) -> list[str]:
+    """A bare repository as all its names, anything else as it is."""
+    if ":" in name.rpartition("/")[2] or "@" in name:
+        return [name]
+    try:
+        repository = Reference.parse(name).repository
+    except InvalidArgument:
+        return [name]
+    rows = store.db.rows("SELECT tag FROM image_names WHERE repository = ? ORDER BY tag", (repository,))
+    return [f"{repository}:{tag}" for (tag,) in rows] or [name]
+
+
 def _tags_for(image: Image, name: str) -> list[str]:
-    """A name means itself, a bare repository all its tags, an id none (as in `docker save`)."""
+    """A name means itself, an id or a digest none (as in `docker save`)."""
     try:
         reference = Reference.parse(name)
     except InvalidArgument:

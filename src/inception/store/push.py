@@ -7,6 +7,8 @@ An image that was pulled or loaded with its compressed layers goes up as it came
 has a manifest over uncompressed layers; its layers are compressed for the way, gzip or zstd, and an OCI manifest is made of
 them. The same layer compresses to the same bytes, and those are kept while the layer is (`layer_blobs`), so a second push of
 it costs a HEAD. Layers that came from elsewhere are sent in the very form they came in, which their registry may have already.
+
+A name that is an index of several platforms (indexes.py) goes up as that index when all of it is here, under the same digest.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from inception.store.archive import open_layer
 from inception.store.content import chunks_of, copy_hashed
 from inception.store.hosts import Registries, endpoint, load_registries
 from inception.store.images import decode_manifest
+from inception.store.indexes import TYPES, platform_of
 from inception.store.progress import Progress, silent
 from inception.store.pull import open_repository
 
@@ -88,10 +91,13 @@ def push(
     progress: OnProgress = silent,
     *,
     compression: str = "gzip",
+    platform: Platform | None = None,
+    all_platforms: bool = False,
     credentials: Credentials | None = None,
     registries: Registries | None = None,
 ) -> Pushed:
-    """Uploads the image called *name* to the registry that the name says.
+    """Uploads the image called *name* to the registry that the name says; of several platforms all, when all are here, or the
+    one for *platform*. With *all_platforms* less than all is an error.
 
     *compression* of layers that were made here is `gzip` or `zstd`. Raises NotFound (no such image here), Forbidden (the
     registry wants another login), Unavailable (it does not answer, or breaks).
@@ -99,15 +105,26 @@ def push(
     if compression not in _MEDIA:
         raise InvalidArgument(f"push {name}: compression {compression!r}: must be gzip or zstd")
     reference = _target(name)
-    image = _image(store, reference)
+    image = _image(store, reference, platform)
+    index = "" if platform else store.indexes.of(reference)
+    whole = bool(index) and store.indexes.is_complete(index)
+    if all_platforms and not whole:
+        why = "only some of the platforms that it lists are here" if index else "it is an image of one platform"
+        raise NotFound(
+            f"push {reference.familiar}: {why}", f"inception pull --all-platforms {reference.familiar}" if index else ""
+        )
     repository = _open(reference, credentials, registries)
     try:
         progress(Progress(status=f"The push refers to repository [{reference.repository}]"))
         with store.lease():
-            pushed = _Push(store, repository, reference, progress).image(image, reference.tag, compression)
+            work = _Push(store, repository, reference, progress)
+            pushed = work.index(index, image.id) if whole else work.image(image, reference.tag, compression)
     finally:
         repository.close()
     progress(Progress(status=f"{reference.tag}: digest: {pushed.digest} size: {pushed.size_bytes}"))
+    if index and not whole:
+        one = platform_of(image.document)
+        progress(Progress(status=f"{reference.tag}: of several platforms only {one} is here whole, and was pushed alone"))
     return pushed
 
 
@@ -199,10 +216,12 @@ def _target(name: str) -> Reference:
     return reference
 
 
-def _image(store: Store, reference: Reference) -> Image:
+def _image(store: Store, reference: Reference, platform: Platform | None) -> Image:
     try:
-        return store.images.resolve(reference.familiar)
+        return store.images.resolve(reference.familiar, platform)
     except NotFound:
+        if platform is not None:
+            raise
         raise NotFound(f"An image does not exist locally with the tag: {reference.familiar}") from None
 
 
@@ -259,6 +278,55 @@ class _Push:
         digest = sha256(data)
         self._remember(image, manifest.config, layers, digest)
         return Pushed(tag=tag, digest=digest, size_bytes=len(data))
+
+    def index(self, digest: str, image_id: str) -> Pushed:
+        """All of an index: what it lists first, by digest, then itself under the tag."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        content = self._store.content
+        index = self._store.indexes.document(digest)
+        blobs: dict[str, Descriptor] = {}
+        for entry in self._store.indexes.entries(digest):
+            manifest = decode_manifest(content.read(entry.digest))
+            for blob in [manifest.config, *manifest.layers]:
+                if not any(mark in blob.media_type for mark in _ELSEWHERE):
+                    blobs.setdefault(blob.digest, blob)
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            jobs = [pool.submit(self._stored, blob) for blob in blobs.values()]
+            try:
+                for job in jobs:
+                    job.result()
+            except BaseException:
+                for job in jobs:
+                    job.cancel()
+                raise
+        self._documents(index)
+        data = content.read(digest)
+        self.media_type = index.media_type or MEDIA_INDEX
+        self._repository.put_manifest(data, self.media_type, self._reference.tag)
+        with self._store.db.transaction() as tx:
+            repository = self._reference.repository
+            for blob in blobs.values():
+                tx.execute("INSERT OR IGNORE INTO blob_places VALUES (?, ?)", (blob.digest, repository))
+            tx.execute("INSERT OR REPLACE INTO image_digests VALUES (?, ?, ?)", (repository, digest, image_id))
+        return Pushed(tag=self._reference.tag, digest=digest, size_bytes=len(data))
+
+    def _documents(self, index: Index) -> None:
+        """What an index lists, innermost first: a registry takes no document that refers to one it doesn't have."""
+        for entry in index.manifests:
+            if entry.media_type in TYPES:
+                self._documents(self._store.indexes.document(entry.digest))
+            data = self._store.content.read(entry.digest)
+            self._repository.put_manifest(data, entry.media_type, entry.digest)
+
+    def _stored(self, blob: Descriptor) -> Descriptor:
+        """A blob as its manifest says; an uncompressed layer may be here as its folder alone."""
+        if not self._store.content.exists(blob.digest):
+            row = self._store.db.row("SELECT id FROM layers WHERE diff_id = ? AND packed > 0", (blob.digest,))
+            if row is None:
+                raise NotFound(f"push {self._reference.familiar}: blob {blob.digest} is not here")
+            self._store.content.put(self._store.layers.tar(row[0]), blob.digest)
+        return self._blob(blob, Digest(blob.digest).hex[:12])
 
     def _name(self, data: bytes, tag_or_digest: str, made: bool) -> bytes:
         try:

@@ -229,7 +229,7 @@ def test_a_url_is_read_in_one_way(url: str, parts: tuple[str, str, int, str]) ->
     ],
 )  # fmt: skip
 def test_a_url_that_could_mean_two_places_is_none(url: str) -> None:
-    with pytest.raises(ValueError, match="host|http"):
+    with pytest.raises(ValueError, match=r"host|http"):
         split_url(url)
 
 
