@@ -230,11 +230,11 @@ HISTORY = Command(
     "[OPTIONS] IMAGE",
     "Show the history of an image",
     """\
-      --format string   Format output: "table", "table TEMPLATE", "json", or a Go template
-  -H, --human           Print sizes and dates in human readable format (default true)
-      --no-trunc        Don't truncate output
-      --platform string Show the history of the image for this platform
-  -q, --quiet           Only show image IDs
+      --format string     Format output: "table", "table TEMPLATE", "json", or a Go template
+  -H, --human             Print sizes and dates in human readable format (default true)
+      --no-trunc          Don't truncate output
+      --platform string   Show the history of the image for this platform
+  -q, --quiet             Only show image IDs
 """,
     minimum=1,
     maximum=1,

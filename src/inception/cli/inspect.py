@@ -110,7 +110,10 @@ INSPECT_IMAGE = Command(
     _of("image"),
     "[OPTIONS] IMAGE [IMAGE...]",
     "Display detailed information on one or more images",
-    _FORMAT + "      --platform string   Inspect the image for this platform\n",
+    """\
+  -f, --format string     Format output: "json", or a Go template
+      --platform string   Inspect the image for this platform
+""",
     minimum=1,
 )
 INSPECT_NETWORK = Command(
