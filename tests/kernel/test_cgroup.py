@@ -28,11 +28,10 @@ def member(plan, work):
     pid = os.fork()
     if pid == 0:
         try:
-            files = plan.procs_files + plan.late_procs_files
+            files = plan.tasks_files
             if plan.cgroup2_path:
                 files.append(f"{plan.cgroup2_path}/cgroup.procs")
             for file in files:
-                Path(file).parent.mkdir(parents=True, exist_ok=True)
                 Path(file).write_text("0")
             os.write(tell, b"1")
             work()

@@ -27,7 +27,7 @@ def cgroup_path(parent: str, container_id: str) -> str:
 
 
 def plan_resources(config: ResourceConfig, devices: list[DeviceRule], cgroups: Cgroups) -> Resources:
-    """The OCI resources of *config*. Where nothing is limited, nothing is said, and no controller has to be joined."""
+    """The OCI resources of *config*. Where nothing is limited, nothing is said."""
     return Resources(
         devices=devices, memory=_memory(config, cgroups), cpu=_cpu(config), pids=_pids(config), block_io=_block_io(config)
     )

@@ -109,7 +109,6 @@ class Start:
         self._endpoints: list[Endpoint] = []
         self._ports: list[Listener] = []
         self._fds: dict[str, int] = {}  # what the monitor inherits, by the names of its package
-        self._accounting: list[str] = []
         self._theirs: list[int] = []  # what init gets as its stdio
 
     def run(self) -> None:
@@ -174,7 +173,7 @@ class Start:
         key = templates.key_of(record, config, value, rootfs)
         ready = engine.templates.find(key, record.id, lambda: self._plan_anew(self._spec(value), rootfs))
         if ready is not None:
-            self._accounting = templates.open_cgroup(engine, record, ready.limits).late_procs_files
+            templates.open_cgroup(engine, record, ready.limits)
             return ready
         spec = self._spec(value)
         plan = self._plan_anew(spec, rootfs)
@@ -189,7 +188,6 @@ class Start:
         engine, record = self.engine, self.record
         assert spec.process is not None and spec.process.capabilities is not None
         join = templates.open_cgroup(engine, record, templates.plan_limits(engine, resources_of(spec)))
-        self._accounting = join.late_procs_files
         return plan_container(
             spec,
             rootfs=rootfs,
@@ -343,7 +341,6 @@ class Start:
                 for held in self._ports
             ],
             oom_paths=cgroup.oom_paths(),
-            accounting_procs=self._accounting,
             events_path=engine.events.path,
             event_attributes=event_attributes(record),
         )

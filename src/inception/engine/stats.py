@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inception.engine.engine import Engine
-    from inception.linux.cgroup import Cgroup
 
 
 def sample(engine: Engine, container_id: str) -> ContainerStats:
@@ -29,7 +28,7 @@ def sample(engine: Engine, container_id: str) -> ContainerStats:
     found.cpu_total_ns = counters.cpu_usage_ns
     found.cpu_user_ns = counters.cpu_user_ns
     found.cpu_system_ns = counters.cpu_system_ns
-    found.memory_usage_bytes = max(counters.memory_usage_bytes or 0, _uncharged(engine, cgroup))
+    found.memory_usage_bytes = counters.memory_usage_bytes or 0
     found.memory_limit_bytes = counters.memory_limit_bytes or memory_total_bytes()
     # What the kernel would drop first: `docker stats` subtracts it, since it is cache and no need.
     found.memory_cache_bytes = counters.memory.get("total_inactive_file", counters.memory.get("inactive_file", 0))
@@ -57,23 +56,6 @@ def stream(engine: Engine, container_id: str, interval_s: float) -> Iterator[Con
             now.cpu_percent = 100.0 * (now.cpu_total_ns - before.cpu_total_ns) / elapsed_ns
         yield now
         before = now
-
-
-def _uncharged(engine: Engine, cgroup: Cgroup) -> int:
-    """Memory of the container's own processes where the kernel may not have charged it to the cgroup.
-
-    A container without a memory limit joins the v1 hierarchy only after its start; what it had by then stays its parent's.
-    """
-    if "memory" not in engine.cgroups.v1:
-        return 0
-    total = 0
-    for pid in cgroup.pids():
-        try:
-            with open(f"/proc/{pid}/status") as lines:
-                total += sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return total
 
 
 def _network(pid: int) -> tuple[int, int]:

@@ -5,9 +5,11 @@
     v2      one hierarchy that holds them all
 
 A `Cgroup` is one path in all of them. Where a v2 hierarchy exists, even an empty one, freezing, killing and device control
-use it: `cgroup.freeze`, `cgroup.kill` and eBPF need no controller, and a process is born into a v2 cgroup by
-CLONE_INTO_CGROUP at no cost, where joining a v1 hierarchy waits for an RCU grace period (about 7 ms here). So a process
-joins before it runs only the v1 controllers that hold a limit; those that merely count are joined late, by the monitor.
+use it: `cgroup.freeze`, `cgroup.kill` and eBPF need no controller.
+
+A process is born into a v2 cgroup by CLONE_INTO_CGROUP. Into those of v1 hierarchies it goes itself, before it runs: one that
+has a single thread and writes "0" into `tasks` moves at once, where any write to `cgroup.procs` stops all forks of the machine
+and first waits for an RCU grace period, about 7 ms (Linux 5.6, kernel/cgroup/cgroup.c, cgroup_procs_write_start).
 
 Source: cgroups(7); kernel admin-guide/cgroup-v1/, admin-guide/cgroup-v2.rst.
 """
@@ -46,8 +48,12 @@ class JoinPlan(Record):
     """How a process becomes a member: see the module's theory. Paths are the host's."""
 
     cgroup2_path: str | None = None
-    procs_files: list[str] = []
-    late_procs_files: list[str] = []
+    v1_folders: list[str] = []
+
+    @property
+    def tasks_files(self) -> list[str]:
+        """Where the process writes "0", while it has one thread."""
+        return [f"{folder}/tasks" for folder in self.v1_folders]
 
 
 class BlockIo(Record):
@@ -136,27 +142,23 @@ class Cgroup:
     def create(self, controllers: Iterable[str] = (), devices: Sequence[DeviceRule] | None = None) -> JoinPlan:
         """Makes the cgroup for a process that *controllers* shall limit and says how to join.
 
-        On v1 the folders of *controllers* are joined early, those of ACCOUNTING late, when they are also made. *devices* are
-        put in force: by eBPF where there is a v2 hierarchy, else by the v1 controller. Raises OSError: EROFS or EACCES where
-        the tree is not ours.
+        On v1 these are the folders of *controllers* and of ACCOUNTING. *devices* are put in force: by eBPF where there is a v2
+        hierarchy, else by the v1 controller. Raises OSError: EROFS or EACCES where the tree is not ours.
         """
-        early = [c for c in dict.fromkeys(controllers) if c in self.cgroups.v1 and c not in self.cgroups.v2_controllers]
+        wanted = [*controllers, *ACCOUNTING]
         if self.cgroups.v2 is None:
-            early += [c for c in ("freezer", "devices") if c in self.cgroups.v1 and c not in early]
-        late = [c for c in ACCOUNTING if c in self.cgroups.v1]
+            wanted += ["freezer", "devices"]
         fresh = False
         if self.cgroups.v2 is not None:
             fresh = _make_v2(self.cgroups.v2, self.path, self.cgroups.v2_controllers)
-        early_folders = {self._make_v1(controller): None for controller in early}
-        # Whoever joins late makes the folders too: most short-lived containers never need them.
-        late_folders = {folder: None for folder in map(self._v1_folder, late) if folder not in early_folders}
+        folders = {
+            self._make_v1(controller): None
+            for controller in dict.fromkeys(wanted)
+            if controller in self.cgroups.v1 and controller not in self.cgroups.v2_controllers
+        }
         if devices is not None:
             self.set_devices(devices, fresh=fresh)
-        return JoinPlan(
-            cgroup2_path=self.folder(None),
-            procs_files=[f"{folder}/cgroup.procs" for folder in early_folders],
-            late_procs_files=[f"{folder}/cgroup.procs" for folder in late_folders],
-        )
+        return JoinPlan(cgroup2_path=self.folder(None), v1_folders=list(folders))
 
     def folder(self, controller: str | None) -> str | None:
         """The folder that holds *controller*'s files; None asks for the v2 folder. None where there is none."""

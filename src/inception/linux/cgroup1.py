@@ -17,7 +17,7 @@ def read_stats(cgroup: Cgroup) -> CgroupStats:
     found: dict[str, Any] = {}
     cpuacct, cpu = cgroup.folder("cpuacct"), cgroup.folder("cpu")
     if cgroup.cgroups.v2 is not None:
-        # The v2 hierarchy counts CPU time from birth even without its controller; v1 only from the (late) join on.
+        # The v2 hierarchy counts CPU time even without its controller, and from birth on.
         from inception.linux.cgroup2 import cpu_usage
 
         found.update(cpu_usage(cgroup.cgroups.v2 + cgroup.path))

@@ -38,9 +38,8 @@ class MonitorConfig(Record):
     """One container, as its monitor needs to know it.
 
     `log_path` empty is the log driver `none`; `log_max_size_bytes` 0 is no limit. `restart` and what belongs to it are a
-    policy's as in `restart.py`. `oom_paths` are cgroup files with an `oom_kill N` line, `accounting_procs` the `cgroup.procs`
-    of v1 hierarchies that only count and are joined after the start. What only the monitor sees (die, oom, restarts, health)
-    it adds to `events_path`, a JSON line each, with `event_attributes`.
+    policy's as in `restart.py`. `oom_paths` are cgroup files with an `oom_kill N` line. What only the monitor sees (die, oom,
+    restarts, health) it adds to `events_path`, a JSON line each, with `event_attributes`.
     """
 
     id: str
@@ -63,6 +62,5 @@ class MonitorConfig(Record):
     dns: DnsConfig | None = None
     ports: list[PublishedPort] = []
     oom_paths: list[str] = []
-    accounting_procs: list[str] = []
     events_path: str = ""
     event_attributes: dict[str, str] = {}

@@ -36,48 +36,6 @@ def oom_kills(paths: list[str]) -> int:
     return kills
 
 
-def join_accounting(pid: int, procs_files: list[str]) -> None:
-    """Moves *pid* and its descendants into every cgroup of *procs_files*, until a round finds nobody new.
-
-    A process forked between two rounds by one that has moved is in the right place already; who exits meanwhile is skipped.
-    Raises OSError when a file can't be opened.
-    """
-    for path in procs_files:
-        os.makedirs(os.path.dirname(path), exist_ok=True)  # removed by the engine, with the container's other cgroups
-    fds = [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in procs_files]
-    try:
-        moved: set[int] = set()
-        while fresh := descendants(pid) - moved:
-            for one in fresh:
-                for fd in fds:
-                    try:
-                        os.write(fd, b"%d" % one)
-                    except ProcessLookupError:
-                        break
-            moved |= fresh
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
-def descendants(pid: int) -> set[int]:
-    """*pid* and everyone below it, by `/proc/PID/task/TID/children` (CONFIG_PROC_CHILDREN)."""
-    found: set[int] = set()
-    waiting = [pid]
-    while waiting:
-        parent = waiting.pop()
-        try:
-            threads = os.listdir(f"/proc/{parent}/task")
-            children = [open(f"/proc/{parent}/task/{thread}/children", "rb").read().split() for thread in threads]
-        except OSError:
-            if parent == pid:
-                found.add(pid)
-            continue
-        found.add(parent)
-        waiting.extend(int(child) for row in children for child in row if int(child) not in found)
-    return found
-
-
 def receive_fd(fd: int) -> int:
     """The descriptor in the next message on socket *fd*, close-on-exec. Raises OSError, or ValueError when there is none."""
     connection = _socket.socket(fileno=os.dup(fd))

@@ -17,7 +17,7 @@ from inception import jsontext
 from inception.linux.process import pid_of, start_time
 from inception.monitor import protocol
 from inception.monitor.jsonlog import JsonLog
-from inception.monitor.kernel import collect, join_accounting, kill, oom_kills, receive_fd
+from inception.monitor.kernel import collect, kill, oom_kills, receive_fd
 from inception.monitor.loop import EPOLLIN, Loop, Timer
 from inception.monitor.output import Input, Output
 from inception.monitor.restart import FIRST_DELAY_S, RestartPolicy
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     Spawn = Callable[[bytes, dict[str, int], tuple[int, int, int]], tuple[int, int]]
 
-# Joining a counting hierarchy waits for an RCU grace period (7 ms here), and this loop with it: who ends sooner never pays.
-ACCOUNTING_DELAY_S = 0.1
 # How long clients that don't read may keep a monitor whose container has exited.
 LAST_WORDS_S = 2.0
 
@@ -186,8 +184,6 @@ class Monitor:
         self._server.hear_waiting()
         self.loop.watch(pidfd, EPOLLIN, self._init_exited)
         self.hold_output(self._held)
-        if self.config.accounting_procs:
-            self.loop.call_later(ACCOUNTING_DELAY_S, self._join_accounting)
 
     def _init_exited(self, _events: int) -> None:
         """Init is dead, and with it everyone else in its pid namespace: what the pipes hold is all there is."""
@@ -392,16 +388,6 @@ class Monitor:
         if changed:
             self._emit(f"health_status: {health.status}")
         self._server.announce(protocol.HEALTH, status_text(self.status))
-
-    def _join_accounting(self) -> None:
-        """Puts init and its descendants into hierarchies that only count; each join waits some ms for the kernel (RCU)."""
-        if not self.status.pid:  # it has ended already, and 0 would mean this process: the cgroup could never be removed
-            return
-        try:
-            join_accounting(self.status.pid, self.config.accounting_procs)
-        except OSError as error:
-            self.status.error = f"accounting of {self.config.name}: {error}"
-            self._write_status()
 
     def _emit(self, action: str, **attributes: str) -> None:
         """Adds one line to the engine's event file: what only a monitor sees. One write, so that lines of many don't mix."""

@@ -64,7 +64,7 @@ def plan_cgroup_mount(
 def _plan_folders(plan: Plan, root: Slot, mount: Mount, options: MountOptions, where: str, join: Join | None) -> None:
     """Its own folder of each hierarchy, by bind mounts."""
     made, base = Slot("mount"), Slot("cgroups")
-    joined = [] if join is None else [path.removesuffix("/cgroup.procs") for path in join.procs_files]
+    joined = [] if join is None else join.v1_folders
     unified = None if join is None else join.cgroup2_path
     one = MountOptions([], where)
     one.set = options.set

@@ -6,7 +6,7 @@ import os
 
 from inception.errors import Conflict, InvalidArgument, Unavailable
 from inception.linux.bpf import DeviceRule
-from inception.linux.cgroup import ACCOUNTING, Cgroup, Cgroups, JoinPlan
+from inception.linux.cgroup import Cgroup, Cgroups, JoinPlan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def make(cgroup: Cgroup, resources: Resources | None) -> JoinPlan:
     writes = plan_resources(resources, cgroup.cgroups)
     rules = device_rules(resources)
     try:
-        join = cgroup.create([*limited_controllers(writes), *ACCOUNTING], [*rules, *_ALLOWED] if rules else None)
+        join = cgroup.create(limited_controllers(writes), [*rules, *_ALLOWED] if rules else None)
         cgroup.apply(writes)
     except OSError as error:
         raise Unavailable(f"linux.resources: {error.filename or cgroup.path}: {error.strerror}") from error
@@ -81,7 +81,7 @@ def join(cgroup: Cgroup) -> JoinPlan:
     there = folders(cgroup)
     return JoinPlan(
         cgroup2_path=unified if unified in there else None,
-        procs_files=[f"{folder}/cgroup.procs" for folder in there if folder != unified],
+        v1_folders=[folder for folder in there if folder != unified],
     )
 
 

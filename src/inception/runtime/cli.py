@@ -13,7 +13,6 @@ import os
 import sys
 
 from inception.errors import InceptionError, InvalidArgument
-from inception.runtime.grace import begin_grace_period
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 NAME = "inception-runc"
 DEFAULT_ROOT = "/run/inception-runc"
-_JOINING = ("create", "run", "exec")  # what ends in a move between cgroups
 _PREFIXED = {"create": f"{NAME} create failed: ", "run": f"{NAME} run failed: ", "exec": "exec failed: "}
 
 
@@ -281,8 +279,6 @@ def run(words: list[str]) -> int:
         if verb not in VERBS:
             log.error(f"No help topic for {verb!r}")
             return 3
-        if verb in _JOINING:
-            begin_grace_period()
         return _run(verb, rest, options, log)
     except InceptionError as error:
         hint = f" ({error.hint})" if error.hint else ""

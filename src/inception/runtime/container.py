@@ -49,7 +49,9 @@ if TYPE_CHECKING:
         @property
         def cgroup2_path(self) -> str | None: ...
         @property
-        def procs_files(self) -> list[str]: ...
+        def v1_folders(self) -> list[str]: ...
+        @property
+        def tasks_files(self) -> list[str]: ...
 
 
 ROOT = Slot("rootfs")
@@ -174,7 +176,7 @@ def _plan_cgroups(plan: Plan, join: Join | None) -> None:
         return
     plan.source = "linux.cgroupsPath"
     plan.cgroup_path = join.cgroup2_path or ""
-    for path in join.procs_files:
+    for path in join.tasks_files:
         plan.call("write", AT_FDCWD, path, "0", 1, 0, why="Enters the cgroup of this controller before anything runs in it.")
 
 

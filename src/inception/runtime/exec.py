@@ -61,7 +61,7 @@ def plan_exec(
     if join is not None:
         plan.source = "linux.cgroupsPath"
         plan.cgroup_path = join.cgroup2_path or ""
-        for path in join.procs_files:
+        for path in join.tasks_files:
             plan.call("write", AT_FDCWD, path, "0", 1, 0, why="Enters the container's cgroup of this controller.")
     affinity = process.exec_cpu_affinity
     if affinity is not None and affinity.final:
