@@ -1,7 +1,7 @@
 # `make up` and `make test` set up what is missing by themselves; everything else is for people who work on the project.
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: up down setup setup-tests test test-dockerfiles check format bench
+.PHONY: up down setup setup-tests test test-dockerfiles test-vm check format bench
 
 up: setup
 	@infrastructure/up
@@ -31,6 +31,11 @@ test: setup-tests
 # Eighteen programs on debian:bookworm, built and run; `make test` does the two quickest of them.
 test-dockerfiles: setup-tests
 	ALL_DOCKERFILES=1 $(VENV_PYTHON) -m pytest -q tests/dockerfiles
+
+# In a QEMU machine: docs/test-machine.md.
+test-vm: setup-tests
+	@tools/setup vm
+	$(VENV_PYTHON) -m tests.vm all
 
 bench: setup-tests
 	$(VENV_PYTHON) -m bench

@@ -16,6 +16,7 @@ import pytest
 #: Needs that CI's machine may lack, each with its reason.
 ALLOWED_SKIPS: dict[str, str] = {
     "cgroup2-controllers": "the machine's controllers sit in v1 hierarchies",
+    "test-machine": "only in the machine of `make test-vm`",
     "oci-schemas": "the image specification's JSON schemas may not lie beside the checkout",
 }
 
@@ -23,6 +24,11 @@ ALLOWED_SKIPS: dict[str, str] = {
 def _mounted(kind: str) -> bool:
     with open("/proc/self/mountinfo") as lines:
         return any(f" - {kind} " in line for line in lines)
+
+
+def _in_test_machine() -> bool:
+    with open("/proc/cmdline") as file:
+        return "vm.project=" in file.read()
 
 
 def _cgroup2_has_memory() -> bool:
@@ -40,6 +46,7 @@ NEEDS = {
     "cgroup1": lambda: _mounted("cgroup"),
     "cgroup2": lambda: _mounted("cgroup2"),
     "cgroup2-controllers": _cgroup2_has_memory,
+    "test-machine": _in_test_machine,
     "oci-schemas": (Path(__file__).parents[2] / "shared/specs/oci-image/schema").is_dir,
 }
 

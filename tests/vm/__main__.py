@@ -1,0 +1,57 @@
+"""`python -m tests.vm`: boots the test machine and runs something in it. `make test-vm` runs all of what it is for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tests.vm.machine import Machine, MachineError
+from tests.vm.root import PROJECT
+
+#: What pure cgroup v2 and full capabilities change most, within the time of an emulated processor.
+SELECTION = ["tests/kernel", "tests/oci", "tests/vm"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.vm", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    run = verbs.add_parser("run", help="pytest inside; its arguments follow, by default all that the machine is for")
+    run.add_argument("--junit", type=Path, help="write the results as JUnit XML to this file out here")
+    command = verbs.add_parser("exec", help="a command inside")
+    for verb in (run, command):
+        verb.add_argument("--systemd", action="store_true", help="boot systemd instead of a plain init")
+        verb.add_argument("--timeout", type=float, default=3600, metavar="SECONDS")
+        verb.add_argument("words", nargs=argparse.REMAINDER)
+    verbs.add_parser("all", help="what `make test-vm` runs").set_defaults(
+        systemd=False, timeout=3600, words=[], junit=None, verb="run"
+    )
+    given = parser.parse_args()
+    words = given.words[1:] if given.words[:1] == ["--"] else given.words
+    try:
+        with Machine(systemd=given.systemd) as machine:
+            print(f"booted in {machine.boot_s:.1f} s", file=sys.stderr)
+            if given.verb == "run":
+                return run_pytest(machine, words or SELECTION, given.junit, given.timeout)
+            return machine.run(words, timeout_s=given.timeout, on_output=show).code
+    except (MachineError, RuntimeError) as error:
+        print(f"test machine: {error}", file=sys.stderr)
+        return 1
+
+
+def run_pytest(machine: Machine, words: list[str], junit: Path | None, timeout_s: float) -> int:
+    results = "/tmp/junit.xml"
+    argv = [f"{PROJECT}/.venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider", f"--junit-xml={results}", *words]
+    done = machine.run(argv, timeout_s=timeout_s, on_output=show)
+    if junit:
+        junit.write_text(machine.run(["cat", results]).output)
+    return done.code
+
+
+def show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
