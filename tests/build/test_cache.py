@@ -142,3 +142,15 @@ def test_source_date_epoch_makes_builds_the_same_whenever_they_run(two):
     assert first.image_id == again.image_id
     assert two.document().created == "2020-09-13T12:26:40Z"
     assert two.stat("deep/new").st_mtime_ns == 1_600_000_000 * 10**9
+
+
+def test_a_fixed_time_is_not_mixed_with_layers_of_another(two):
+    two.write("d/x")
+    text = "FROM scratch\nCOPY d /d/\n"
+    two.build(text)
+    late = two.build(text, build_args={"SOURCE_DATE_EPOCH": "1600000000"})
+    assert two.cached() == [False]
+    assert two.stat("d/x").st_mtime_ns == 1_600_000_000 * 10**9
+    two.build(text, build_args={"SOURCE_DATE_EPOCH": "1600000001"})
+    assert two.cached() == [False]
+    assert two.build(text, build_args={"SOURCE_DATE_EPOCH": "1600000000"}).image_id == late.image_id

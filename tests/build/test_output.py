@@ -66,10 +66,11 @@ def test_the_command_line_writes_files_ids_and_metadata(builder, tmp_path):
     run("-t", "a", "-t", "b:2", "--iidfile", f"{tmp_path}/id", "--metadata-file", f"{tmp_path}/meta")
     image = builder.engine.images.get("a")
     assert (tmp_path / "id").read_text() == image.id == builder.engine.images.get("b:2").id
-    assert json.loads((tmp_path / "meta").read_text()) == {
-        "containerimage.config.digest": image.id,
-        "image.name": "docker.io/library/a:latest,docker.io/library/b:2",
-    }
+    said = json.loads((tmp_path / "meta").read_text())
+    assert said["containerimage.config.digest"] == image.id
+    assert said["containerimage.digest"] == said["containerimage.descriptor"]["digest"] == image.manifest_digest
+    assert said["image.name"] == "docker.io/library/a:latest,docker.io/library/b:2"
+    assert {"buildx.build.ref", "buildx.build.provenance"} <= set(said)
 
 
 def test_what_an_output_says():

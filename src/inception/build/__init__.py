@@ -5,7 +5,8 @@ expand.py    variables                              plan.py       instructions t
 context.py   what is copied from, .dockerignore     operations.py what a step does, decided
 selection.py sources of a COPY, and their digest    execute.py    the graph carried out (steps.py, copy.py, remote.py)
 inputs.py    what a step takes from elsewhere        mounts.py     RUN --mount (mounting.py, folders.py, secrets.py, agent.py)
-git.py       repositories                            output.py     --output
+git.py       repositories                            output.py     --output; result.py sends it there
+attest.py    what is said of the result (sbom.py)    cacheplaces.py caches elsewhere (cacheimport.py, cacheexport.py)
 reasons.py   why a step was not cached               explain.py    the graph with its keys
 cache.py     what a step made, by what it rests on  image.py      the document and its history
 progress.py  what is told meanwhile

@@ -35,12 +35,10 @@ class Made(Record):
     created: str
 
 
-def records_of(cache: BuildCache, made: Sequence[Made], stages: Collection[int], layer_ids: list[int]) -> list[CacheEntry]:
-    """The entries for the steps of *stages*; their layers join *layer_ids*, where they aren't in it, and are counted there."""
+def records_of(cache: BuildCache, made: Sequence[Made], layer_ids: list[int]) -> list[CacheEntry]:
+    """The entries of steps; their layers join *layer_ids*, where they aren't in it, and are counted there."""
     entries = []
     for step in made:
-        if step.stage not in stages:
-            continue
         if step.layer_id is not None and step.layer_id not in layer_ids:
             layer_ids.append(step.layer_id)
         keys = sorted({*step.keys, *(cache.keys_of(step.layer_id) if step.layer_id is not None else ())})
@@ -52,14 +50,18 @@ def records_of(cache: BuildCache, made: Sequence[Made], stages: Collection[int],
 def inline(cache: BuildCache, made: Sequence[Made], stages: Collection[int], layer_ids: Sequence[int]) -> dict[str, object]:
     """What an image's own configuration says of the layers it has."""
     known = list(layer_ids)
-    entries = [entry for entry in records_of(cache, made, stages, known) if (entry.layer or 0) < len(layer_ids)]
+    entries = [
+        entry
+        for entry in records_of(cache, [step for step in made if step.stage in stages], known)
+        if (entry.layer or 0) < len(layer_ids)
+    ]
     return {"records": [encode(entry) for entry in entries]}
 
 
-def export(store: Store, place: CachePlace, cache: BuildCache, made: Sequence[Made], stages: Collection[int]) -> None:
+def export(store: Store, place: CachePlace, cache: BuildCache, made: Sequence[Made]) -> None:
     """Raises Unavailable, Forbidden, InvalidArgument. The caller holds a lease."""
     layer_ids: list[int] = []
-    entries = records_of(cache, made, stages, layer_ids)
+    entries = records_of(cache, made, layer_ids)
     layers = [(store.layers.get(number).diff_id, number) for number in layer_ids]
     document = CacheDocument(diff_ids=[diff_id for diff_id, _ in layers], records=entries)
     config = jsontext.dumps(encode(document)).encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inception.build.cacheplaces import CachePlace
-from inception.build.output import Output
+from inception.build.output import Annotation, Attestations, Output
 from inception.build.secrets import SecretSource
 from inception.engine.config import ResourceConfig
 from inception.record import Record
@@ -17,7 +17,8 @@ class BuildConfig(Record):
     `secrets` are what RUN --mount=type=secret may ask for, by id; `ssh` the sockets of agents. `contexts` are named contexts
     (`--build-context`): a folder, or `docker-image://REFERENCE`.
     `outputs` none is the image store. `no_cache_stages` are stages whose every step is done again. `cache_from` are caches
-    that are asked after this store's own, `cache_to` where this build's goes.
+    that are asked after this store's own, `cache_to` where this build's goes. `platform` is one or several by commas.
+    `attestations` are what is said of the result; with `metadata` it is told what `--metadata-file` is to hold.
     `build_args` come from the command line; the host's own environment is never looked at.
     """
 
@@ -41,14 +42,18 @@ class BuildConfig(Record):
     no_cache_stages: list[str] = []
     cache_from: list[CachePlace] = []
     cache_to: list[CachePlace] = []
+    annotations: list[Annotation] = []
+    attestations: Attestations = Attestations()
+    metadata: bool = False
 
 
 class BuildResult(Record):
     """`image_id` is the digest of the image configuration, empty when no image was asked for; `cached_steps` of
-    `steps` file-changing steps were found; `reasons` says of each why, or why not."""
+    `steps` file-changing steps were found; `reasons` says of each why, or why not; `metadata` has buildx's keys."""
 
     image_id: str
     steps: int = 0
     cached_steps: int = 0
     warnings: list[str] = []
     reasons: list[str] = []
+    metadata: dict[str, object] = {}

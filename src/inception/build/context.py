@@ -14,6 +14,7 @@ import time
 import zlib
 
 from inception.build.ignore import IgnoreRules, parse_ignore
+from inception.build.operations import hide_password
 from inception.build.parse import MAX_BYTES
 from inception.build.selection import Selection, hash_file, select
 from inception.build.tree import Node, Tree
@@ -38,6 +39,8 @@ _PEEK = 1 << 16
 
 class Context:
     """An opened context: `dockerfile` are the bytes to build, `name` how to call them in messages, `tree` what to copy from."""
+
+    source = ""  # the address of a context that is not of this machine, with the commit where it has one
 
     def __init__(self, root: RootDir | None, dockerfile: bytes, name: str, rules: IgnoreRules, digests: Digests) -> None:
         self._root = root
@@ -115,10 +118,13 @@ def _from_url(store: Store, config: BuildConfig, scratch: Scratch) -> Context:
         cache = BuildCache(store)
         remote = fetch(check(config.context, "", cache, scratch.path), "", cache, scratch.path)
         with open(remote.path, "rb") as stream:
-            return _from_stream(config, scratch, stream)
+            context = _from_stream(config, scratch, stream)
+        context.source = hide_password(config.context)
+        return context
     keep = config.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "") in ("1", "true")
     path = f"{scratch.path}/context"
-    checkout(repository, resolve_commit(repository), path, keep_git_dir=keep)
+    commit = resolve_commit(repository)
+    checkout(repository, commit, path, keep_git_dir=keep)
     with RootDir.open_host(path) as top:
         try:
             root = top.open_root(repository.folder)
@@ -126,7 +132,9 @@ def _from_url(store: Store, config: BuildConfig, scratch: Scratch) -> Context:
             raise NotFound(f"{config.context}: {repository.folder}: {error.strerror}") from None
     try:
         text, name, ignore = _read_dockerfile(config, root, sys.stdin.buffer, inside=True)
-        return Context(root, text, name, ignore, Digests("", ""))
+        context = Context(root, text, name, ignore, Digests("", ""))
+        context.source = f"{hide_password(config.context).partition('#')[0]}#{commit}"
+        return context
     except BaseException:
         root.close()
         raise

@@ -18,28 +18,27 @@ from inception import jsontext
 from inception.build.cache import BuildCache, key_of
 from inception.build.config import BuildConfig, BuildResult
 from inception.build.context import Context, open_context, open_folder
-from inception.build.image import Outcome, make_document
+from inception.build.image import Outcome
 from inception.build.inputs import Inputs, Stack, files_copy
-from inception.build.operations import Configure, Copy, MakeFolder, Operation, Run
+from inception.build.operations import Configure, Copy, MakeFolder, Operation, Run, hide_password
 from inception.build.output import all_names
 from inception.build.parse import parse_dockerfile
 from inception.build.plan import BaseImage, BuildPlan, StagePlan, plan_build
 from inception.build.progress import Reporter, Step
+from inception.build.result import check_outputs, finish
 from inception.build.source import BuildFailed, CommandFailed, DockerfileError
 from inception.errors import InceptionError, InvalidArgument, NotFound
-from inception.oci.digest import sha256
 from inception.oci.reference import Reference
-from inception.store.images import document_bytes
+from inception.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import BinaryIO, TypeVar
 
     from inception.build.cache import Cached
     from inception.build.cacheexport import Made
     from inception.build.cacheimport import ImportedCache
-    from inception.build.output import Output
     from inception.build.progress import OnEvent
     from inception.engine import Engine
     from inception.engine.exec import ExecProcess
@@ -71,14 +70,64 @@ def build(engine: Engine, config: BuildConfig, progress: OnEvent | None = None, 
     for name in all_names(config.tags, config.outputs):
         if Reference.parse(name).digest:
             raise InvalidArgument(f"invalid tag {name!r}: a tag can't have a digest")
-    return _in_session(Session, engine, config, progress, stdin, lambda session: session.run())
+    check_outputs(config, _platforms(config))
+    return _in_session(Session, engine, config, progress, stdin, _build)
+
+
+def _build(sessions: Sequence[Session]) -> BuildResult:
+    first = sessions[0]
+    _remove_abandoned(first.engine)
+    for session in sessions:
+        session.run()
+    for session in sessions:
+        session.finished = _now()
+    finished = finish(sessions)
+    _export_cache(sessions)
+    if first.cache.expire():
+        first.reporter.warn("forgot what the build cache hasn't used for a month, or the oldest of more than 20 GiB")
+    return BuildResult(
+        image_id=finished.image_id,
+        steps=sum(session.steps for session in sessions),
+        cached_steps=sum(session.cached_steps for session in sessions),
+        warnings=first.plan.warnings,
+        reasons=[reason for session in sessions for reason in session.reasons],
+        metadata=finished.metadata,
+    )
+
+
+def _export_cache(sessions: Sequence[Session]) -> None:
+    first = sessions[0]
+    for place in first.config.cache_to:
+        if place.type == "inline":
+            continue
+        from inception.build.cacheexport import export
+
+        kept = []
+        for session in sessions:
+            stages = {stage.index for stage in session.plan.stages} if place.whole else {*session.plan.lineage()}
+            kept += [made for made in session.made if made.stage in stages]
+        try:
+            with first.reporter.step(f"exporting cache to {place.type} {place.place}"):
+                export(first.store, place, first.cache, kept)
+        except InceptionError as error:
+            if not place.optional:
+                raise
+            first.reporter.warn(f"failed to export cache to {place.place}: {error}")
+
+
+def _platforms(config: BuildConfig) -> list[str]:
+    """The platforms that are asked for, each once; the machine's as an empty text when none is."""
+    return list(dict.fromkeys(word.strip() for word in config.platform.split(",")))
 
 
 def explain(engine: Engine, config: BuildConfig, progress: OnEvent | None = None, stdin: BinaryIO | None = None) -> str:
     """The plan of a build as text, with the key of each step and whether the cache has it. Nothing is run."""
     from inception.build.explain import Explainer
 
-    return _in_session(Explainer, engine, config, progress, stdin, lambda session: session.explain())
+    def tell(sessions: Sequence[Explainer]) -> str:
+        return "\n".join(session.explain() for session in sessions)
+
+    return _in_session(Explainer, engine, config, progress, stdin, tell)
 
 
 def _in_session(
@@ -87,24 +136,32 @@ def _in_session(
     config: BuildConfig,
     progress: OnEvent | None,
     stdin: BinaryIO | None,
-    act: Callable[[S], T],
+    act: Callable[[Sequence[S]], T],
 ) -> T:
     store = engine.store
     with store.lease(), store.scratch() as scratch:
         context = open_context(store, config, scratch, stdin)
         try:
-            session = kind(engine, config, context, Reporter(progress), scratch)
+            reporter = Reporter(progress)
+            platforms = _platforms(config)
+            sessions = [kind(engine, replace(config, platform=each), context, reporter, scratch) for each in platforms]
+            if len(sessions) > 1:
+                for session, platform in zip(sessions, platforms, strict=True):
+                    session.label = f"{platform} "
             try:
-                return act(session)
+                return act(sessions)
             finally:
-                for named in session.contexts.values():
-                    named.close()
+                for session in sessions:
+                    for named in session.contexts.values():
+                        named.close()
         finally:
             context.close()
 
 
 class Session:
-    """One build under way."""
+    """One build under way, for one platform."""
+
+    plan: BuildPlan
 
     def __init__(self, engine: Engine, config: BuildConfig, context: Context, reporter: Reporter, scratch: Scratch) -> None:
         self.engine = engine
@@ -115,6 +172,11 @@ class Session:
         self.scratch = scratch
         self.cache = BuildCache(self.store)
         self.epoch = _epoch(config)
+        self.label = ""
+        self.build_id = os.urandom(12).hex()
+        self.started = self.finished = _now()
+        self.bases: dict[str, BaseImage] = {}
+        self.downloads: dict[str, dict[str, str]] = {}
         self.fresh_stages = {name.lower() for text in config.no_cache_stages for name in text.split(",") if name}
         self.names = all_names(config.tags, config.outputs)
         self.images: dict[str, Image] = {}
@@ -129,8 +191,8 @@ class Session:
         self.imports: list[ImportedCache] = []
         self.lock = threading.Lock()
 
-    def run(self) -> BuildResult:
-        _remove_abandoned(self.engine)
+    def run(self) -> None:
+        """Makes all stages that the target needs."""
         plan = self.make_plan()
         for warning in plan.warnings:
             self.reporter.warn(warning)
@@ -141,21 +203,23 @@ class Session:
         finally:
             for imported in self.imports:
                 imported.close()
-        image_id = self._finish(plan)
-        self._export_cache(plan)
-        if self.cache.expire():
-            self.reporter.warn("forgot what the build cache hasn't used for a month, or the oldest of more than 20 GiB")
-        return BuildResult(
-            image_id=image_id, steps=self.steps, cached_steps=self.cached_steps, warnings=plan.warnings, reasons=self.reasons
-        )
 
     def make_plan(self) -> BuildPlan:
         """What is to be done. Raises DockerfileError, and what finding base images raises."""
         file = parse_dockerfile(self.context.dockerfile, self.context.name)
         return plan_build(file, self.config, self.resolve)
 
-    def resolve(self, name: str) -> BaseImage:
-        """The base image *name*, from the store, a registry, or made from packages."""
+    def key(self, definition: list[object], diff_ids: Sequence[str], content: Sequence[str]) -> str:
+        """The cache's key of a step. A fixed time is part of it, since the times of files are."""
+        return key_of([*definition, ["epoch", self.epoch[0]]] if self.epoch[0] else definition, diff_ids, content)
+
+    def note_download(self, url: str, algorithm: str, digits: str) -> None:
+        """What came from elsewhere, for whoever asks what the result was made of."""
+        self.downloads[hide_password(url)] = {algorithm: digits}
+
+    def resolve(self, name: str, platform: str = "") -> BaseImage:
+        """The base image *name*, from the store, a registry, or made from packages; for another *platform* than the machine's
+        without a change of what *name* means here."""
         with self.reporter.step(f"[internal] load metadata for {name}") as report:
             said: set[str] = set()
 
@@ -165,9 +229,22 @@ class Session:
                     said.add(line)
                     report.output(f"{line}\n".encode())
 
-            image = self.engine.images.ensure(name, pull="always" if self.config.pull else "missing", progress=tell)
-        self.images[name] = image
-        return BaseImage(reference=name, id=image.id, document=image.document)
+            before = self._find(name) if platform else None
+            pull = "always" if self.config.pull else "missing"
+            image = self.engine.images.ensure(name, pull=pull, progress=tell, platform=platform)
+            if before is not None and before.id != image.id and name in before.names:
+                self.store.images.tag(before.id, name)
+        key = f"{name} for {platform}" if platform else name
+        self.images[key] = image
+        digest = image.repo_digests[0].partition("@")[2] if image.repo_digests else image.manifest_digest
+        self.bases[key] = BaseImage(reference=key, id=image.id, document=image.document, digest=digest)
+        return self.bases[key]
+
+    def _find(self, name: str) -> Image | None:
+        try:
+            return self.store.images.resolve(name)
+        except NotFound:
+            return None
 
     # --- stages ---
 
@@ -252,7 +329,7 @@ class Session:
         changing = [step for step in plan.operations if not isinstance(step, Configure)]
         number = 0 if plan.base == "scratch" else 1
         total = len(changing) + number
-        label = f"{plan.name or f'stage-{plan.index}'} " if len(self.plan.stages) > 1 or plan.name else ""
+        label = f"{self.label}{plan.name or f'stage-{plan.index}'} " if len(self.plan.stages) > 1 or plan.name else self.label
         if number:
             with self.reporter.step(f"[{label}1/{total}] {plan.title}") as report:
                 report.cached()
@@ -298,7 +375,7 @@ class Session:
         keys: list[str] = []
         fresh = self.config.no_cache or stack.fresh
         for content in inputs.contents():
-            keys.append(key_of(step.definition(), stack.diff_ids, content))
+            keys.append(self.key(step.definition(), stack.diff_ids, content))
             hit = None if fresh else self.cache.find(keys[-1]) or self._find_imported(keys[-1], stack)
             if hit is not None:
                 if len(keys) > 1:
@@ -362,21 +439,6 @@ class Session:
     def inline_cache(self) -> bool:
         asked = self.config.build_args.get("BUILDKIT_INLINE_CACHE", "") in ("1", "true")
         return asked or any(place.type == "inline" for place in self.config.cache_to)
-
-    def _export_cache(self, plan: BuildPlan) -> None:
-        for place in self.config.cache_to:
-            if place.type == "inline":
-                continue
-            from inception.build.cacheexport import export
-
-            stages = {stage.index for stage in plan.stages} if place.whole else plan.lineage()
-            try:
-                with self.reporter.step(f"exporting cache to {place.type} {place.place}"):
-                    export(self.store, place, self.cache, self.made, stages)
-            except InceptionError as error:
-                if not place.optional:
-                    raise
-                self.reporter.warn(f"failed to export cache to {place.place}: {error}")
 
     # --- how a step is made ---
 
@@ -457,7 +519,7 @@ class Session:
 
         step = files_copy(source, target)
         selection = context.select(step)
-        key = key_of(step.definition(), [], [selection.digest(context.digests.of)])
+        key = self.key(step.definition(), [], [selection.digest(context.digests.of)])
         hit = self.cache.find(key)
         layer_id = hit.layer_id if hit is not None else None
         if hit is None:
@@ -490,61 +552,9 @@ class Session:
         image = self.images[rest]
         return Stack(image.layer_ids, image.document.rootfs.diff_ids, [])
 
-    def _finish(self, plan: BuildPlan) -> str:
-        """The image, and what else was asked for; its id, empty when only files were."""
-        stack = self.stacks[plan.stages[-1].index]
-        outputs = self.config.outputs
-        image_id = ""
-        if not outputs or any(output.needs_image for output in outputs):
-            image_id = self._store_image(plan, stack)
-        for output in outputs:
-            self._export(output, stack, image_id)
-        return image_id
-
-    def _store_image(self, plan: BuildPlan, stack: Stack) -> str:
-        target = plan.stages[-1]
-        document = make_document(target, self._root_document(plan), stack.outcomes, stack.diff_ids, self.epoch[0])
-        if self.inline_cache:
-            from inception.build.cacheexport import inline
-
-            document.build_cache = inline(self.cache, self.made, plan.lineage(), stack.layer_ids)
-        data = document_bytes(document)
-        image_id = str(sha256(data))
-        with self.reporter.step("exporting to image") as report:
-            if self._known(image_id):
-                for name in self.names:
-                    self.store.images.tag(image_id, name)
-                report.cached()
-            else:
-                self.store.images.put(data, stack.layer_ids, names=self.names)
-            report.output(f"writing image {image_id}\n".encode())
-            for name in self.names:
-                report.output(f"naming to {name}\n".encode())
-        return image_id
-
-    def _export(self, output: Output, stack: Stack, image_id: str) -> None:
-        from inception.build.output import write_files, write_stream
-
-        if not output.needs_image:
-            view = self.store.snapshots.open_layers(stack.layer_ids)
-            with self.reporter.step(f"exporting to client {output.type}"), view as root:
-                write_files(root, output, self.epoch[1])
-        elif output.destination:
-            with self.reporter.step(f"exporting to {output.type} image format"):
-                write_stream(self.engine.images.save(self.names or [image_id]), output.destination)
-        for name in self.names if output.push else ():
-            with self.reporter.step(f"pushing {name}"):
-                self.engine.images.push(name)
-
-    def _known(self, image_id: str) -> bool:
-        try:
-            return self.store.images.find(image_id) == image_id
-        except NotFound:
-            return False
-
-    def _root_document(self, plan: BuildPlan) -> ImageDocument | None:
+    def root_document(self) -> ImageDocument | None:
         """The document of the image at the bottom of the target, None for scratch."""
-        stage = next(each for each in plan.stages if each.index == plan.lineage()[-1])
+        stage = next(each for each in self.plan.stages if each.index == self.plan.lineage()[-1])
         return stage.image.document if stage.image is not None else None
 
 

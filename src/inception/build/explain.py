@@ -6,7 +6,6 @@ all below it and all that it copies is there; a step that rests on one that is t
 
 from __future__ import annotations
 
-from inception.build.cache import key_of
 from inception.build.execute import Cancelled, Session
 from inception.build.inputs import Inputs, Stack
 from inception.build.operations import Configure, Operation
@@ -54,7 +53,7 @@ class Explainer(Session):
         try:
             with Inputs(self, step) as inputs:
                 for content in inputs.contents():
-                    key = key_of(step.definition(), stack.diff_ids, content)
+                    key = self.key(step.definition(), stack.diff_ids, content)
                     hit = self.cache.find(key)
                     if hit is not None:
                         return key, "cached", self.with_layer(stack, hit.layer_id)

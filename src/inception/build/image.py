@@ -7,7 +7,7 @@ id. `SOURCE_DATE_EPOCH` replaces them all.
 from __future__ import annotations
 
 from inception.build.operations import Operation
-from inception.oci.image import History, ImageDocument, RootFs, host_platform
+from inception.oci.image import History, ImageDocument, RootFs, host_platform, parse_platform
 from inception.record import Record
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ def make_document(
 ) -> ImageDocument:
     """*outcomes* are those since *base*, through all the stages that lie between; *epoch* is a fixed time or empty."""
     inherited = list(base.history) if base is not None else []
-    machine = host_platform()
+    own_platform = parse_platform(plan.platform) if plan.platform else host_platform()
     times = [epoch] * len(outcomes) if epoch else _times([outcome.created for outcome in outcomes], base)
     own = [
         History(
@@ -45,11 +45,11 @@ def make_document(
     return ImageDocument(
         created=history[-1].created if history else epoch,
         author=plan.author,
-        architecture=base.architecture if base is not None else machine.architecture,
-        os=base.os if base is not None else machine.os,
+        architecture=base.architecture if base is not None else own_platform.architecture,
+        os=base.os if base is not None else own_platform.os,
         os_version=base.os_version if base is not None else "",
         os_features=list(base.os_features) if base is not None else [],
-        variant=base.variant if base is not None else machine.variant,
+        variant=base.variant if base is not None else own_platform.variant,
         config=plan.config,
         rootfs=RootFs(diff_ids=diff_ids),
         history=history,

@@ -102,7 +102,8 @@ class Inputs:
 
             self.repositories = [_repository(text) for text in step.repositories]
             self.commits = [resolve_commit(repository) for repository in self.repositories]
-            for commit in self.commits:
+            for text, commit in zip(step.repositories, self.commits, strict=True):
+                self._build.note_download(text, "sha1" if len(commit) == 40 else "sha256", commit)
                 if step.checksum and not commit.startswith(step.checksum):
                     raise InvalidArgument(f"digest mismatch {commit}: {step.checksum}")
             keep = "with .git" if step.keep_git_dir else ""
@@ -114,6 +115,8 @@ class Inputs:
         from inception.build.remote import check
 
         self.remotes = [check(url, step.checksum, self._build.cache, self._build.scratch.path) for url in step.urls]
+        for remote in self.remotes:
+            self._build.note_download(remote.url, *remote.digest.split(":", 1))
         return [*commits, *(f"{remote.name} {remote.digest}" for remote in self.remotes)]
 
     def _cheaply(self, number: int) -> list[str]:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from inception.linux.path import RootDir
 
+_LEVELS = ("manifest", "index", "manifest-descriptor", "index-descriptor")
 _TYPES = ("local", "tar", "oci", "docker", "image", "registry")
-_KEYS = {"local": ("dest",), "tar": ("dest",), "oci": ("dest",), "docker": ("dest",)}
+_KEYS = {"local": ("dest",), "tar": ("dest",), "oci": ("dest", "name"), "docker": ("dest", "name")}
 _STDOUT = "-"
 
 
@@ -34,6 +35,53 @@ class Output(Record):
     @property
     def needs_image(self) -> bool:
         return self.type not in ("local", "tar")
+
+    @property
+    def holds_index(self) -> bool:
+        """Whether images of several platforms, and attestations, have a place where it goes."""
+        return self.type == "oci" or self.push
+
+
+class Annotation(Record):
+    """`level` is `manifest`, `index`, `manifest-descriptor` or `index-descriptor`; `platform` empty means all."""
+
+    level: str = "manifest"
+    platform: str = ""
+    key: str
+    value: str
+
+
+class Attestations(Record):
+    """What is to be said of the result. `provenance` is empty, `min` or `max`."""
+
+    provenance: str = ""
+    version: str = "v0.2"
+    builder_id: str = ""
+    reproducible: bool = False
+    sbom: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.provenance) or self.sbom
+
+
+def parse_annotation(text: str) -> list[Annotation]:
+    """`[LEVEL[PLATFORM][,LEVEL...]:]KEY=VALUE`. Raises InvalidArgument."""
+    from inception.build.plan import spell_platform
+    from inception.oci.image import parse_platform
+
+    head, equals, value = text.partition("=")
+    levels, colon, key = head.rpartition(":")
+    key = key if colon else head
+    if not (equals and key):
+        raise InvalidArgument(f"invalid annotation {text!r}: expected key=value")
+    found = []
+    for word in levels.split(",") if colon else ["manifest"]:
+        level, bracket, platform = word.rstrip("]").partition("[")
+        if level not in _LEVELS:
+            raise InvalidArgument(f"invalid annotation {text!r}: unknown type {level!r}")
+        spelt = spell_platform(parse_platform(platform)) if bracket else ""
+        found.append(Annotation(level=level, platform=spelt, key=key, value=value))
+    return found
 
 
 def parse_output(text: str) -> Output:
@@ -51,6 +99,8 @@ def parse_output(text: str) -> Output:
     kind = given.pop("type", "")
     if kind not in _TYPES:
         raise InvalidArgument(f"invalid output {text!r}: type is required" if not kind else f"unsupported output type {kind!r}")
+    if _truth(given.pop("rewrite-timestamp", "false"), "rewrite-timestamp") and kind == "local":
+        raise InvalidArgument("output option rewrite-timestamp is not supported for type local: its files are new ones")
     for key in given:
         if key not in _KEYS.get(kind, ("name", "push")):
             raise InvalidArgument(f"output option {key}={given[key]} is not supported for type {kind}")
@@ -60,6 +110,12 @@ def parse_output(text: str) -> Output:
     names = [name for name in given.get("name", "").split(",") if name]
     push = kind == "registry" or given.get("push", "false").lower() in ("true", "1")
     return Output(type=kind, destination=destination or (_STDOUT if kind in ("tar", "oci") else ""), names=names, push=push)
+
+
+def _truth(text: str, name: str) -> bool:
+    if text.lower() not in ("true", "1", "false", "0"):
+        raise InvalidArgument(f"invalid value {text!r} for {name}: expected true or false")
+    return text.lower() in ("true", "1")
 
 
 def split_words(text: str) -> list[str]:

@@ -20,7 +20,8 @@ from inception.build import stage
 from inception.build.expand import ExpansionError, expand
 from inception.build.operations import Operation
 from inception.build.source import DockerfileError
-from inception.oci.image import ImageConfig, ImageDocument, host_platform
+from inception.errors import InvalidArgument
+from inception.oci.image import ImageConfig, ImageDocument, Platform, host_platform, parse_platform
 from inception.record import Record
 
 TYPE_CHECKING = False
@@ -40,11 +41,13 @@ BUILDER_ARGS = ("SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_SYNTAX",
 
 
 class BaseImage(Record):
-    """An image that a stage starts or copies from. `reference` is its full name."""
+    """An image that a stage starts or copies from. `reference` is its full name, and its platform when that is not the
+    machine's."""
 
     reference: str
     id: str
     document: ImageDocument
+    digest: str = ""
 
 
 class StagePlan(Record):
@@ -55,6 +58,7 @@ class StagePlan(Record):
 
     index: int
     name: str = ""
+    platform: str = ""
     base: str
     image: BaseImage | None = None
     title: str
@@ -72,9 +76,11 @@ class StagePlan(Record):
 
 
 class BuildPlan(Record):
-    """`stages` come before those that need them; the last is the target."""
+    """`stages` come before those that need them; the last is the target. It is built on `machine` for `platform`."""
 
     file: Dockerfile
+    machine: str = ""
+    platform: str = ""
     stages: list[StagePlan]
     warnings: list[str] = []
 
@@ -99,8 +105,9 @@ class StageSource(Record):
     body: list[Instruction]
 
 
-def plan_build(file: Dockerfile, config: BuildConfig, resolve: Callable[[str], BaseImage], platform: str = "") -> BuildPlan:
-    """*resolve* finds an image by the name that FROM gives; *platform* is the machine's, `linux/amd64`.
+def plan_build(file: Dockerfile, config: BuildConfig, resolve: Callable[..., BaseImage], platform: str = "") -> BuildPlan:
+    """*resolve* finds an image by the name that FROM gives, and by a platform when that isn't the machine's; *platform* is the
+    machine's, `linux/amd64`.
 
     Raises DockerfileError; what *resolve* raises passes through.
     """
@@ -109,17 +116,21 @@ def plan_build(file: Dockerfile, config: BuildConfig, resolve: Callable[[str], B
 
 def platform_name() -> str:
     """The machine's platform as FROM --platform has it: `linux/amd64`, `linux/arm/v7`."""
-    found = host_platform()
+    return spell_platform(host_platform())
+
+
+def spell_platform(found: Platform) -> str:
     # arm64 has one variant, and nobody writes it.
     variant = f"/{found.variant}" if found.variant and found.architecture != "arm64" else ""
     return f"{found.os}/{found.architecture}{variant}"
 
 
 class Planner:
-    def __init__(self, file: Dockerfile, config: BuildConfig, resolve: Callable[[str], BaseImage], platform: str) -> None:
+    def __init__(self, file: Dockerfile, config: BuildConfig, resolve: Callable[..., BaseImage], platform: str) -> None:
         self.file = file
         self.config = config
         self.resolve = resolve
+        self.machine = platform
         self.platform = platform
         self.globals: dict[str, str] = {}
         self.used_args: set[str] = set()
@@ -132,8 +143,8 @@ class Planner:
         return DockerfileError(cause, self.file.source, at.first_line, at.last_line, at.name, hint)
 
     def plan(self) -> BuildPlan:
+        self.platform = self._platform(self.config.platform, self.machine, None)
         self._split()
-        self._check_platform(self.config.platform, self.stages[0].head)
         target = self._target()
         self.plan_stage(target).config.labels |= self.config.labels
         warnings = list(self.file.warnings)
@@ -141,12 +152,14 @@ class Planner:
         unused = [name for name in self.config.build_args if name not in known]
         if unused:
             warnings.append(f"One or more build-args {unused} were not consumed")
-        return BuildPlan(file=self.file, stages=list(self.planned.values()), warnings=warnings)
+        return BuildPlan(
+            file=self.file, machine=self.machine, platform=self.platform, stages=list(self.planned.values()), warnings=warnings
+        )
 
     def _split(self) -> None:
         """Stages, and the variables before the first of them."""
         target = self.config.target or "default"
-        self.globals = {**_platform_variables(self.platform), "TARGETSTAGE": target}
+        self.globals = {**_platform_variables(self.machine, self.platform), "TARGETSTAGE": target}
         for name in self.globals:
             if name in self.config.build_args:
                 self.globals[name] = self.config.build_args[name]
@@ -202,19 +215,22 @@ class Planner:
                 return known.index
         return None
 
-    def find_context(self, name: str) -> str | None:
+    def find_context(self, name: str, platform: str = "") -> str | None:
         """The origin that `--build-context` gives for *name*; it goes before stages and images of that name."""
         value = self.config.contexts.get(name.lower())
         if value is None:
             return None
         if value.startswith(IMAGE_CONTEXT):
-            return f"image:{self.find_image(value.removeprefix(IMAGE_CONTEXT)).reference}"
+            return f"image:{self.find_image(value.removeprefix(IMAGE_CONTEXT), platform).reference}"
         return f"context:{name.lower()}"
 
-    def find_image(self, name: str) -> BaseImage:
-        if name not in self.images:
-            self.images[name] = self.resolve(name)
-        return self.images[name]
+    def find_image(self, name: str, platform: str = "") -> BaseImage:
+        """An image for *platform*, the target's when it is empty."""
+        platform = platform or self.platform
+        key = name if platform == self.machine else f"{name} for {platform}"
+        if key not in self.images:
+            self.images[key] = self.resolve(name) if platform == self.machine else self.resolve(name, platform)
+        return self.images[key]
 
     def plan_stage(self, index: int) -> StagePlan:
         """The plan of a stage, after those of all that it needs."""
@@ -232,45 +248,51 @@ class Planner:
 
     def _begin(self, source: StageSource) -> StagePlan:
         head = source.head
-        self._check_platform(self._expand(head.flag("platform"), head), head)
+        platform = self._platform(self._expand(head.flag("platform"), head), self.platform, head)
         name = self._expand(head.arguments[0], head)
         if not name:
             raise self.fail(f"base name ({head.arguments[0]}) should not be blank", head)
         plan = StagePlan(
             index=source.index,
             name=source.name,
+            platform=platform,
             base="scratch",
             title=f"FROM {name}",
             first_line=head.first_line,
             last_line=head.last_line,
             config=stage.empty_config(),
         )
-        origin = self.find_context(name)
+        origin = self.find_context(name, platform)
         parent = self.find_stage(name, source.index) if origin is None else None
         if origin is not None and origin.startswith("context:"):
             plan.base = origin
         elif parent is not None:
             before = self.plan_stage(parent)
-            plan.base, plan.author = f"stage:{parent}", before.author
+            plan.base, plan.author, plan.platform = f"stage:{parent}", before.author, before.platform
             plan.config = stage.copy_config(before.config)
             plan.variables = list(before.variables)
         elif name != "scratch":
-            image = self.find_image(origin.removeprefix("image:") if origin is not None else name)
+            named = self.config.contexts[name.lower()].removeprefix(IMAGE_CONTEXT) if origin is not None else name
+            image = self.find_image(named, platform)
             plan.base, plan.image = f"image:{image.reference}", image
             plan.config, plan.author = stage.copy_config(image.document.config), image.document.author
         return plan
 
-    def _check_platform(self, wanted: str, at: Instruction) -> None:
-        if not wanted:
-            return
-        names = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
-        asked = "/".join(names.get(part, part) for part in wanted.lower().split("/")).replace("arm64/v8", "arm64")
-        if asked in (self.platform, self.platform.partition("/")[0]):
-            return
-        raise self.fail(f"platform {wanted}: only {self.platform} can be built on this machine", at)
+    def _platform(self, text: str, otherwise: str, at: Instruction | None) -> str:
+        if not text:
+            return otherwise
+        try:
+            return spell_platform(parse_platform(text))
+        except InvalidArgument as error:
+            if at is None:
+                raise
+            raise self.fail(str(error), at) from None
 
 
-def _platform_variables(platform: str) -> dict[str, str]:
-    system, architecture, variant = [*platform.split("/"), ""][:3]
-    values = {"PLATFORM": platform, "OS": system, "ARCH": architecture, "VARIANT": variant}
-    return {f"{kind}{name}": value for kind in ("BUILD", "TARGET") for name, value in values.items()}
+def _platform_variables(machine: str, target: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for kind, platform in (("BUILD", machine), ("TARGET", target)):
+        system, architecture, variant = [*platform.split("/"), ""][:3]
+        values = {"PLATFORM": platform, "OS": system, "ARCH": architecture, "VARIANT": variant}
+        found |= {f"{kind}{name}": value for name, value in values.items()}
+    return found

@@ -15,7 +15,7 @@ from inception.build.source import CommandFailed
 from inception.build.stage import SCRIPT_FOLDER
 from inception.build.tree import Tree
 from inception.engine.config import ContainerConfig, MountConfig
-from inception.errors import InceptionError, InvalidArgument, Unavailable
+from inception.errors import InceptionError, InvalidArgument, StartFailed, Unavailable
 from inception.linux import abi
 from inception.linux.path import RootDir, openat2
 from inception.record import replace
@@ -49,8 +49,13 @@ def run(build: Session, step: Run, snapshot_id: str, stack: Stack, on_output: Ca
         del tail[:-_TAIL_BYTES]
         on_output(data)
 
-    with StepMounts(build, step) as mounts:
-        exit_code = _run(build, step, snapshot_id, mounts.extras, keep)
+    try:
+        with StepMounts(build, step) as mounts:
+            exit_code = _run(build, step, snapshot_id, mounts.extras, keep)
+    except StartFailed as error:
+        if error.exit_code == 126 and "xec format error" in str(error):
+            error.hint = f"programs for {build.plan.platform} run where binfmt_misc knows qemu: install qemu-user-static"
+        raise
     with build.store.snapshots.open_layers(stack.layer_ids) as lower:
         remove_stubs(f"{build.store.snapshots.path(snapshot_id)}/upper", lower, mounts.targets)
     if exit_code != 0:

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.build import BuildConfig, BuildFailed, BuildResult
     from inception.build.cacheplaces import CachePlace
-    from inception.build.output import Output
+    from inception.build.output import Attestations, Output
     from inception.build.secrets import SecretSource
     from inception.cli.flags import Flags
     from inception.engine.config import Ulimit
@@ -35,7 +35,9 @@ def build(call: Call) -> int:
     if flags.text("iidfile"):
         _write(flags.text("iidfile"), result.image_id)
     if flags.text("metadata-file"):
-        _write(flags.text("metadata-file"), _metadata(result.image_id, config))
+        from inception import jsontext
+
+        _write(flags.text("metadata-file"), jsontext.dumps(result.metadata) + "\n")
     if flags.on("why"):
         print("\n".join(result.reasons))
     if flags.on("quiet"):
@@ -80,19 +82,6 @@ def _write(path: str, text: str) -> None:
         raise InvalidArgument(f"write {path}: {error.strerror}") from error
 
 
-def _metadata(image_id: str, config: BuildConfig) -> str:
-    """What buildx writes, as far as there is such a thing here: a manifest, and so its digest, is made when one pushes."""
-    from inception import jsontext
-    from inception.build.output import all_names
-    from inception.oci.reference import Reference
-
-    found: dict[str, str] = {"containerimage.config.digest": image_id} if image_id else {}
-    names = [str(Reference.parse(name)) for name in all_names(config.tags, config.outputs)]
-    if names:
-        found["image.name"] = ",".join(names)
-    return jsontext.dumps(found) + "\n"
-
-
 def _build(call: Call, config: BuildConfig, progress: str) -> BuildResult:
     from inception.build import BuildFailed, DockerfileError, build
     from inception.build.progress import open_progress
@@ -128,6 +117,7 @@ def _show_output(error: BuildFailed) -> None:
 
 def _config(flags: Flags, context: str) -> BuildConfig:
     from inception.build import BuildConfig
+    from inception.build.output import parse_annotation
     from inception.engine.config import ResourceConfig
 
     try:
@@ -157,12 +147,15 @@ def _config(flags: Flags, context: str) -> BuildConfig:
         pull=flags.on("pull"),
         network=flags.text("network"),
         extra_hosts=hosts,
-        platform=flags.text("platform"),
+        platform=",".join(flags.list("platform")),
         resources=resources,
         secrets=dict(_secrets(flags.list("secret"))),
         ssh=dict(_agents(flags.list("ssh"))),
         outputs=_outputs(flags),
         no_cache_stages=flags.list("no-cache-filter"),
+        metadata=bool(flags.text("metadata-file")),
+        annotations=[note for text in flags.list("annotation") for note in parse_annotation(text)],
+        attestations=_attestations(flags),
         cache_from=_places(flags.list("cache-from"), out=False),
         cache_to=_places(flags.list("cache-to"), out=True),
         contexts=dict(_context(text) for text in flags.list("build-context")),
@@ -177,6 +170,17 @@ def _outputs(flags: Flags) -> list[Output]:
 
     pushed = [Output(type="registry")] if flags.on("push") else []
     return [*(parse_output(text) for text in texts), *pushed]
+
+
+def _attestations(flags: Flags) -> Attestations:
+    from inception.build.output import Attestations
+
+    given = [flags.list(name) for name in ("attest", "provenance", "sbom")]
+    if not any(given):
+        return Attestations()
+    from inception.build.attest import parse_attestations
+
+    return parse_attestations(*given)
 
 
 def _places(texts: list[str], *, out: bool) -> list[CachePlace]:
@@ -256,6 +260,8 @@ BUILD = Command(
     "Build an image from a Dockerfile",
     """\
       --add-host list            Add a custom host-to-IP mapping ("host:ip")
+      --annotation list          Add annotation to the image
+      --attest list              Attestation parameters (format: "type=sbom,generator=image")
       --build-arg list           Set build-time variables
       --build-context strings    Additional build contexts (e.g., name=path)
       --cache-from list          External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")
@@ -277,11 +283,13 @@ BUILD = Command(
       --no-cache                 Do not use cache when building the image
       --no-cache-filter strings  Do not cache specified stages
   -o, --output list              Output destination (format: "type=local,dest=path")
-      --platform string          Set target platform for build
+      --platform list            Set target platform for build
       --progress string          Set type of progress output ("auto", "plain", "tty", "quiet", "rawjson") (default "auto")
+      --provenance list          Shorthand for "--attest=type=provenance"
       --pull                     Always attempt to pull all referenced images
       --push                     Shorthand for "--output=type=registry"
   -q, --quiet                    Suppress the build output and print image ID on success
+      --sbom list                Shorthand for "--attest=type=sbom"
       --secret list              Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
       --shm-size bytes           Shared memory size for build containers
       --ssh strings              SSH agent socket to expose to the build (format: "default|<id>[=<socket>]")
@@ -302,11 +310,7 @@ BUILD = Command(
     refused={
         "cgroup-parent": "steps run in the engine's own cgroup",
         "isolation": "it is for Windows",
-        "annotation": "annotations are a manifest's, which is made when the image is pushed",
-        "attest": "attestations are not made",
         "builder": "there is one builder",
-        "provenance": "attestations are not made",
-        "sbom": "attestations are not made",
         "security-opt": "it is for Windows",
         "squash": "use a multi-stage build",
     },

@@ -11,7 +11,7 @@ import os
 
 from inception import jsontext
 from inception.errors import InvalidArgument, NotFound, Unavailable
-from inception.oci.digest import Digest
+from inception.oci.digest import Digest, sha256
 from inception.oci.image import (
     DOCKER_INDEX,
     MEDIA_CONFIG,
@@ -32,7 +32,7 @@ from inception.oci.image import (
     platform_text,
 )
 from inception.oci.reference import Reference
-from inception.record import decode, encode
+from inception.record import Record, decode, encode
 from inception.store import tar
 from inception.store.assemble import assemble
 from inception.store.compression import decompress, detect
@@ -43,12 +43,13 @@ from inception.store.progress import silent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any, BinaryIO
 
     from inception.store import Store
     from inception.store.images import Image
     from inception.store.progress import OnProgress
+    from inception.store.push import Attach
     from inception.store.scratch import Scratch
 
 _NAME = "io.containerd.image.name"
@@ -101,17 +102,7 @@ def _save(store: Store, images: list[tuple[Image, list[str]]]) -> Iterator[bytes
     for image, tags in images:
         data = store.content.read(image.manifest_digest)
         manifest = decode_manifest(data)
-        for descriptor in [
-            Descriptor(media_type=MEDIA_MANIFEST, digest=image.manifest_digest, size=len(data)),
-            manifest.config,
-        ]:
-            if descriptor.digest not in written:
-                written.add(descriptor.digest)
-                yield from _member(_blob_name(descriptor.digest), store.content.read(descriptor.digest))
-        for layer, number in zip(manifest.layers, image.layer_ids, strict=True):
-            if layer.digest not in written:
-                written.add(layer.digest)
-                yield from _layer_member(store, layer, number)
+        yield from _blobs(store, image, manifest, written)
         media_type = manifest.media_type or MEDIA_MANIFEST
         entry = Descriptor(media_type=media_type, digest=image.manifest_digest, size=len(data))
         for tag in tags or [""]:
@@ -127,6 +118,79 @@ def _save(store: Store, images: list[tuple[Image, list[str]]]) -> Iterator[bytes
     value = {"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": [encode(entry) for entry in index]}
     yield from _member("index.json", jsontext.dumps(value).encode())
     yield from _member("manifest.json", jsontext.dumps(legacy).encode())
+    yield tar.END
+
+
+def _blobs(store: Store, image: Image, manifest: Manifest, written: set[str]) -> Iterator[bytes]:
+    """The manifest, configuration and layers of an image, but for what was *written* before."""
+    for digest in (image.manifest_digest, manifest.config.digest):
+        if digest not in written:
+            written.add(digest)
+            yield from _member(_blob_name(digest), store.content.read(digest))
+    for layer, number in zip(manifest.layers, image.layer_ids, strict=True):
+        if layer.digest not in written:
+            written.add(layer.digest)
+            yield from _layer_member(store, layer, number)
+
+
+class SavedIndex(Record):
+    """The digest of an index, and the archive that holds it."""
+
+    digest: str
+    size_bytes: int
+    chunks: Iterator[bytes]
+
+
+def save_index(
+    store: Store,
+    names: Sequence[str],
+    images: Sequence[Image],
+    *,
+    attach: Attach | None = None,
+    annotations: Mapping[str, str] | None = None,
+    root_annotations: Mapping[str, str] | None = None,
+) -> SavedIndex:
+    """An OCI layout with one index of *images*, each for its own platform, under all *names*.
+
+    *attach* gives what belongs to an image beside it; *annotations* are the index's own, *root_annotations* of its place in the
+    layout. The archive is written while it is read.
+    """
+    entries = []
+    for image in images:
+        document = image.document
+        platform = Platform(architecture=document.architecture, os=document.os, variant=document.variant)
+        size = store.content.size(image.manifest_digest)
+        entries.append(Descriptor(media_type=MEDIA_MANIFEST, digest=image.manifest_digest, size=size, platform=platform))
+    documents: dict[str, bytes] = {}
+    for image, entry in zip(images, list(entries), strict=True):
+        for found in attach(image, entry) if attach is not None else ():
+            documents |= {found.descriptor.digest: found.manifest, **{str(sha256(data)): data for data in found.blobs}}
+            entries.append(found.descriptor)
+    index = Index(media_type=MEDIA_INDEX, manifests=entries, annotations=dict(annotations or {}))
+    data = jsontext.dumps({"schemaVersion": 2, **encode(index)}).encode()
+    digest = str(sha256(data))
+    documents[digest] = data
+    places = []
+    for name in names or [""]:
+        notes = {_NAME: str(Reference.parse(name)), _REF_NAME: Reference.parse(name).tag} if name else {}
+        notes |= root_annotations or {}
+        places.append(Descriptor(media_type=MEDIA_INDEX, digest=digest, size=len(data), annotations=notes))
+    return SavedIndex(digest=digest, size_bytes=len(data), chunks=_save_index(store, images, documents, places))
+
+
+def _save_index(
+    store: Store, images: Sequence[Image], documents: Mapping[str, bytes], places: Sequence[Descriptor]
+) -> Iterator[bytes]:
+    written: set[str] = set()
+    yield from _member("oci-layout", _LAYOUT)
+    for folder in ("blobs/", "blobs/sha256/"):
+        yield tar.header(tar.Entry(folder, tar.DIRECTORY, 0o755))
+    for image in images:
+        yield from _blobs(store, image, decode_manifest(store.content.read(image.manifest_digest)), written)
+    for digest, data in documents.items():
+        yield from _member(_blob_name(digest), data)
+    value = {"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": [encode(entry) for entry in places]}
+    yield from _member("index.json", jsontext.dumps(value).encode())
     yield tar.END
 
 

@@ -27,7 +27,7 @@ from inception.store.indexes import fits, platform_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from inception.oci.image import History, Platform
@@ -123,10 +123,12 @@ class Images:
         names: Sequence[str] = (),
         repo_digest: str = "",
         parent: str = "",
+        annotations: Mapping[str, str] | None = None,
     ) -> Image:
         """Stores an image: its configuration's bytes and its layers, bottom first. The caller holds a lease.
 
-        Without a *manifest* one is made over the uncompressed layers. *repo_digest* is `repository@digest` as it was pulled.
+        Without a *manifest* one is made over the uncompressed layers, with *annotations*.
+        *repo_digest* is `repository@digest` as it was pulled.
         Raises InvalidArgument when the document does not fit the layers.
         """
         config = parse_document(document)
@@ -139,7 +141,7 @@ class Images:
         with self._db.transaction() as tx:
             numbers = layers.register(stack)
             if manifest is None:
-                manifest = self._make_manifest(image_id, len(document), numbers)
+                manifest = self._make_manifest(image_id, len(document), numbers, annotations or {})
             manifest_digest = self._store.content.put_bytes(manifest)
             described = decode_manifest(manifest).layers
             blobs = {str(image_id), str(manifest_digest)}
@@ -327,12 +329,15 @@ class Images:
         rows = self._db.rows("SELECT layer_id FROM image_layers WHERE image_id = ? ORDER BY position", (image_id,))
         return self._make_manifest(Digest(image_id), self._store.content.size(image_id), [row[0] for row in rows])
 
-    def _make_manifest(self, image_id: str, config_bytes: int, numbers: Sequence[int]) -> bytes:
+    def _make_manifest(
+        self, image_id: str, config_bytes: int, numbers: Sequence[int], annotations: Mapping[str, str] | None = None
+    ) -> bytes:
         layers = [self._store.layers.get(number) for number in numbers]
         manifest = Manifest(
             media_type=MEDIA_MANIFEST,
             config=Descriptor(media_type=MEDIA_CONFIG, digest=image_id, size=config_bytes),
             layers=[Descriptor(media_type=MEDIA_LAYER, digest=layer.diff_id, size=layer.tar_bytes) for layer in layers],
+            annotations=dict(annotations or {}),
         )
         return jsontext.dumps({"schemaVersion": 2, **encode(manifest)}).encode()
 

@@ -290,8 +290,8 @@ def test_unused_build_arguments_are_a_warning():
             'Dockerfile:3: FROM: circular dependency detected on stage: "b"',
         ),
         (
-            "FROM --platform=linux/arm64 base",
-            "Dockerfile:1: FROM: platform linux/arm64: only linux/amd64 can be built on this machine",
+            "FROM --platform=linux/arm64/v8/x base",
+            'Dockerfile:1: FROM: "linux/arm64/v8/x": invalid platform: expected os[/architecture[/variant]]',
         ),
     ],
 )
