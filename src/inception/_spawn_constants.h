@@ -104,7 +104,7 @@
     X(pidfd_open) X(pidfd_send_signal) X(pivot_root) X(poll) X(ppoll) X(prctl) X(prlimit64) X(read) X(readlinkat)             \
     X(renameat2) X(rt_sigprocmask) X(sched_setaffinity) X(sched_setattr) X(seccomp) X(sethostname) X(setdomainname)           \
     X(set_mempolicy) X(socket) X(setgid) X(setgroups) X(setns) X(setpriority) X(setregid) X(setresgid) X(setresuid) X(setsid)           \
-    X(setuid) X(statfs) X(statmount) X(statx) X(symlinkat) X(syncfs) X(umask) X(umount2) X(unlinkat) X(unshare) X(wait4)      \
+    X(setuid) X(statfs) X(statmount) X(statx) X(symlinkat) X(getdents64) X(syncfs) X(umask) X(umount2) X(unlinkat) X(unshare) X(wait4)      \
     X(waitid) X(write)
 
 #define CONSTANTS(X)                                                                                                          \

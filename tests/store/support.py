@@ -62,7 +62,10 @@ def tree(path: str) -> dict[str, tuple[int, int, int, str]]:
     for base, folders, files in os.walk(path):
         for name in [*folders, *files]:
             full = f"{base}/{name}"
-            status = os.lstat(full)
+            try:
+                status = os.lstat(full)
+            except FileNotFoundError:
+                continue  # overlayfs lists a whiteout of what no layer beneath has, and then says that it isn't there
             if os.path.islink(full):
                 content = f"-> {os.readlink(full)}"
             elif os.path.isfile(full):

@@ -15,7 +15,7 @@ from inception.store import Store
 from inception.store.images import Usage, load_json
 from inception.store.snapshots import Change
 
-from .support import archive, folder, hard, link, make_image, member
+from .support import archive, folder, hard, link, make_image, member, tree
 
 pytestmark = pytest.mark.needs("root")
 
@@ -99,6 +99,19 @@ def test_a_snapshot_shows_the_stack_and_its_own_changes(store: Store) -> None:
         Change(kind="A", path="/new/deep"),
     ]
     assert store.snapshots.usage("s") == len("changed")
+
+
+def test_a_layer_that_comes_twice_is_mounted_once(store: Store) -> None:
+    """Images from before 2016 have the empty layer for each instruction that changes no file."""
+    one, two = archive(member("a", b"1")), archive(member("a", b"2"), member("b", b"b"))
+    image = make_image(store, one, two, one, name="app")
+    store.snapshots.prepare("c", image_id=image.id)
+    with store.snapshots.open("c", read_only=False) as root, store.snapshots.open_layers(image.layer_ids) as layers:
+        for view in (root, layers):
+            assert {name: content for name, (_, _, _, content) in tree(f"/proc/self/fd/{view.fd}").items()} == {
+                "a": "1",
+                "b": "b",
+            }
 
 
 def test_a_snapshot_of_nothing_is_an_empty_root(store: Store) -> None:

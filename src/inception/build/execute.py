@@ -496,10 +496,9 @@ class Session:
         snapshot_id = self.new_snapshot_id()
         snapshots.prepare(snapshot_id, stack.layer_ids)
         try:
-            upper = f"{snapshots.path(snapshot_id)}/upper"
-            before = os.stat(upper)
+            before = os.stat(snapshots.writable(snapshot_id))
             change(snapshot_id)
-            if _unchanged(upper, before):
+            if not snapshots.is_changed(snapshot_id, before):
                 snapshots.remove(snapshot_id)
                 return None
             return snapshots.commit(snapshot_id, consume=True, clamp_mtime_ns=self.epoch[1])
@@ -572,12 +571,6 @@ def _now() -> str:
     from inception.engine.times import now
 
     return now()
-
-
-def _unchanged(upper: str, before: os.stat_result) -> bool:
-    after = os.stat(upper)
-    same = (before.st_mode, before.st_uid, before.st_gid) == (after.st_mode, after.st_uid, after.st_gid)
-    return same and not os.listdir(upper)
 
 
 # --- snapshots of builds that were killed ---

@@ -57,7 +57,7 @@ def run(build: Session, step: Run, snapshot_id: str, stack: Stack, on_output: Ca
             error.hint = f"programs for {build.plan.platform} run where binfmt_misc knows qemu: install qemu-user-static"
         raise
     with build.store.snapshots.open_layers(stack.layer_ids) as lower:
-        remove_stubs(f"{build.store.snapshots.path(snapshot_id)}/upper", lower, mounts.targets)
+        remove_stubs(build.store.snapshots.writable(snapshot_id), lower, mounts.targets)
     if exit_code != 0:
         raise CommandFailed(step.args, exit_code, bytes(tail))
 

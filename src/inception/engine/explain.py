@@ -90,10 +90,7 @@ def _surroundings(engine: Engine, record: ContainerRecord, image: Image) -> Surr
 
 
 def _rootfs(engine: Engine, record: ContainerRecord, image: Image) -> Mount:
-    lowers = ":".join(engine.store.layers.path(number) for number in reversed(image.layer_ids))
-    snapshot = engine.store.snapshots.path(record.id)
-    options = [f"lowerdir={lowers}", f"upperdir={snapshot}/upper", f"workdir={snapshot}/work"]
-    return Mount(destination="/", type="overlay", source="overlay", options=options)
+    return engine.store.snapshots.planned_mount(record.id, image.layer_ids)
 
 
 def _cgroup2_path(engine: Engine, record: ContainerRecord) -> str | None:

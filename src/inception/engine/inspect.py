@@ -47,14 +47,14 @@ def inspect(engine: Engine, record: ContainerRecord, *, size: bool = False) -> d
         "LogPath": log_path(engine, record.id) if config.log.driver == "json-file" else "",
         "Name": f"/{record.name}",
         "RestartCount": state.restart_count,
-        "Driver": "overlay2",
+        "Driver": engine.store.snapshots.driver,
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": None,
         "HostConfig": _host_config(record),
-        "GraphDriver": {"Name": "overlay2", "Data": _layers(engine, record)},
+        "GraphDriver": {"Name": engine.store.snapshots.driver, "Data": _layers(engine, record)},
         "Mounts": mounts(engine, record),
         "Config": _config(engine, record),
         "NetworkSettings": _network_settings(engine, record),
@@ -208,6 +208,8 @@ def _bind_text(point: MountPoint) -> str:
 
 
 def _layers(engine: Engine, record: ContainerRecord) -> dict[str, str]:
+    if engine.store.snapshots.driver != "overlay2":
+        return {}
     options = dict(option.partition("=")[::2] for option in engine.store.snapshots.mount(record.id).options)
     return {
         "LowerDir": options.get("lowerdir", ""),
@@ -378,7 +380,7 @@ def inspect_image(engine: Engine, image: Image) -> dict[str, Any]:
         "Os": document.os,
         "Size": image.size_bytes,
         "VirtualSize": image.size_bytes,
-        "GraphDriver": {"Name": "overlay2", "Data": data},
+        "GraphDriver": {"Name": engine.store.snapshots.driver, "Data": data},
         "RootFS": {"Type": "layers", "Layers": document.rootfs.diff_ids},
         "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
     }

@@ -45,8 +45,8 @@ class System:
             "ContainersPaused": states.count("paused"),
             "ContainersStopped": sum(state in ("created", "exited", "dead", "removing") for state in states),
             "Images": len(engine.images.list(all=True)),
-            "Driver": "overlay2",
-            "DriverStatus": [["Backing Filesystem", _filesystem(engine.root)], ["Supports d_type", "true"]],
+            "Driver": engine.store.snapshots.driver,
+            "DriverStatus": _driver_status(engine),
             "DockerRootDir": engine.root,
             "Plugins": {
                 "Volume": ["local"],
@@ -79,16 +79,8 @@ class System:
             "NCPU": len(os.sched_getaffinity(0)),
             "MemTotal": memory_total_bytes(),
             "IndexServerAddress": "https://index.docker.io/v1/",
-            "RegistryConfig": {
-                "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
-                "IndexConfigs": {
-                    "docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True},
-                },
-                "Mirrors": [],
-            },
-            "HttpProxy": "",
-            "HttpsProxy": "",
-            "NoProxy": "",
+            "RegistryConfig": _registry_config(),
+            **_proxies(),
             "Labels": [],
             "ExperimentalBuild": False,
             "LiveRestoreEnabled": True,
@@ -202,6 +194,39 @@ def memory_total_bytes() -> int:
 
 def _counts_swap(mount_point: str | None) -> bool:
     return mount_point is None or os.path.exists(f"{mount_point}/memory.memsw.limit_in_bytes")
+
+
+def _registry_config() -> dict[str, Any]:
+    """What registries.json says, in Docker's keys."""
+    from inception.store.hosts import load_registries
+
+    hosts = load_registries().hosts
+    mirrors = hosts["docker.io"].mirrors if "docker.io" in hosts else []
+    configs = {"docker.io": {"Name": "docker.io", "Mirrors": mirrors, "Secure": True, "Official": True}}
+    for name, host in hosts.items():
+        if name != "docker.io":
+            secure = not (host.http or host.skip_verify)
+            configs[name] = {"Name": name, "Mirrors": host.mirrors, "Secure": secure, "Official": False}
+    return {"InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"], "IndexConfigs": configs, "Mirrors": mirrors}
+
+
+def _proxies() -> dict[str, str]:
+    """Of the environment, their passwords left out."""
+    found = {}
+    for key, name in (("HttpProxy", "http_proxy"), ("HttpsProxy", "https_proxy"), ("NoProxy", "no_proxy")):
+        text = os.environ.get(name) or os.environ.get(name.upper()) or ""
+        before, at, host = text.rpartition("@")
+        found[key] = f"{before.partition('://')[0]}://xxxxx:xxxxx@{host}" if at else text
+    return found
+
+
+def _driver_status(engine: Engine) -> list[list[str]]:
+    status = [["Backing Filesystem", _filesystem(engine.root)]]
+    if engine.store.snapshots.driver == "overlay2":
+        return [*status, ["Supports d_type", "true"]]
+    from inception.store.copies import shares_bytes
+
+    return [*status, ["Reflinks", str(shares_bytes(engine.store.tmp)).lower()]]
 
 
 def _filesystem(path: str) -> str:

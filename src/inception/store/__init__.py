@@ -3,7 +3,8 @@
 database.py   one SQLite file               content.py    blobs by digest
 tar.py        the format                    extract.py    the one extractor;  worker.py   its confined process
 layers.py     unpacked, shared              pack.py       a folder as tar;    diff.py     what changed
-snapshots.py  roots of containers           images.py     names, documents
+snapshots.py  roots of containers, as overlays; copies.py merge.py  without overlayfs
+images.py     names, documents              settings.py limits.py  what the owner says
 archive.py    docker save / load, OCI       pull.py push.py   to and from registries
 registry.py   a repository's protocol       transport.py  HTTP with patience (http.py);  authorization.py  tokens
 hosts.py      this machine's settings       credentials.py   log-ins;   downloads.py   blobs on their way

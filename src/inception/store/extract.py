@@ -13,7 +13,8 @@ Layers, ADD archives, copies into containers and volume imports all come through
   - Bytes written, entries, name lengths and depth are bounded before anything is written for them.
 
 Whiteouts (image-spec layer.md): `overlay` turns them into overlayfs's form, a character device 0:0 and
-`trusted.overlay.opaque`; `apply` removes what they hide; `literal` gives `.wh.` no meaning.
+`trusted.overlay.opaque`; `kept` leaves them as they are spelt, for a store that copies; `apply` removes what they hide;
+`literal` gives `.wh.` no meaning.
 
 A source that may be hostile is extracted by the confined process of `worker.py`, which runs this same code.
 """
@@ -80,7 +81,7 @@ class Extractor:
         self._options = options
         self._limits = limits
         self._overlay = options.whiteouts == "overlay"
-        self._hides = options.whiteouts != "literal"
+        self._hides = options.whiteouts in ("overlay", "apply")
         self._prefix = self._clean(options.destination)
         self._parents: dict[str, int] = {}
         self._times: dict[str, int] = {}
@@ -105,7 +106,7 @@ class Extractor:
         try:
             if self._prefix:
                 self._parent(self._prefix)
-            if self._overlay:
+            if self._options.whiteouts in ("overlay", "kept"):
                 self._times[""] = 0
             for entry in reader:
                 self.result.entries += 1

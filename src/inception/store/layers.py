@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from inception.store.limits import Limits
 
 EMPTY = "empty"
+#: Beside it in a store that copies instead of using overlayfs (copies.py).
+COPIED = "copied"
 
 
 class Layer(Record):
@@ -60,10 +62,11 @@ class Staged(Record):
 class Layers:
     """The layers of one store."""
 
-    def __init__(self, root: str, tmp: str, db: Database) -> None:
+    def __init__(self, root: str, tmp: str, db: Database, whiteouts: str = "overlay") -> None:
         self._root = root
         self._tmp = tmp
         self._db = db
+        self._whiteouts = whiteouts
 
     def path(self, layer_id: int | str) -> str:
         return f"{self._root}/{layer_id}"
@@ -97,7 +100,16 @@ class Layers:
         os.chmod(path, 0o755)
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            extracted = unpack(source, fd, ExtractOptions(whiteouts="overlay"), limits or load_settings().limits)
+            settings = load_settings()
+            if settings.snapshotter not in ("auto", "copy" if self._whiteouts == "kept" else "overlay"):
+                raise InvalidArgument(
+                    f"store {os.path.dirname(self._root)}: it was not made for snapshotter {settings.snapshotter!r}",
+                    'use another --root, or say "auto"',
+                )
+            options = ExtractOptions(whiteouts=self._whiteouts)
+            if os.geteuid() != 0:  # the kernel lets us give nothing away
+                options = ExtractOptions(whiteouts=self._whiteouts, uid=os.geteuid(), gid=os.getegid())
+            extracted = unpack(source, fd, options, limits or settings.limits)
         finally:
             os.close(fd)
         if diff_id and extracted.diff_id != diff_id:
@@ -221,7 +233,7 @@ class Layers:
     def remove_strays(self) -> None:
         """Removes folders that have no row: what a crash left between a rename and its commit, or a row and its folder."""
         with self._db.transaction() as tx:  # nobody registers meanwhile
-            known = {str(number) for (number,) in tx.rows("SELECT id FROM layers")} | {EMPTY}
+            known = {str(number) for (number,) in tx.rows("SELECT id FROM layers")} | {EMPTY, COPIED}
             strays = [name for name in os.listdir(self._root) if name not in known]
             for name in strays:
                 self._discard(self.path(name))
@@ -361,4 +373,4 @@ def _clamp_times(path: str, latest_ns: int) -> None:
     os.utime(path, ns=(latest_ns, latest_ns))
 
 
-__all__ = ["EMPTY", "Layer", "Layers", "Staged", "remove_tree", "tree_size"]
+__all__ = ["COPIED", "EMPTY", "Layer", "Layers", "Staged", "remove_tree", "tree_size"]

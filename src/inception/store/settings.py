@@ -63,7 +63,8 @@ def load_settings(path: str = "") -> Settings:
     settings = decode(Settings, load_json(data, path), path, unknown="error")
     if settings.snapshotter not in SNAPSHOTTERS:
         raise InvalidArgument(f"{path}: snapshotter: {settings.snapshotter!r} is none of {', '.join(SNAPSHOTTERS)}")
-    for name, value in {**vars(settings.limits), **vars(settings.gc)}.items():
-        if value < 0:
-            raise InvalidArgument(f"{path}: {name}: must not be negative")
+    for place in ("limits", "gc"):
+        for name, value in vars(getattr(settings, place)).items():
+            if value < 0:
+                raise InvalidArgument(f"{path}: {place}.{name}: must not be negative")
     return settings

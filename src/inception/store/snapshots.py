@@ -41,7 +41,12 @@ class Change(Record):
 
 
 class Snapshots:
-    """The snapshots of one store."""
+    """The snapshots of one store; of those that can't be overlays, see copies.py."""
+
+    #: What Docker calls this way of making roots.
+    driver = "overlay2"
+    #: What lies in each snapshot's folder.
+    folders: tuple[str, ...] = ("upper", "work")
 
     def __init__(self, root: str, tmp: str, db: Database, layers: Layers) -> None:
         self._root = root
@@ -89,7 +94,7 @@ class Snapshots:
         path = self.path(snapshot_id)
         if not layers:
             self._check(snapshot_id)
-        lowers = [self._layers.path(number) for number in layers or [EMPTY]]
+        lowers = self._lowers(layers or [EMPTY])
         if read_only:
             # Without an upper folder overlayfs wants two lower ones; the snapshot's own is the first.
             return Mount(
@@ -97,6 +102,24 @@ class Snapshots:
             )
         options = [f"lowerdir={':'.join(lowers)}", f"upperdir={path}/upper", f"workdir={path}/work"]
         return Mount(destination="/", type="overlay", source="overlay", options=options)
+
+    def planned_mount(self, snapshot_id: str, layer_ids: Sequence[int]) -> Mount:
+        """What `mount` will say of a snapshot that is not made yet."""
+        lowers = ":".join(self._lowers([*reversed(layer_ids)] or [EMPTY]))
+        path = self.path(snapshot_id)
+        options = [f"lowerdir={lowers}", f"upperdir={path}/upper", f"workdir={path}/work"]
+        return Mount(destination="/", type="overlay", source="overlay", options=options)
+
+    def writable(self, snapshot_id: str) -> str:
+        """The folder that takes what its user writes."""
+        return f"{self.path(snapshot_id)}/upper"
+
+    def is_changed(self, snapshot_id: str, before: os.stat_result) -> bool:
+        """Whether anything was written since its folder was as *before*."""
+        upper = self.writable(snapshot_id)
+        after = os.stat(upper)
+        same = (before.st_mode, before.st_uid, before.st_gid) == (after.st_mode, after.st_uid, after.st_gid)
+        return not same or bool(os.listdir(upper))
 
     def open(self, snapshot_id: str, *, read_only: bool = True) -> RootDir:
         """The root as a mount that is attached nowhere and gone when it is closed. Not while a container runs on it, unless
@@ -108,11 +131,11 @@ class Snapshots:
 
     def open_layers(self, layer_ids: Sequence[int]) -> RootDir:
         """A stack of layers, bottom first, to look at: a detached read-only mount. The caller holds a lease."""
-        lowers: list[int | str] = [*reversed(layer_ids), EMPTY]  # at least two are wanted where there is no upper folder
+        lowers = self._lowers([*reversed(layer_ids), EMPTY])  # at least two are wanted where there is no upper folder
         try:
             if not layer_ids:
                 return RootDir.open_host(self._layers.path(EMPTY))
-            return _open_overlay([f"lowerdir={':'.join(self._layers.path(each) for each in lowers)}"], read_only=True)
+            return _open_overlay([f"lowerdir={':'.join(lowers)}"], read_only=True)
         except OSError as error:
             raise Unavailable(f"mount layers {list(layer_ids)}: {error}", _overlay_hint(error)) from error
 
@@ -182,6 +205,11 @@ class Snapshots:
             for name in os.listdir(self._root):
                 if name not in known:
                     self._discard(f"{self._root}/{name}")
+
+    def _lowers(self, numbers: Sequence[int | str]) -> list[str]:
+        """The folders of layers, top first. One that comes twice counts where it is highest: overlayfs takes none twice, and
+        all that the lower one has is in the higher one too."""
+        return [self._layers.path(number) for number in dict.fromkeys(numbers)]
 
     def _layer_row(self, number: int) -> tuple[Any, ...]:
         row = self._db.row("SELECT id, root_mode, root_uid, root_gid FROM layers WHERE id = ?", (number,))

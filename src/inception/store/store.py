@@ -15,7 +15,7 @@ from inception.store.content import Content
 from inception.store.database import Database
 from inception.store.images import Images
 from inception.store.indexes import Indexes
-from inception.store.layers import EMPTY, Layers
+from inception.store.layers import COPIED, EMPTY, Layers
 from inception.store.schema import STEPS
 from inception.store.scratch import Scratch, sweep
 from inception.store.snapshots import Snapshots
@@ -37,11 +37,11 @@ class Store:
         self.root = root.rstrip("/") or "/"
         self.tmp = f"{self.root}/tmp"
         self.db = db or Database(f"{self.root}/state.db")
-        self._make_folders()
+        copied = self._make_folders()
         self.db.migrate("store", STEPS)
         self.content = Content(f"{self.root}/blobs", self.tmp)
-        self.layers = Layers(f"{self.root}/layers", self.tmp, self.db)
-        self.snapshots = Snapshots(f"{self.root}/snapshots", self.tmp, self.db, self.layers)
+        self.layers = Layers(f"{self.root}/layers", self.tmp, self.db, "kept" if copied else "overlay")
+        self.snapshots: Snapshots = self._snapshots(copied)
         self.indexes = Indexes(self.db, self.content)
         self.images = Images(self)
 
@@ -73,17 +73,39 @@ class Store:
         self.snapshots.remove_strays()
         self.collect()
 
-    def _make_folders(self) -> None:
+    def _snapshots(self, copied: bool) -> Snapshots:
+        kind = Snapshots
+        if copied:
+            from inception.store.copies import Copies
+
+            kind = Copies
+        return kind(f"{self.root}/snapshots", self.tmp, self.db, self.layers)
+
+    def _make_folders(self) -> bool:
+        """Whether the store copies instead of using overlayfs; decided when it is made."""
         if os.path.isdir(f"{self.root}/layers/{EMPTY}"):
-            return
+            return os.path.isdir(f"{self.root}/layers/{COPIED}")
+        from inception.store.settings import load_settings
+
+        wanted = load_settings().snapshotter
         try:
             os.makedirs(self.root, mode=0o700, exist_ok=True)
             os.chmod(self.root, 0o700)  # set-uid files of images lie beneath: no other user may get at them
             for name in ("tmp", "blobs", "blobs/sha256", "snapshots", "layers"):
                 os.makedirs(f"{self.root}/{name}", mode=0o700, exist_ok=True)
+            copied = wanted == "copy" or (wanted == "auto" and not _overlay_works(self.root))
+            if copied:
+                os.makedirs(f"{self.root}/layers/{COPIED}", mode=0o700, exist_ok=True)
             os.makedirs(f"{self.root}/layers/{EMPTY}", mode=0o755, exist_ok=True)
         except OSError as error:
             raise Unavailable(f"create {error.filename}: {error.strerror}") from error
+        return copied
+
+
+def _overlay_works(root: str) -> bool:
+    from inception.store.copies import overlay_works
+
+    return overlay_works(root)
 
 
 class Lease:

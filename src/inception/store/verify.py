@@ -25,7 +25,7 @@ from inception.record import Record
 from inception.store import pack
 from inception.store.content import CHUNK
 from inception.store.images import decode_manifest, parse_document
-from inception.store.layers import EMPTY
+from inception.store.layers import COPIED, EMPTY
 from inception.store.progress import Progress, silent
 from inception.store.scratch import Scratch
 
@@ -139,7 +139,7 @@ class _Check:
         return "removed"
 
     def _strays(self) -> None:
-        known = {str(row[0]) for row in self._db.rows("SELECT id FROM layers")} | {EMPTY}
+        known = {str(row[0]) for row in self._db.rows("SELECT id FROM layers")} | {EMPTY, COPIED}
         for name in sorted(set(os.listdir(f"{self._store.root}/layers")) - known):
             self._found(f"layers/{name}", "a folder without a record", partial(self._remove, f"layers/{name}"))
         snapshots = {row[0] for row in self._db.rows("SELECT id FROM snapshots")}
@@ -337,15 +337,12 @@ class _Check:
         for (snapshot,) in self._db.rows("SELECT id FROM snapshots ORDER BY id"):
             self.report.snapshots += 1
             path = self._store.snapshots.path(snapshot)
-            upper = f"{path}/upper"
+            lost = [name for name in self._store.snapshots.folders if not os.path.isdir(f"{path}/{name}")]
             if self._owners is not None and snapshot not in self._owners and self._is_old(path):
                 self._found(f"snapshot {snapshot}", "belongs to nothing", partial(self._remove_snapshot, snapshot))
-            elif not os.path.isdir(upper) or not os.path.isdir(f"{path}/work"):
-                self._found(
-                    f"snapshot {snapshot}",
-                    "its folder is missing" if not os.path.isdir(upper) else "its work folder is missing",
-                    partial(self._remake, path),
-                )
+            elif lost:
+                what = "its work folder is missing" if lost == ["work"] else "its folder is missing"
+                self._found(f"snapshot {snapshot}", what, partial(self._remake, path, lost))
 
     def _is_old(self, path: str) -> bool:
         try:
@@ -357,11 +354,12 @@ class _Check:
         self._store.snapshots.remove(snapshot)
         return "removed"
 
-    def _remake(self, path: str) -> str:
-        lost = not os.path.isdir(f"{path}/upper")
+    def _remake(self, path: str, lost: list[str]) -> str:
+        if "root" in lost:
+            raise NotFound("all of it was its own: remove the container")
         for folder, mode in ((path, 0o700), (f"{path}/work", 0o700), (f"{path}/upper", 0o755)):
             os.makedirs(folder, mode=mode, exist_ok=True)
-        return "made again; what the container had written is lost" if lost else "made again"
+        return "made again; what the container had written is lost" if "upper" in lost else "made again"
 
 
 def refetch_from_registry(store: Store) -> Refetch:
