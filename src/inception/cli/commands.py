@@ -6,6 +6,9 @@ A target is `module:NAME` below `inception.cli`; the object is a `flags.Command`
 from __future__ import annotations
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "artifact ls": ("artifact:LS", "List what refers to an image on its registry"),
+    "artifact pull": ("artifact:PULL", "Download the files of an artifact"),
+    "artifact push": ("artifact:PUSH", "Upload files as an artifact"),
     "builder build": ("build:BUILD", "Build an image from a Dockerfile"),
     "builder prune": ("builder:PRUNE", "Remove build cache"),
     "completion": ("completion:COMPLETION", "Print a completion script for bash, zsh or fish"),
@@ -80,6 +83,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 GROUPS: dict[str, str] = {
+    "artifact": "Files on a registry, and what refers to an image there",
     "builder": "Manage builds",
     "container": "Manage containers",
     "image": "Manage images",

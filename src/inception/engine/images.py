@@ -11,11 +11,11 @@ from inception.errors import Forbidden, InvalidArgument, NotFound, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, BinaryIO
 
     from inception.engine.engine import Engine
-    from inception.oci.image import Platform
+    from inception.oci.image import Descriptor, Platform
     from inception.store.credentials import Credentials
     from inception.store.images import Image, Usage
     from inception.store.progress import Progress
@@ -181,6 +181,60 @@ class Images:
 
         store = self.engine.store
         return push_index(store, reference, sources, progress or silent, credentials=credentials, compression=compression)
+
+    def push_artifact(
+        self,
+        reference: str,
+        files: Mapping[str, str],
+        *,
+        artifact_type: str = "",
+        annotations: Mapping[str, str] | None = None,
+        subject: str = "",
+        progress: OnProgress = None,
+        credentials: Credentials | None = None,
+    ) -> Pushed:
+        """Upload *files* (names there to paths here, `PATH` or `PATH:MEDIA_TYPE`) as one artifact. With a *subject*, a tag or a
+        digest of the same repository, it refers to that and needs no tag. Nothing of it is kept here."""
+        from inception.store import artifacts
+        from inception.store.progress import silent
+
+        found = []
+        for title, text in files.items():
+            path, media_type = artifacts.split_type(text)
+            found.append(artifacts.File(path=path, title=title, media_type=media_type))
+        return artifacts.push(
+            reference,
+            found,
+            progress or silent,
+            artifact_type=artifact_type or artifacts.UNKNOWN_TYPE,
+            annotations=annotations,
+            subject=subject,
+            credentials=credentials,
+        )
+
+    def pull_artifact(
+        self, reference: str, folder: str, *, progress: OnProgress = None, credentials: Credentials | None = None
+    ) -> Sequence[str]:
+        """Bring the files of an artifact into *folder*; their names there."""
+        from inception.store import artifacts
+        from inception.store.progress import silent
+
+        return artifacts.pull(reference, folder, progress or silent, credentials=credentials)
+
+    def referrers(
+        self, reference: str, artifact_type: str = "", *, credentials: Credentials | None = None
+    ) -> Sequence[Descriptor]:
+        """What belongs to an image on its registry by referring to it: signatures, SBOMs, attestations."""
+        from inception.store import artifacts
+
+        return artifacts.referrers(reference, artifact_type, credentials=credentials)
+
+    def open(self, reference: str, path: str, *, platform: str = "") -> BinaryIO:
+        """A file of an image for reading, links followed inside it; no container is made. Raises NotFound, InvalidArgument for
+        what is no regular file."""
+        from inception.engine.imagefiles import open_file
+
+        return open_file(self.engine, self.get(reference, platform=platform), path)
 
     def bootstrap(self, reference: str, *, progress: OnProgress = None) -> Image:
         """Make a base image from its distribution's packages, reproducibly. Raises NotFound when there is no recipe."""

@@ -147,6 +147,11 @@ class Repository:
 
     def put_manifest(self, data: bytes, media_type: str, tag_or_digest: str) -> Digest:
         """Names a document; its digest. All that it refers to must be there."""
+        self.put_referrer(data, media_type, tag_or_digest)
+        return sha256(data)
+
+    def put_referrer(self, data: bytes, media_type: str, tag_or_digest: str) -> bool:
+        """`put_manifest`; whether the registry has understood what the document's subject is."""
         url = f"{self._base}/manifests/{tag_or_digest}"
         headers = {"Content-Type": media_type, "Content-Length": str(len(data))}
         response = self.transport.open("PUT", url, headers, data, scope=self._scope)
@@ -161,7 +166,37 @@ class Repository:
             raise Unavailable(
                 f"{self.transport.what}: {self.transport.endpoint.host} has stored {said[:80]} instead of {digest}"
             )
-        return digest
+        return bool(response.headers.get("OCI-Subject"))
+
+    def referrers(self, digest: str, artifact_type: str = "") -> list[Descriptor] | None:
+        """What refers to a document, page by page; None where the registry doesn't list them. The type may be ignored.
+        Source: distribution-spec, "Listing Referrers"."""
+        from urllib.parse import quote
+
+        from inception.oci.image import Index
+        from inception.record import decode
+
+        url = f"{self._base}/referrers/{Digest(digest)}"
+        if artifact_type:
+            url += f"?artifactType={quote(artifact_type, safe='')}"
+        found: list[Descriptor] = []
+        for page in range(_MAX_PAGES):
+            response = self.transport.open("GET", url, {"Accept": MEDIA_INDEX}, scope=self._scope)
+            try:
+                if response.status == 404 and not page:
+                    return None
+                if response.status in (401, 403):
+                    raise self._no_access(self.transport.refusal(response, "referrers"))
+                self.transport.expect(response, 200, what="referrers")
+                data = self.transport.read(response, MAX_DOCUMENT_BYTES + 1)
+            finally:
+                response.close()
+            found += decode(Index, load_json(data, "referrers"), "referrers").manifests
+            following = next_page(response.headers.get("Link"))
+            if not following:
+                return found
+            url = self.transport.resolve(url, following)
+        raise Unavailable(f"{self.transport.what}: the list of referrers has no end")
 
     def _head(self, digest: str) -> Any | None:
         """The headers of a blob that is there, else None."""

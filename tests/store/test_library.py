@@ -1,0 +1,126 @@
+"""`engine.images` as a library: files of images, news as an iterator, and an ordinary user."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import inception
+from inception.errors import InvalidArgument, NotFound
+from inception.store.progress import follow
+from inception.store.push import push
+
+from .registries import DebianRegistry
+from .support import archive, folder, link, make_image, member
+
+pytestmark = pytest.mark.needs("root")
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> inception.Engine:
+    return inception.Engine(root=str(tmp_path / "root"), run_root=str(tmp_path / "run"))
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DebianRegistry]:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setenv("INCEPTION_REGISTRIES", str(tmp_path / "registries.json"))
+    server = DebianRegistry(tmp_path)
+    yield server
+    server.close()
+
+
+def test_a_file_of_an_image_is_opened_without_a_container(engine: inception.Engine) -> None:
+    layers = [
+        archive(
+            folder("etc"),
+            member("etc/os-release", b"old"),
+            member("etc/gone", b"g"),
+            member("dev-null", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
+        ),
+        archive(
+            member("etc/os-release", b"new"),
+            member("etc/.wh.gone", b""),
+            link("out", "/etc/os-release"),
+            link("loop", "loop"),
+            link("host", "/../../../../etc/hostname"),
+        ),
+    ]
+    make_image(engine.store, *layers, name="app")
+    with engine.images.open("app", "/etc/os-release") as file:
+        assert file.read() == b"new"
+    with engine.images.open("app", "out") as file:
+        engine.images.remove("app")
+        assert file.read() == b"new", "an open file outlives its image"
+    make_image(engine.store, *layers, name="app")
+    for path in ("/etc/gone", "loop", "host", "nothing"):
+        with pytest.raises(NotFound, match=f"open {path} of app:latest: "):
+            engine.images.open("app", path)
+    for path in ("/etc", "dev-null", "/"):
+        with pytest.raises(InvalidArgument, match="not a regular file"):
+            engine.images.open("app", path)
+
+
+@pytest.mark.needs("docker-registry")
+def test_news_come_to_who_loops_and_the_result_after_them(engine: inception.Engine, registry: DebianRegistry) -> None:
+    name = f"{registry.host}/app:1"
+    make_image(engine.store, archive(member("f", os.urandom(1 << 20))), name=name)
+    push(engine.store, name)
+    engine.images.remove(name)
+    work = follow(engine.images.pull, name)
+    statuses = [news.status for news in work]
+    assert statuses[0] == "Pulling from app" and statuses[-1].startswith("Status: Downloaded newer image")
+    assert {"Download complete", "Extracting", "Pull complete"} <= set(statuses)
+    assert work.result().names == [name]
+    assert list(work) == []
+    with pytest.raises(NotFound):
+        follow(engine.images.pull, f"{registry.host}/nothing:1").result()
+
+
+AS_USER = """
+import sys
+import inception
+root, name = sys.argv[1:]
+engine = inception.Engine(root=root + "/root", run_root=root + "/run")
+image = engine.images.pull(name)
+print(engine.system.info()["Driver"], image.names, engine.images.open(name, "d/f").read())
+with open(root + "/saved.tar", "wb") as out:
+    out.writelines(engine.images.save([name]))
+engine.images.remove(name)
+print(engine.images.list())
+with open(root + "/saved.tar", "rb") as saved:
+    print(engine.images.load(saved) == [name], engine.images.get(name).id == image.id)
+engine.images.tag(name, name + "-mine")
+print(engine.images.push(name + "-mine").digest == image.manifest_digest)
+print(engine.images.verify().problems)
+"""
+
+
+@pytest.mark.needs("docker-registry")
+def test_an_ordinary_user_pulls_looks_saves_loads_and_pushes(engine: inception.Engine, registry: DebianRegistry) -> None:
+    """Owners of files are the user's own then, since the kernel lets nobody else give files away."""
+    name = f"{registry.host}/app:1"
+    layers = [
+        archive(folder("d", mode=0o755), member("d/f", b"hello", uid=7, mode=0o4755), member("d/g", b"g")),
+        archive(member("d/.wh.g", b"")),
+    ]
+    make_image(engine.store, *layers, name=name)
+    push(engine.store, name)
+    with tempfile.TemporaryDirectory(prefix="inception-user-", dir="/tmp") as home:
+        os.chown(home, 65534, 65534)
+        env = {"PATH": "/usr/bin:/bin", "HOME": home, "INCEPTION_REGISTRIES": f"{home}/registries.json"}
+        source = str(Path(inception.__file__).parents[1])
+        done = subprocess.run(
+            [sys.executable, "-c", AS_USER, home, name],
+            user=65534, group=65534, extra_groups=[], cwd="/", env={**env, "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines() == [f"vfs ['{name}'] b'hello'", "[]", "True True", "True", "[]"]
