@@ -119,7 +119,8 @@ def test_an_ordinary_user_pulls_looks_saves_loads_and_pushes(engine: inception.E
         source = str(Path(inception.__file__).parents[1])
         done = subprocess.run(
             [sys.executable, "-c", AS_USER, home, name],
-            user=65534, group=65534, extra_groups=[], cwd="/", env={**env, "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1"},
+            user=65534, group=65534, extra_groups=[], cwd="/",
+            env={**env, "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
