@@ -184,7 +184,7 @@ def memory(peers: Peers, runs: int) -> list[Result]:
             start()
     time.sleep(2)
     docker = f"{peers.work}/docker"
-    ours = processes(lambda words: peers.root in " ".join(words) and "/monitor/" in " ".join(words))
+    ours = processes(lambda words: peers.root in " ".join(words) and "inception.monitor.process" in words)
     result.medians["inception"] = pss_kib(ours) / 10
     if peers.docker:
         with open(f"{docker}/dockerd.pid") as file:

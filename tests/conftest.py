@@ -92,7 +92,7 @@ def leftovers() -> dict[str, set[str]]:
                 command = file.read().replace(b"\0", b" ")
         except OSError:
             continue
-        if b"/inception/monitor/__main__.py" in command or b"inception.engine.release" in command:
+        if b"inception.monitor.process" in command or b"inception.engine.release" in command:
             found["processes"].add(f"{pid} {command.decode(errors='replace')}")
     return found
 

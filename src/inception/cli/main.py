@@ -12,6 +12,7 @@ import sys
 
 from inception.cli.commands import resolve
 from inception.errors import InceptionError, NotModified, StartFailed
+from inception.preload import preload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def load(name: str) -> Command:
     from inception.cli.commands import COMMANDS
 
     module, _, attribute = COMMANDS[name][0].partition(":")
+    preload(f"inception.cli.{module}")
     return getattr(__import__(f"inception.cli.{module}", fromlist=[attribute]), attribute)  # type: ignore[no-any-return]
 
 

@@ -1,7 +1,7 @@
 """What must happen when a container has ended: state into the database, links, addresses, ports, names and cgroup gone.
 
     monitor ── exit ──▶ a client that claimed it, in process         or, when nobody did,
-                        `python -m inception.engine.release ROOT RUN_ROOT ID`, in the monitor's own process
+                        `main` with ROOT RUN_ROOT ID, in the monitor's own process
 
 All of it can be done again and by several at once: each step is idempotent, and the container's lock puts them in turn. A
 release that is killed half-way leaves the row owned by a dead process, and recovery calls it again.
@@ -112,7 +112,3 @@ def await_monitor(engine: Engine, container_id: str, timeout_s: float = 5.0) -> 
             return False
         time.sleep(pause_s)
         pause_s = min(pause_s * 2, 0.01)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

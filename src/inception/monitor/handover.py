@@ -8,7 +8,8 @@ from __future__ import annotations
 import _socket
 import fcntl
 import os
-import sys
+
+from inception.preload import command_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ _SOCKET_NAME = "attach.sock"
 
 def command(config_path: str, fds: dict[str, int]) -> list[str]:
     """The arguments that become a monitor, `argv[0]` included. *fds* are inherited under the numbers they have."""
-    main = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
-    return [sys.executable, "-I", "-S", main, config_path, *(f"{name}={fd}" for name, fd in fds.items())]
+    return [*command_of("inception.monitor.process"), config_path, *(f"{name}={fd}" for name, fd in fds.items())]
 
 
 def open_lock(run_dir: str) -> int | None:

@@ -1,6 +1,6 @@
 """A monitor's process around its `Monitor`: signals, descriptors, the end.
 
-Apart from `__main__.py`, which Python compiles anew at every start.
+Executed by the one that cloned init. Isolated and without `site`: nothing of the user's environment is read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ import os
 from inception import jsontext
 from inception.monitor.config import MonitorConfig
 from inception.monitor.monitor import Monitor
+from inception.preload import command_of
 from inception.record import decode
+
+
+def main(arguments: list[str]) -> None:
+    """CONFIG NAME=FD...: serve, then become the process that cleans up after the container: there is no daemon that would."""
+    config = run(arguments[0], {name: int(fd) for name, _, fd in (argument.partition("=") for argument in arguments[1:])})
+    if config is not None:
+        command = command_of("inception.engine.release")
+        os.execv(command[0], [*command, config.engine_root, config.engine_run_root, config.id])
 
 
 def run(config_path: str, fds: dict[str, int]) -> MonitorConfig | None:

@@ -13,6 +13,7 @@ import os
 import sys
 
 from inception.errors import InceptionError, InvalidArgument
+from inception.preload import preload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -304,6 +305,7 @@ def _run(name: str, words: list[str], options: Call, log: Log) -> int:
         raise InvalidArgument(f"invalid value {options.text('rootless')!r} for flag -rootless: expected true, false or auto")
     call.root = os.path.abspath(options.text("root", default_root()))
     call.log = log
+    preload(f"inception.runtime.{verb.module}")
     module = __import__(f"inception.runtime.{verb.module}", fromlist=[verb.function])
     function: Run = getattr(module, verb.function)
     return function(call)

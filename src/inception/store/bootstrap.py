@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import time
 
 from inception.errors import InvalidArgument, NotFound, Unavailable
 from inception.oci.image import History, ImageConfig, ImageDocument, RootFs, host_platform
 from inception.oci.reference import Reference
+from inception.preload import command_of
 from inception.record import Record
 from inception.store.content import write_all
 from inception.store.progress import Progress, silent
@@ -172,7 +172,7 @@ def _run_mmdebstrap(root: str, recipe: Recipe, sources: str, settings: list[str]
     environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": _EPOCH, "HOME": "/root", "TMPDIR": "/tmp", **proxies}
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-m", "inception.store.bootstrap", root, *command],
+            [*command_of("inception.store.bootstrap"), root, *command],
             input=sources.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -377,15 +377,11 @@ def _lines(path: str) -> list[str]:
         return []
 
 
-def main() -> None:
-    """`python -m inception.store.bootstrap ROOT COMMAND...`: the command in a mount namespace where ROOT is at `/mnt`."""
+def main(arguments: list[str]) -> None:
+    """ROOT COMMAND...: the command in a mount namespace where ROOT is at `/mnt`."""
     from inception.linux import abi, mount, namespaces
 
     namespaces.unshare(abi.CLONE_NEWNS)
     mount.mount(None, "/", None, abi.MS_REC | abi.MS_PRIVATE)
-    mount.mount(sys.argv[1], _TARGET, None, abi.MS_BIND)
-    os.execve(sys.argv[2], sys.argv[2:], dict(os.environ))
-
-
-if __name__ == "__main__":
-    main()
+    mount.mount(arguments[0], _TARGET, None, abi.MS_BIND)
+    os.execve(arguments[1], arguments[1:], dict(os.environ))

@@ -18,12 +18,12 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import sys
 from array import array
 from functools import cache
 
 from inception import errors, jsontext
 from inception.errors import InceptionError, Unavailable
+from inception.preload import command_of
 from inception.record import decode, encode
 from inception.store.content import chunks_of, write_all
 from inception.store.extract import Extracted, ExtractOptions, Limits
@@ -71,7 +71,7 @@ def unpack(
     }
     file = _descriptor(source)
     process = subprocess.Popen(
-        [sys.executable, "-I", "-X", "utf8", "-m", "inception.store.worker", jsontext.dumps(request)],
+        [*command_of("inception.store.worker", site=True), jsontext.dumps(request)],
         stdin=subprocess.PIPE if file is None else file,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -141,8 +141,8 @@ def _outcome(answer: bytes, complaint: bytes, status: int) -> Extracted:
     return decode(Extracted, value["extracted"])
 
 
-def main() -> None:
-    request = jsontext.loads(sys.argv[1])
+def main(arguments: list[str]) -> None:
+    request = jsontext.loads(arguments[0])
     from inception.linux import process
 
     # Whoever spawned us sweeps up behind us; with it gone nobody would wait for what we write.
@@ -229,7 +229,3 @@ def _keep_capabilities() -> None:
 
     kept = sum(1 << number for number in _KEPT_CAPABILITIES)
     syscall(abi.SYS_capset, struct.pack("=Ii", 0x20080522, 0), struct.pack("=6I", kept, kept, 0, 0, 0, 0))
-
-
-if __name__ == "__main__":
-    main()
