@@ -64,6 +64,7 @@ class Record:
 
     __fields__: dict[str, str] = {}
     __defaults__: dict[str, Any] = {}
+    __copied__: tuple[str, ...] = ()
     __keys__: dict[str, str] = {}
     __types__: dict[str, Any] | None = None
 
@@ -71,20 +72,26 @@ class Record:
         own, given = _annotations(cls), cls.__dict__
         cls.__fields__ = cls.__fields__ | own
         cls.__defaults__ = cls.__defaults__ | {name: given[name] for name in own if name in given}
+        cls.__copied__ = tuple(name for name, value in cls.__defaults__.items() if type(value) in (list, dict))
         cls.__keys__ = _Keys(style, names or {})  # type: ignore[assignment]
         cls.__types__ = None
 
     def __init__(self, **values: Any) -> None:
-        fields = self.__dict__
-        for name, default in self.__defaults__.items():
-            fields[name] = default.copy() if type(default) in (list, dict) else default
-        for name, value in values.items():
+        fields, defaults = self.__dict__, self.__defaults__
+        fields.update(defaults)
+        for name in self.__copied__:
+            if name not in values:
+                fields[name] = defaults[name].copy()
+        fields.update(values)
+        if len(fields) != len(self.__fields__) or not values.keys() <= self.__fields__.keys():
+            self._refuse(values)
+
+    def _refuse(self, values: dict[str, Any]) -> None:
+        for name in values:
             if name not in self.__fields__:
                 raise TypeError(f"{type(self).__name__}() has no field {name!r}")
-            fields[name] = value
-        if len(fields) < len(self.__fields__):
-            missing = [name for name in self.__fields__ if name not in fields]
-            raise TypeError(f"{type(self).__name__}() needs {', '.join(missing)}")
+        missing = [name for name in self.__fields__ if name not in self.__dict__]
+        raise TypeError(f"{type(self).__name__}() needs {', '.join(missing)}")
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self.__dict__ == other.__dict__

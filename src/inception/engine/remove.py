@@ -52,12 +52,17 @@ def _remove_ended_here(engine: Engine, container_id: str, volumes: bool) -> bool
     if thread is None or not thread.join(0):
         return False
     from inception.engine.release import tear_down
+    from inception.engine.supervisor import supervisor_of
 
+    supervisor = supervisor_of(engine)
     with ContainerLock(engine, container_id):
         record = records.load_row(engine, container_id)
-        if record.owner_pid == os.getpid():
+        if record.owner_pid not in (0, os.getpid()):
+            return False  # another process has started it again
+        if record.owner_pid:
             tear_down(engine, record)
-        remove_locked(engine, record, volumes=volumes)
+        remove_locked(engine, record, volumes=volumes, trash=supervisor.make_trash())
+    supervisor.forget(container_id)
     return True
 
 
@@ -70,18 +75,23 @@ def _refuse_running(engine: Engine, record: ContainerRecord) -> None:
         raise Conflict(f"cannot remove container {record.name!r}: it has just been started again")
 
 
-def remove_locked(engine: Engine, record: ContainerRecord, *, volumes: bool) -> None:
-    """Remove a container that does not run, for the holder of its lock. Idempotent but for the last step, the row."""
+def remove_locked(engine: Engine, record: ContainerRecord, *, volumes: bool, trash: str = "") -> None:
+    """Remove a container that does not run, for the holder of its lock. Idempotent but for the last step, the row.
+
+    Its files go into the folder *trash*, to be removed by its owner when there is time for it, or at once.
+    """
     from inception.engine.owner import take
     from inception.engine.records import event_attributes
     from inception.engine.volumes import remove_volume
-    from inception.store.scratch import remove_tree
+    from inception.store.scratch import move, remove_tree
 
     take(engine, record.id, "purging" if volumes else "removing")
     if record.kind != "step":
         # One that nobody means to keep is removed after a power cut in any case: no disk need be waited for.
-        engine.store.snapshots.remove(record.id, durable=not (record.kind == "bound" or record.config.auto_remove))
-    remove_tree(engine.container_dir(record.id))
+        durable = not (record.kind == "bound" or record.config.auto_remove)
+        engine.store.snapshots.remove(record.id, durable=durable, trash=trash)
+    if not trash or not move(engine.container_dir(record.id), f"{trash}/container"):
+        remove_tree(engine.container_dir(record.id))
     if record.mounts:
         engine.database.execute("DELETE FROM volume_uses WHERE container_id = ?", (record.id,))
     if volumes:
@@ -96,7 +106,8 @@ def remove_locked(engine: Engine, record: ContainerRecord, *, volumes: bool) -> 
         tx.execute("DELETE FROM endpoints WHERE container_id = ?", (record.id,))
         tx.execute("DELETE FROM ports WHERE container_id = ?", (record.id,))
         tx.execute("DELETE FROM containers WHERE id = ?", (record.id,))
-    sweep_gone(engine)
+    if not trash:
+        sweep_gone(engine)
     if record.kind != "step":
         engine.events.emit("container", "destroy", record.id, event_attributes(record))
 

@@ -97,7 +97,7 @@ def plan_env(config: ContainerConfig, around: Surroundings) -> list[str]:
 
 def held_capabilities() -> list[str]:
     """What this process can give away."""
-    return capabilities.names(capabilities.held("CapBnd") & capabilities.held("CapPrm"))
+    return capabilities.names(capabilities.held("CapBnd", "CapPrm"))
 
 
 def plan_capabilities(config: ContainerConfig, held: list[str]) -> list[str]:

@@ -2,7 +2,8 @@
 
 They live at most as long as this process: init dies with the thread that made it, and what is left is removed by whoever
 looks next. A container that ends by itself is released by whoever waits for it, or a moment later by the janitor, so that
-its addresses and ports are not held until the end of the block.
+its addresses and ports are not held until the end of the block. The janitor also removes the files of those that are gone:
+that is half of what a removal takes, and nobody has to wait for it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 import weakref
 
 from inception._spawn import SpawnError
@@ -21,9 +23,11 @@ from inception.engine.engine import Engine
 from inception.engine.live import ContainerLock
 from inception.engine.owner import me
 from inception.engine.release import release
+from inception.engine.remove import sweep_gone
 from inception.engine.start import Start, start_failed
 from inception.errors import InceptionError
 from inception.monitor import handover
+from inception.store.scratch import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from inception.monitor.handover import MonitorThread
     from inception.monitor.status import MonitorStatus
     from inception.runtime import Plan
+    from inception.store.scratch import Scratch
 
 _JANITOR_DELAY_S = 0.2
 _default: Engine | None = None
@@ -99,6 +104,8 @@ class Supervisor:
         self.pid = os.getpid()
         self.threads: dict[str, MonitorThread] = {}
         self._ended: list[str] = []
+        self._trash: list[str] = []
+        self._scratch: Scratch | None = None  # where trash lies; whoever comes after us finds it unlocked, and removes it
         self._wake = threading.Condition()
         self._closed = False
         self._janitor: threading.Thread | None = None
@@ -109,28 +116,58 @@ class Supervisor:
         def ended(_status: MonitorStatus) -> None:
             with self._wake:
                 self._ended.append(container_id)
-                if self._janitor is None and not self._closed:
-                    self._janitor = threading.Thread(target=self._clean, name="inception-janitor", daemon=True)
-                    self._janitor.start()
-                self._wake.notify()
+                self._call_janitor()
 
         return ended
+
+    def make_trash(self) -> str:
+        """A folder beside the snapshots; what is put there within the janitor's delay is removed after it."""
+        with self._wake:
+            if self._scratch is None:
+                self._scratch = self.engine.store.scratch().__enter__()
+            place = f"{self._scratch.path}/{len(self._trash)}-{time.monotonic_ns()}"
+            os.mkdir(place, 0o700)
+            self._trash.append(place)
+            self._call_janitor()
+        return place
+
+    def forget(self, container_id: str) -> None:
+        """A container has been removed: nobody needs to release it."""
+        with self._wake:
+            self.threads.pop(container_id, None)
+
+    def _call_janitor(self) -> None:
+        if self._janitor is None and not self._closed:
+            self._janitor = threading.Thread(target=self._clean, name="inception-janitor", daemon=True)
+            self._janitor.start()
+        self._wake.notify()
 
     def _clean(self) -> None:
         while True:
             with self._wake:
-                while not self._ended and not self._closed:
+                while not self._ended and not self._trash and not self._closed:
                     self._wake.wait()
                 if self._closed:
                     return
-                self._wake.wait(_JANITOR_DELAY_S)  # let whoever waits for the container be first
-                ended, self._ended = self._ended, []
+                self._wake.wait_for(lambda: self._closed, _JANITOR_DELAY_S)  # who waits for a container is first
+                ended, self._ended = [each for each in self._ended if each in self.threads], []
+                trash, self._trash = self._trash, []
             for container_id in ended:
                 self.threads.pop(container_id, None)
                 try:
                     release(self.engine, container_id)
                 except InceptionError:
                     pass  # removed already; what could not be released, recovery finds when this process is gone
+            for place in trash:
+                self._empty(place)
+            if trash:
+                sweep_gone(self.engine)
+
+    def _empty(self, place: str) -> None:
+        try:
+            remove_tree(place)
+        except OSError:
+            pass  # still in use by somebody of the machine's; the next process tries again
 
     def close(self) -> None:
         """Remove the containers of this process."""
@@ -146,6 +183,13 @@ class Supervisor:
         with self._wake:
             self._closed = True
             self._wake.notify()
+            janitor = self._janitor
+        if janitor is not None:
+            janitor.join()
+        if self._scratch is not None:
+            self._empty(self._scratch.path)
+            self._scratch.__exit__(None, None, None)
+            sweep_gone(self.engine)
 
 
 _supervisors: weakref.WeakSet[Supervisor] = weakref.WeakSet()

@@ -32,10 +32,11 @@ def names(value: int) -> list[str]:
     return [name for number, name in enumerate(NAMES) if value >> number & 1]
 
 
-def held(field: str = "CapEff", pid: str = "self") -> int:
-    """A capability set of a process as a bit set: CapInh, CapPrm, CapEff, CapBnd or CapAmb."""
-    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if line.startswith(field + ":"):
-                return int(line.split()[1], 16)
-    return 0
+def held(field: str = "CapEff", *others: str, pid: str = "self") -> int:
+    """A capability set of a process as a bit set: CapInh, CapPrm, CapEff, CapBnd or CapAmb; of several, what all have."""
+    with open(f"/proc/{pid}/status", "rb") as file:
+        status = file.read()
+    value = -1
+    for name in (field, *others):
+        value &= int(status.partition(b"\n%s:" % name.encode())[2].split(None, 1)[0], 16)
+    return value

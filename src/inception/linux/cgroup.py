@@ -381,6 +381,13 @@ def _make_v2(root: str, path: str, controllers: Sequence[str]) -> bool:
 
 def _make_folders(root: str, path: str) -> list[str]:
     """mkdir -p; the folders that were made, outermost first."""
+    try:
+        os.mkdir(root + path, 0o755)
+        return [root + path]  # nearly always: what is around it is there
+    except FileExistsError:
+        return []
+    except FileNotFoundError:
+        pass
     made: list[str] = []
     folder = root
     for part in path.strip("/").split("/"):

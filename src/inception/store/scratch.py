@@ -75,6 +75,15 @@ def sweep(tmp: str) -> int:
     return removed
 
 
+def move(path: str, place: str) -> bool:
+    """Rename; False when it can't be done, because *path* is gone or the folder around *place*."""
+    try:
+        os.rename(path, place)
+    except OSError:
+        return False
+    return True
+
+
 def remove_tree(path: str) -> None:
     """Removes *path* and all beneath it, never following a link out; nothing there is fine.
 

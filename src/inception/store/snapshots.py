@@ -20,7 +20,7 @@ from inception.linux.path import RootDir
 from inception.oci.runtime import Mount
 from inception.record import Record
 from inception.store.layers import EMPTY
-from inception.store.scratch import Scratch
+from inception.store.scratch import Scratch, move
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,15 +143,17 @@ class Snapshots:
         """`open`, read-only."""
         return self.open(snapshot_id)
 
-    def remove(self, snapshot_id: str, *, durable: bool = True) -> None:
+    def remove(self, snapshot_id: str, *, durable: bool = True, trash: str = "") -> None:
         """Nothing there is fine. Its mounts must be gone.
 
-        Not *durable*: after a power cut the row may be back without its folder; for whoever would remove it then too.
+        Not *durable*: after a power cut the row may be back without its folder; for whoever would remove it then too. With a
+        folder *trash* on the same filesystem its files are only moved there.
         """
         path = self.path(snapshot_id)
         with self._db.transaction(durable=durable) as tx:
             tx.execute("DELETE FROM snapshots WHERE id = ?", (snapshot_id,))
-        self._discard(path)
+        if not trash or not move(path, f"{trash}/snapshot"):
+            self._discard(path)
 
     def usage(self, snapshot_id: str) -> int:
         """Bytes in the writable folder. Walks it."""
