@@ -170,9 +170,21 @@ def test_no_secret_proxy_or_password_is_in_what_is_said(busybox: Builder, tmp_pa
     assert "CANARY" not in json.dumps(result.metadata)
 
 
-def test_the_store_has_no_place_for_them(builder: Builder):
+@pytest.mark.needs("docker-registry")
+def test_the_store_keeps_them_until_a_push(builder: Builder, registry):  # noqa: F811
+    builder.write("a")
+    name = f"{registry.host}/team/app:1"
+    built = builder.build("FROM scratch\nCOPY a /a\n", tags=[name], attestations=MAX, metadata=True)
+    builder.engine.store.collect()
+    builder.engine.images.push(name)
+    data, _ = fetch_document(name)
+    assert sha256(data) == built.metadata["containerimage.digest"]
+    assert [entry["platform"]["os"] for entry in json.loads(data)["manifests"]] == ["linux", "unknown"]
+
+
+def test_a_docker_archive_has_no_place_for_them(builder: Builder):
     with pytest.raises(InvalidArgument, match="attestations stand in an index"):
-        builder.build("FROM scratch\n", attestations=MAX)
+        builder.build("FROM scratch\n", outputs=[parse_output("type=docker,dest=/nowhere")], attestations=MAX)
 
 
 def test_the_three_flags_say_the_same():

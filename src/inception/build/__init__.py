@@ -7,15 +7,30 @@ selection.py sources of a COPY, and their digest    execute.py    the graph carr
 inputs.py    what a step takes from elsewhere        mounts.py     RUN --mount (mounting.py, folders.py, secrets.py, agent.py)
 git.py       repositories                            output.py     --output; result.py sends it there
 attest.py    what is said of the result (sbom.py)    cacheplaces.py caches elsewhere (cacheimport.py, cacheexport.py)
-reasons.py   why a step was not cached               explain.py    the graph with its keys
+recall.py    builds that nothing has changed for     reasons.py    why a step was not cached
+explain.py   the graph with its keys                 start.py      where a build begins
 cache.py     what a step made, by what it rests on  image.py      the document and its history
 progress.py  what is told meanwhile
 """
 
 from __future__ import annotations
 
-from inception.build.config import BuildConfig, BuildResult
-from inception.build.execute import build, explain
-from inception.build.source import BuildFailed, DockerfileError
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.build.config import BuildConfig, BuildResult
+    from inception.build.execute import explain
+    from inception.build.source import BuildFailed, DockerfileError
+    from inception.build.start import build
 
 __all__ = ["BuildConfig", "BuildFailed", "BuildResult", "DockerfileError", "build", "explain"]
+_HOMES = {"build": "start", "explain": "execute", "BuildFailed": "source", "DockerfileError": "source"}
+
+
+def __getattr__(name: str) -> object:
+    # A build that nothing has changed for loads a tenth of this package.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = f"inception.build.{_HOMES.get(name, 'config')}"
+    value = getattr(__import__(module, fromlist=[name]), name)
+    globals()[name] = value
+    return value

@@ -48,6 +48,11 @@ _TABLES = (
         facts TEXT NOT NULL,
         made_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE build_results (
+        key TEXT PRIMARY KEY,
+        result TEXT NOT NULL,
+        made_at INTEGER NOT NULL
+    ) STRICT""",
 )
 
 
@@ -112,6 +117,17 @@ class BuildCache:
     def note_facts(self, place: str, facts: str) -> None:
         self._db.execute("REPLACE INTO build_facts VALUES (?, ?, ?)", (place, facts, int(time.time())))
 
+    def result(self, key: str, since: int) -> str | None:
+        """What a whole build came to, when it was noted *since* then: `recall.py`."""
+        row = self._db.row("SELECT result FROM build_results WHERE key = ? AND made_at >= ?", (key, since))
+        return None if row is None else str(row[0])
+
+    def note_result(self, key: str, result: str) -> None:
+        now = int(time.time())
+        with self._db.transaction() as tx:
+            tx.execute("DELETE FROM build_results WHERE made_at < ?", (now - _NOTE_S,))
+            tx.execute("REPLACE INTO build_results VALUES (?, ?, ?)", (key, result, now))
+
     def expire(self) -> bool:
         """Forgets what hasn't been used for a month, and the oldest of what is more than the limit; whether there was any."""
         forgotten = self._forget_before(int(time.time()) - _KEEP_S)
@@ -164,6 +180,7 @@ class BuildCache:
 
     def _forget(self, condition: str, values: Sequence[object]) -> int:
         with self._db.transaction(durable=True) as tx:
+            tx.execute("DELETE FROM build_results")  # they rest on entries
             count = tx.execute(f"DELETE FROM build_cache WHERE {condition}", values).rowcount
             tx.execute(
                 """DELETE FROM layer_holds WHERE holder = ?

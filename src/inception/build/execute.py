@@ -61,20 +61,22 @@ class Cancelled(InceptionError):
     """Another stage failed."""
 
 
-def build(engine: Engine, config: BuildConfig, progress: OnEvent | None = None, stdin: BinaryIO | None = None) -> BuildResult:
-    """Builds an image and names it. *stdin* is read for a context or Dockerfile of `-`.
-
-    Raises DockerfileError (nothing was run), BuildFailed (a step failed; nothing half-made stays), and what finding base
-    images raises.
-    """
+def make(
+    engine: Engine,
+    config: BuildConfig,
+    progress: OnEvent | None,
+    stdin: BinaryIO | None,
+    remember: Callable[[Session, str], None],
+) -> BuildResult:
+    """`build` without a look at what whole builds came to; *remember* is told of this one."""
     for name in all_names(config.tags, config.outputs):
         if Reference.parse(name).digest:
             raise InvalidArgument(f"invalid tag {name!r}: a tag can't have a digest")
     check_outputs(config, _platforms(config))
-    return _in_session(Session, engine, config, progress, stdin, _build)
+    return _in_session(Session, engine, config, progress, stdin, lambda sessions: _build(sessions, remember))
 
 
-def _build(sessions: Sequence[Session]) -> BuildResult:
+def _build(sessions: Sequence[Session], remember: Callable[[Session, str], None]) -> BuildResult:
     first = sessions[0]
     _remove_abandoned(first.engine)
     for session in sessions:
@@ -83,6 +85,8 @@ def _build(sessions: Sequence[Session]) -> BuildResult:
         session.finished = _now()
     finished = finish(sessions)
     _export_cache(sessions)
+    if len(sessions) == 1:
+        remember(first, finished.image_id)
     if first.cache.expire():
         first.reporter.warn("forgot what the build cache hasn't used for a month, or the oldest of more than 20 GiB")
     return BuildResult(

@@ -39,7 +39,9 @@ class Output(Record):
     @property
     def holds_index(self) -> bool:
         """Whether images of several platforms, and attestations, have a place where it goes."""
-        return self.type == "oci" or self.push
+        if self.type == "docker":
+            return not self.destination
+        return self.type != "tar"
 
 
 class Annotation(Record):

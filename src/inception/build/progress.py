@@ -10,8 +10,8 @@ The live view for terminals redraws one block: every step with its time, and bel
 from __future__ import annotations
 
 import os
-import threading
 import time
+from _thread import allocate_lock
 
 from inception.record import Record
 
@@ -47,8 +47,9 @@ class Reporter:
 
     def __init__(self, progress: OnEvent | None) -> None:
         self._progress = progress
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._last = 0
+        self.names: list[str] = []
 
     def tell(self, event: Event) -> None:
         if self._progress is not None:
@@ -62,6 +63,7 @@ class Reporter:
         with self._lock:
             self._last += 1
             number = self._last
+            self.names.append(name)
         return Step(self, number, name)
 
 
@@ -220,11 +222,13 @@ class Live:
     def __init__(self, stream: IO[str], title: str = "Building") -> None:
         self._stream = stream
         self._title = title
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._steps: dict[int, _Shown] = {}
         self._warnings: list[str] = []
         self._drawn = 0
         self._started = time.monotonic()
+        import threading  # 3 ms that a cached build without a terminal does without
+
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_drawing, name="build-progress", daemon=True)
 

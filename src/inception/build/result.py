@@ -1,7 +1,7 @@
 """Where a finished build goes: the image store, archives, registries, folders, with what describes it.
 
-Images of one platform are in the store under their names, wherever else they go. Of several platforms an index is made, which
-has a place in archives and registries alone: the store knows one image by a name.
+Images are in the store under their names, wherever else they go. Of several platforms, and of what is said about an image, an
+index is made, which the store keeps under the same names.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from inception.build.output import Annotation, Attestations, Output, write_files
 from inception.errors import InvalidArgument, NotFound
 from inception.oci.digest import sha256
 from inception.oci.image import MEDIA_INDEX, MEDIA_MANIFEST, Platform
+from inception.oci.reference import Reference
 from inception.record import Record
 from inception.store.images import document_bytes
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from inception.build.config import BuildConfig
     from inception.build.execute import Session
     from inception.oci.image import Descriptor
+    from inception.store.archive import MadeIndex
     from inception.store.images import Image
     from inception.store.push import Attached
 
@@ -36,18 +38,12 @@ def check_outputs(config: BuildConfig, platforms: Sequence[str]) -> None:
     """Raises InvalidArgument for what can't go where it is sent, before anything is made."""
     outputs = config.outputs or [Output(type="image")]
     several = len(platforms) > 1
-    indexed = [output for output in outputs if output.holds_index]
     for output in outputs:
-        if several and not output.holds_index and output.type != "local":
+        if not output.holds_index and (several or (config.attestations and output.type in ("docker", "tar"))):
+            what = "several platforms make an index" if several else "attestations stand in an index"
             raise InvalidArgument(
-                f"output type={output.type}: several platforms make an index, and it has no place there",
-                "use --push or --output type=oci,dest=FILE",
+                f"output type={output.type}: {what}, and it has no place there", "use --push or --output type=oci,dest=FILE"
             )
-    if config.attestations and not indexed and not any(output.type == "local" for output in outputs):
-        raise InvalidArgument(
-            "attestations stand in an index, and the image store has no place for one",
-            "use --push or --output type=oci,dest=FILE",
-        )
     wanted = {note.level for note in config.annotations}
     if wanted & {"index", "index-descriptor", "manifest-descriptor"} and not (several or config.attestations):
         raise InvalidArgument("annotations of an index are not supported for one platform: no index is made")
@@ -87,12 +83,12 @@ def _one(session: Session, outputs: Sequence[Output]) -> Finished:
 
 def _several(sessions: Sequence[Session], outputs: Sequence[Output]) -> Finished:
     """An index of images and of what is said about them."""
+    from inception.store.archive import make_index, save_index
+
     first = sessions[0]
     store, config = first.store, first.config
-    keep = len(sessions) == 1
     before = {image.id for image in store.images.list()}
-    ids = [store_image(session, session.names if keep else [])[0] for session in sessions]
-    described: list[dict[str, object]] = []
+    ids = [store_image(session, [])[0] for session in sessions]
     images = [store.images.resolve(image_id) for image_id in ids]
     notes = {note.key: note.value for note in config.annotations if note.level == "index"}
     root_notes = {note.key: note.value for note in config.annotations if note.level == "index-descriptor"}
@@ -111,28 +107,45 @@ def _several(sessions: Sequence[Session], outputs: Sequence[Output]) -> Finished
                 found = statements(session, session.names, platform, entry.digest, image.created)
             yield attach(found, entry)
 
+    made = make_index(store, images, attach=attach, annotations=notes)
+    described = [_described(MEDIA_INDEX, made.digest, made.size_bytes)]
+    if first.names:
+        _keep(first, made, dict(zip([image.manifest_digest for image in images], ids, strict=True)), _here(sessions, ids))
     for output in outputs:
         if not output.needs_image:
             _write_files(sessions, output)
-            continue
-        if output.destination:
-            from inception.store.archive import save_index
-
+        elif output.destination:
             with first.reporter.step(f"exporting to {output.type} image format"):
-                said = save_index(store, first.names, images, attach=attach, annotations=notes, root_annotations=root_notes)
-                write_stream(said.chunks, output.destination)
-                described = [_described(MEDIA_INDEX, said.digest, said.size_bytes)]
+                write_stream(save_index(store, first.names, made, root_notes), output.destination)
         for name in first.names if output.push else ():
             from inception.store.push import push_index
 
             with first.reporter.step(f"pushing {name}"):
                 pushed = push_index(store, name, ids, attach=attach, annotations=notes)
                 described = [_described(MEDIA_INDEX, pushed.digest, pushed.size_bytes)]
-    if not keep:
-        for image_id in set(ids) - before:
+    if not first.names and len(sessions) > 1:
+        for image_id in set(ids) - before:  # without a name nobody would find them
             store.images.remove(image_id, force=True, prune=False)
-    image_id = ids[0] if keep else str(described[0]["digest"]) if described else ""
-    return Finished(image_id=image_id, metadata=_metadata(first, ids[0] if keep else "", described))
+    image_id = ids[0] if len(sessions) == 1 else str(described[0]["digest"])
+    return Finished(image_id=image_id, metadata=_metadata(first, ids[0] if len(sessions) == 1 else "", described))
+
+
+def _here(sessions: Sequence[Session], ids: Sequence[str]) -> str:
+    """The image that a name means on this machine: its own platform's, or the first."""
+    return next(
+        (each for session, each in zip(sessions, ids, strict=True) if session.plan.platform == session.plan.machine), ids[0]
+    )
+
+
+def _keep(session: Session, index: MadeIndex, images: dict[str, str], here: str) -> None:
+    """The index in the store under all names."""
+    store = session.store
+    for data in index.documents.values():
+        store.content.put_bytes(data)
+    for name in session.names:
+        with session.reporter.step(f"naming to {name}"):
+            store.images.tag(here, name)
+            store.indexes.keep(Reference.parse(name), index.digest, images, list(index.documents))
 
 
 def store_image(session: Session, names: Sequence[str]) -> tuple[str, str, int]:
@@ -215,7 +228,6 @@ def _metadata(session: Session, config_digest: str, described: Sequence[dict[str
     if not session.config.metadata:
         return {}
     from inception.build.attest import provenance
-    from inception.oci.reference import Reference
     from inception.record import replace
 
     asked = session.config.attestations

@@ -133,28 +133,19 @@ def _blobs(store: Store, image: Image, manifest: Manifest, written: set[str]) ->
             yield from _layer_member(store, layer, number)
 
 
-class SavedIndex(Record):
-    """The digest of an index, and the archive that holds it."""
+class MadeIndex(Record):
+    """An index that was made here: the `images` that it lists, and by digest all documents that are no image's, its own too."""
 
     digest: str
     size_bytes: int
-    chunks: Iterator[bytes]
+    images: list[Image]
+    documents: dict[str, bytes]
 
 
-def save_index(
-    store: Store,
-    names: Sequence[str],
-    images: Sequence[Image],
-    *,
-    attach: Attach | None = None,
-    annotations: Mapping[str, str] | None = None,
-    root_annotations: Mapping[str, str] | None = None,
-) -> SavedIndex:
-    """An OCI layout with one index of *images*, each for its own platform, under all *names*.
-
-    *attach* gives what belongs to an image beside it; *annotations* are the index's own, *root_annotations* of its place in the
-    layout. The archive is written while it is read.
-    """
+def make_index(
+    store: Store, images: Sequence[Image], *, attach: Attach | None = None, annotations: Mapping[str, str] | None = None
+) -> MadeIndex:
+    """An index of *images*, each for its own platform. *attach* gives what belongs to an image beside it."""
     entries = []
     for image in images:
         document = image.document
@@ -170,12 +161,19 @@ def save_index(
     data = jsontext.dumps({"schemaVersion": 2, **encode(index)}).encode()
     digest = str(sha256(data))
     documents[digest] = data
+    return MadeIndex(digest=digest, size_bytes=len(data), images=list(images), documents=documents)
+
+
+def save_index(
+    store: Store, names: Sequence[str], index: MadeIndex, annotations: Mapping[str, str] | None = None
+) -> Iterator[bytes]:
+    """An OCI layout of *index* under all *names*, as chunks; *annotations* are those of its place in the layout."""
     places = []
     for name in names or [""]:
         notes = {_NAME: str(Reference.parse(name)), _REF_NAME: Reference.parse(name).tag} if name else {}
-        notes |= root_annotations or {}
-        places.append(Descriptor(media_type=MEDIA_INDEX, digest=digest, size=len(data), annotations=notes))
-    return SavedIndex(digest=digest, size_bytes=len(data), chunks=_save_index(store, images, documents, places))
+        notes |= annotations or {}
+        places.append(Descriptor(media_type=MEDIA_INDEX, digest=index.digest, size=index.size_bytes, annotations=notes))
+    yield from _save_index(store, index.images, index.documents, places)
 
 
 def _save_index(
