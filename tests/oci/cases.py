@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from .harness import Runtime, mounts, namespaces
+from .harness import CGROUP1, Runtime, cgroup_folder, mounts, namespaces
 
 Check = Callable[[Runtime], None]
 
@@ -344,7 +344,7 @@ def hooks_that_fail(rt: Runtime) -> None:
         failed = rt.create("sleep 60", hooks={kind: [_hook(rt, "bad", "echo because; exit 3")]})
         assert failed.code != 0, kind
         assert rt.command("state", rt.id).code != 0
-        assert not Path(f"/sys/fs/cgroup/memory/{rt.id}").exists()
+        assert not cgroup_folder(rt.id, "memory").exists()
 
 
 @case("config: startContainer hooks", "one that fails stops the container")
@@ -496,9 +496,10 @@ def descriptors(rt: Runtime) -> None:
 def cgroups_path(rt: Runtime) -> None:
     assert rt.create("sleep 60").code == 0
     text = Path(f"/proc/{rt.state()['pid']}/cgroup").read_text()
-    assert f":memory:/{rt.id}\n" in text and f":pids:/{rt.id}\n" in text
+    wanted = [f":memory:/{rt.id}\n", f":pids:/{rt.id}\n"] if CGROUP1 else [f"0::/{rt.id}\n"]
+    assert all(line in text for line in wanted)
     assert rt.command("delete", "--force", rt.id).code == 0
-    assert not Path(f"/sys/fs/cgroup/memory/{rt.id}").exists()
+    assert not cgroup_folder(rt.id, "memory").exists()
 
 
 LIMITS = [
@@ -510,11 +511,21 @@ LIMITS = [
     ("cpu.cpus", {"cpu": {"cpus": "0", "mems": "0"}}, "cpuset/{}/cpuset.cpus", "0"),
     ("pids", {"pids": {"limit": 50}}, "pids/{}/pids.max", "50"),
 ]
+LIMITS2 = [
+    ("memory", {"memory": {"limit": 64 << 20}}, "{}/memory.max", str(64 << 20)),
+    ("memory.reservation", {"memory": {"reservation": 32 << 20}}, "{}/memory.low", str(32 << 20)),
+    ("memory.swap", {"memory": {"limit": 64 << 20, "swap": 96 << 20}}, "{}/memory.swap.max", str(32 << 20)),
+    ("cpu.shares", {"cpu": {"shares": 2}}, "{}/cpu.weight", "1"),
+    ("cpu.quota", {"cpu": {"quota": 50000, "period": 200000}}, "{}/cpu.max", "50000 200000"),
+    ("cpu.cpus", {"cpu": {"cpus": "0", "mems": "0"}}, "{}/cpuset.cpus", "0"),
+    ("pids", {"pids": {"limit": 50}}, "{}/pids.max", "50"),
+    ("unified", {"unified": {"memory.high": str(48 << 20)}}, "{}/memory.high", str(48 << 20)),
+]
 
 
 @case("linux: resources", "each limit is in force")
 def limits(rt: Runtime) -> None:
-    for name, resources, file, value in LIMITS:
+    for name, resources, file, value in LIMITS if CGROUP1 else LIMITS2:
         assert rt.create("sleep 60", linux={"resources": resources}).code == 0, name
         assert Path("/sys/fs/cgroup", file.format(rt.id)).read_text().strip() == value, name
         rt.command("delete", "--force", rt.id)
@@ -523,7 +534,8 @@ def limits(rt: Runtime) -> None:
 @case("linux: resources", "a controller that is not there is an error")
 def limits_without_controller(rt: Runtime) -> None:
     assert not Path("/sys/fs/cgroup/net_cls").exists(), "this machine has it"
-    assert rt.run(linux={"resources": {"network": {"classID": 1}}}).code != 0
+    missing = {"network": {"classID": 1}} if CGROUP1 else {"unified": {"nothing.max": "1"}}
+    assert rt.run(linux={"resources": missing}).code != 0
 
 
 @case("linux: resources.devices", "what is not allowed cannot be opened")
@@ -726,7 +738,7 @@ def create_fails(rt: Runtime) -> None:
     assert rt.create(linux={"devices": [{"path": "/dev/x", "type": "q"}]}).code != 0
     assert rt.create(["none-such"]).code != 0
     for id in rt.ids:
-        assert rt.command("state", id).code != 0 and not Path(f"/sys/fs/cgroup/memory/{id}").exists()
+        assert rt.command("state", id).code != 0 and not cgroup_folder(id, "memory").exists()
 
 
 @case("runc: run", "ends with the program's code, 128 + n for a signal")
@@ -772,11 +784,13 @@ def pause(rt: Runtime) -> None:
 def update(rt: Runtime) -> None:
     assert rt.create("sleep 60").code == 0 and rt.start().code == 0
     assert rt.command("update", "--memory", "67108864", "--pids-limit", "33", rt.id).code == 0
-    assert Path(f"/sys/fs/cgroup/memory/{rt.id}/memory.limit_in_bytes").read_text() == "67108864\n"
-    assert Path(f"/sys/fs/cgroup/pids/{rt.id}/pids.max").read_text() == "33\n"
-    (rt.folder / "r.json").write_text(json.dumps({"memory": {"limit": 33554432}, "cpu": {"shares": 300}}))
+    limit = "memory.limit_in_bytes" if CGROUP1 else "memory.max"
+    assert (cgroup_folder(rt.id, "memory") / limit).read_text() == "67108864\n"
+    assert (cgroup_folder(rt.id, "pids") / "pids.max").read_text() == "33\n"
+    (rt.folder / "r.json").write_text(json.dumps({"memory": {"limit": 33554432}, "cpu": {"shares": 2}}))
     assert rt.command("update", "--resources", str(rt.folder / "r.json"), rt.id).code == 0
-    assert Path(f"/sys/fs/cgroup/cpu/{rt.id}/cpu.shares").read_text() == "300\n"
+    shares = ("cpu.shares", "2\n") if CGROUP1 else ("cpu.weight", "1\n")
+    assert (cgroup_folder(rt.id, "cpu") / shares[0]).read_text() == shares[1]
 
 
 @case("runc: list, ps, events", "the shapes that engines parse")

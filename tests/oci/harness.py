@@ -63,6 +63,21 @@ GOOD: dict[str, Any] = {
 }
 
 
+#: Whether the controllers sit in hierarchies of their own, or all in one.
+CGROUP1 = Path("/sys/fs/cgroup/memory").is_dir()
+
+
+def cgroup_folder(path: str, controller: str) -> Path:
+    """The folder of the cgroup *path* that has *controller*'s files."""
+    return Path("/sys/fs/cgroup", controller if CGROUP1 else "", path)
+
+
+def cgroups_named(pattern: str) -> list[Path]:
+    """The folders with such a name at the roots of all hierarchies."""
+    root = Path("/sys/fs/cgroup")
+    return [path for path in [*root.glob(pattern), *root.glob(f"*/{pattern}")] if path.is_dir()]
+
+
 class Result:
     """What a command gave. `out` is the container's stdout, or the command's own."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .cases import CASES, Case
-from .harness import Runtime
+from .harness import Runtime, cgroups_named
 from .report import DEVIATIONS
 
 
@@ -29,13 +29,13 @@ def _ids(case: Case) -> str:
     return case.id
 
 
-@pytest.mark.needs("root", "busybox", "cgroup1")
+@pytest.mark.needs("root", "busybox")
 @pytest.mark.parametrize("case", [case for case in CASES if case.id not in DEVIATIONS["inception-runc"]], ids=_ids)
 def test_ours(case: Case, folder: Path) -> None:
     _check("inception-runc", case, folder)
 
 
-@pytest.mark.needs("root", "busybox", "cgroup1", "runc")
+@pytest.mark.needs("root", "busybox", "runc")
 @pytest.mark.parametrize("case", [case for case in CASES if case.id not in DEVIATIONS["runc"]], ids=_ids)
 def test_the_case_on_runc(case: Case, folder: Path) -> None:
     _check("runc", case, folder)
@@ -44,5 +44,5 @@ def test_the_case_on_runc(case: Case, folder: Path) -> None:
 @pytest.fixture(autouse=True)
 def no_cgroup_is_left(folder: Path) -> Iterator[None]:
     yield
-    left = [path for path in Path("/sys/fs/cgroup").glob("*/itest-*") if path.is_dir()]
+    left = cgroups_named("itest-*")
     assert not left, left

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any, NamedTuple
 
 from tests.vm.root import PROJECT, make_disk, make_project, open_root, open_venv
 
@@ -46,26 +48,45 @@ class MachineError(Exception):
     """The machine did not boot, died, or could not start a command; with the end of its console."""
 
 
+class Saved(NamedTuple):
+    """A machine that was stopped in the middle and can go on any number of times, each in a memory of its own."""
+
+    folder: Path
+    memory_mb: int
+
+
 class Machine:
-    """Boots on entering. *disks* are more images, writable: /dev/vde and on. *append* is more of the kernel's command line."""
+    """Boots on entering, or goes on from what was *saved*. *append* is more of the kernel's command line.
+
+    With *volatile* what is written lies in the machine's memory instead of on a scratch disk, so that it can be saved.
+    """
 
     def __init__(
-        self, *, systemd: bool = False, memory_mb: int = 2048, disks: Sequence[Path] = (), append: str = "", accel: str = ""
+        self,
+        *,
+        systemd: bool = False,
+        memory_mb: int = 2048,
+        append: str = "",
+        volatile: bool = False,
+        saved: Saved | None = None,
     ) -> None:
         self.systemd = systemd
-        self.memory_mb = memory_mb
-        self.disks = disks
+        self.memory_mb = saved.memory_mb if saved else memory_mb
         self.append = append
-        self.accel = accel or os.environ.get("INCEPTION_VM_ACCEL", "")
+        self.volatile = volatile or saved is not None
+        self.saved = saved
 
     def __enter__(self) -> Machine:
         root, venv = open_root(), open_venv()
         self.folder = Path(tempfile.mkdtemp(prefix="inception-vm-"))
         try:
-            make_project(self.folder / "project.ext4")
-            make_disk(self.folder / "scratch.ext4", None, megabytes=8192)
-            (self.folder / "initramfs").write_bytes(root.initramfs())
-            self._start(root.kernel, self.folder / "initramfs", [root.disk, self.folder / "project.ext4", venv])
+            pieces = self.saved.folder if self.saved else self.folder
+            if not self.saved:
+                make_project(pieces / "project.ext4")
+                (pieces / "initramfs").write_bytes(root.initramfs())
+            if not self.volatile:
+                make_disk(self.folder / "scratch.ext4", None, megabytes=8192)
+            self._start(root.kernel, pieces / "initramfs", [root.disk, pieces / "project.ext4", venv])
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -75,30 +96,55 @@ class Machine:
         self.cut()
         shutil.rmtree(self.folder)
 
+    def save(self) -> Saved:
+        """Stops here for good; the pieces stay in this machine's folder as long as it is open."""
+        self.monitor("migrate", uri=f"exec:cat >{shlex.quote(str(self.folder / 'state'))}")
+        while (status := self.monitor("query-migrate")["status"]) != "completed":
+            if status in ("failed", "cancelled"):
+                raise MachineError("the machine's state could not be saved")
+            time.sleep(0.05)
+        self.cut()
+        return Saved(self.folder, self.memory_mb)
+
+    def attach(self, image: Path, log: Path | None = None) -> None:
+        """Plugs in another disk: /dev/vdb or the next that is free, named by its serial number in /dev/disk or /sys/block.
+
+        With a *log* (an empty file) all that reaches the disk is written there too, in order, for `tests.vm.disklog`.
+        """
+        name = image.stem
+        cache = {"direct": False, "no-flush": False}
+        self.monitor("blockdev-add", **{"node-name": name, "driver": "file", "filename": str(image), "cache": cache})
+        if log:
+            self.monitor("blockdev-add", **{"node-name": f"{name}-log", "driver": "file", "filename": str(log)})
+            logged = {"node-name": f"{name}-logged", "driver": "blklogwrites", "file": name, "log": f"{name}-log"}
+            self.monitor("blockdev-add", **logged)
+            name = f"{name}-logged"
+        self.monitor("device_add", driver="virtio-blk-pci", drive=name, id=image.stem, serial=image.stem)
+
     def run(
         self,
         argv: Sequence[str],
         *,
         env: dict[str, str] | None = None,
-        cwd: str = str(PROJECT),
         timeout_s: float = 600,
         on_output: Callable[[str], None] | None = None,
     ) -> Result:
         """Runs *argv* to its end. Raises MachineError when it can't be started, takes longer, or the machine dies."""
-        self.send(argv, env=env, cwd=cwd, timeout_s=timeout_s)
+        self._send(argv=list(argv), env=env or {}, cwd=str(PROJECT), timeout_s=timeout_s)
         return self.receive(timeout_s=timeout_s + 30, on_output=on_output)
 
-    def send(
-        self,
-        argv: Sequence[str],
-        *,
-        env: dict[str, str] | None = None,
-        cwd: str = str(PROJECT),
-        timeout_s: float = 600,
-    ) -> None:
-        """Starts *argv* and doesn't wait; `receive` does."""
-        request = {"argv": list(argv), "env": env or {}, "cwd": cwd, "timeout_s": timeout_s}
-        self._port.sendall(json.dumps(request).encode() + b"\n")
+    def call(self, function: str, *, timeout_s: float = 600, **arguments: object) -> Result:
+        """Calls `module:function` in a fork of the agent, which may have its imports (`preload`)."""
+        self.start_call(function, timeout_s=timeout_s, **arguments)
+        return self.receive(timeout_s=timeout_s + 30)
+
+    def start_call(self, function: str, *, timeout_s: float = 600, **arguments: object) -> None:
+        """`call` that doesn't wait; `receive` does."""
+        self._send(call=function, arguments=arguments, env={}, cwd="/", timeout_s=timeout_s)
+
+    def preload(self, *modules: str) -> None:
+        self._send(preload=modules)
+        self.receive(timeout_s=120)
 
     def receive(self, *, timeout_s: float, on_output: Callable[[str], None] | None = None) -> Result:
         """The rest of what the sent command does."""
@@ -115,10 +161,6 @@ class Machine:
             elif "exit" in answer:
                 return Result(answer["exit"], "".join(parts))
 
-    def python(self, *argv: str, timeout_s: float = 600) -> Result:
-        """The checkout's interpreter inside, with *argv*."""
-        return self.run([f"{PROJECT}/.venv/bin/python", *argv], timeout_s=timeout_s)
-
     def cut(self) -> None:
         """The power is gone: no byte reaches a disk from now on but what the guest had already sent to it."""
         process = getattr(self, "_process", None)
@@ -129,7 +171,7 @@ class Machine:
         if port is not None:
             port.close()
 
-    def monitor(self, command: str, **arguments: object) -> object:
+    def monitor(self, command: str, **arguments: object) -> Any:
         """A command of QEMU's machine protocol. Raises MachineError with its words."""
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(60)
@@ -150,22 +192,26 @@ class Machine:
 
     def command_line(self, kernel: Path, initramfs: Path, readonly: Sequence[Path]) -> list[str]:
         append = f"console=ttyS0 quiet loglevel=4 panic=-1 tsc=reliable vm.project={PROJECT} vm.init={PROJECT}/tests/vm/init"
-        append += " vm.systemd" if self.systemd else ""
+        append += (" vm.systemd" if self.systemd else "") + (" vm.volatile" if self.volatile else "")
         command = ["qemu-system-x86_64", "-M", "pc", "-cpu", "max", "-smp", "2", "-m", str(self.memory_mb), "-nodefaults"]
         command += ["-display", "none", "-no-reboot", "-kernel", str(kernel), "-initrd", str(initramfs)]
         command += ["-append", f"{append} {self.append}".strip()]
-        command += ["-accel", self.accel or ("kvm" if has_kvm() else "tcg,thread=multi")]
+        command += ["-accel", os.environ.get("INCEPTION_VM_ACCEL") or ("kvm" if has_kvm() else "tcg,thread=multi")]
         command += ["-serial", f"file:{self.folder}/console", "-qmp", f"unix:{self.folder}/qmp,server=on,wait=off"]
         command += ["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
         command += ["-chardev", f"socket,id=agent,path={self.folder}/agent,server=on,wait=off"]
         command += ["-device", "virtserialport,chardev=agent,name=agent"]
         for image in readonly:
             command += ["-drive", f"file={image},format=raw,if=virtio,readonly=on"]
-        # What is written there is gone with the machine: the host need not sync it.
-        command += ["-drive", f"file={self.folder}/scratch.ext4,format=raw,if=virtio,cache=unsafe"]
-        for image in self.disks:
-            command += ["-drive", f"file={image},format=raw,if=virtio,cache=writeback"]
+        if not self.volatile:
+            # What is written there is gone with the machine: the host need not sync it.
+            command += ["-drive", f"file={self.folder}/scratch.ext4,format=raw,if=virtio,cache=unsafe"]
+        if self.saved:
+            command += ["-incoming", f"exec:cat {shlex.quote(str(self.saved.folder / 'state'))}"]
         return command
+
+    def _send(self, **request: object) -> None:
+        self._port.sendall(json.dumps(request).encode() + b"\n")
 
     def _start(self, kernel: Path, initramfs: Path, readonly: Sequence[Path]) -> None:
         started = time.monotonic()
@@ -175,8 +221,12 @@ class Machine:
         deadline = started + 300
         self._port = self._connect(deadline)
         self._rest = b""
-        while "ready" not in self._answer(deadline):
-            continue
+        if self.saved:
+            while self.monitor("query-status")["status"] != "running":
+                time.sleep(0.02)
+        else:
+            while "ready" not in self._answer(deadline):
+                continue
         self.boot_s = time.monotonic() - started
 
     def _connect(self, deadline: float) -> socket.socket:
@@ -191,7 +241,7 @@ class Machine:
                     raise MachineError(f"qemu: {(self.folder / 'qemu.log').read_text().strip()}") from None
                 time.sleep(0.02)
 
-    def _answer(self, deadline: float) -> dict[str, object]:
+    def _answer(self, deadline: float) -> dict[str, Any]:
         while b"\n" not in self._rest:
             self._port.settimeout(max(0.1, deadline - time.monotonic()))
             try:
@@ -206,4 +256,5 @@ class Machine:
                 raise MachineError(f"the machine is gone; its console ends with:\n{self.console[-2000:]}")
             self._rest += data
         line, _, self._rest = self._rest.partition(b"\n")
-        return json.loads(line)
+        found: dict[str, Any] = json.loads(line)
+        return found

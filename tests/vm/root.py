@@ -52,7 +52,11 @@ $B mount -t devtmpfs dev /dev; $B mount -t proc proc /proc; $B mount -t sysfs sy
 while read module; do $B insmod /modules/$module; done </modules/order
 value() { for word in $($B cat /proc/cmdline); do case $word in $1=*) echo "${word#*=}";; esac; done; }
 project=$(value vm.project) init=$(value vm.init)
-$B mount -t ext4 -o ro /dev/vda /ro && $B mount -t ext4 -o noatime /dev/vdd /rw || $B sh
+$B mount -t ext4 -o ro /dev/vda /ro || $B sh
+case " $($B cat /proc/cmdline) " in
+    *" vm.volatile "*) $B mount -t tmpfs -o size=90% rw /rw;;
+    *) $B mount -t ext4 -o noatime /dev/vdd /rw || $B sh;;
+esac
 over() { # name, read-only folder, where
     $B mkdir -p /rw/$1/upper /rw/$1/work "$3"
     $B mount -t overlay -o lowerdir=$2,upperdir=/rw/$1/upper,workdir=/rw/$1/work over "$3"

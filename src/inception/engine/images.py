@@ -339,9 +339,11 @@ class Images:
         Raises Conflict while a pull or a build is at work.
         """
         from inception.engine.records import listed
+        from inception.engine.recover import recover
         from inception.store.progress import silent
         from inception.store.verify import refetch_from_registry, verify
 
+        recover(self.engine)  # what a crash left half done is nobody's damage
         records = listed(self.engine, running_only=False)
         return verify(
             self.engine.store,

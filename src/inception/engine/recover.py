@@ -187,7 +187,7 @@ def _recover_boot(engine: Engine) -> None:
     engine.database.execute("UPDATE containers SET owner_pid = -1, owner_start = 0 WHERE owner_pid != 0")
     for (container_id,) in engine.database.rows("SELECT id FROM containers WHERE owner_pid = -1"):
         recover_one(engine, container_id)
-    engine.store.recover()
+    engine.store.recover({row[0] for row in engine.database.rows("SELECT id FROM containers")})
 
 
 def _sweep(engine: Engine) -> None:

@@ -160,7 +160,8 @@ def ensure_volume(engine: Engine, config: VolumeConfig, *, anonymous: bool) -> V
     """The volume of *config*.name, made when it is not there. May run inside a transaction of the caller."""
     check_name(config.name, "volume")
     check_driver(config)
-    with engine.database.transaction() as tx:
+    # Durable: data whose row a power cut has taken back would be cleared as a dead removal's leftovers.
+    with engine.database.transaction(durable=True) as tx:
         row = tx.row(f"SELECT {_COLUMNS} FROM volumes WHERE name = ?", (config.name,))
         if row is not None:
             volume = Volume(engine, row)
@@ -192,7 +193,7 @@ def remove_volume(engine: Engine, name: str, *, force: bool = False) -> None:
     from inception.store.scratch import remove_tree
 
     folder = f"{engine.root}/tmp/volume-{new_id()[:16]}"
-    with engine.database.transaction() as tx:
+    with engine.database.transaction(durable=True) as tx:
         if tx.row("SELECT 1 FROM volumes WHERE name = ?", (name,)) is None:
             if force:
                 return

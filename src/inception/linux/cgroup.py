@@ -64,6 +64,14 @@ class BlockIo(Record):
     operations: int = 0
 
 
+class HugePages(Record):
+    """Bytes in huge pages of one size; how often the limit was in the way."""
+
+    usage_bytes: int = 0
+    peak_bytes: int = 0
+    failures: int = 0
+
+
 class CgroupStats(Record):
     """Counters of one cgroup. None means that no controller counts it here. Times in nanoseconds."""
 
@@ -76,6 +84,11 @@ class CgroupStats(Record):
     memory_usage_bytes: int | None = None
     memory_limit_bytes: int | None = None
     memory_peak_bytes: int | None = None
+    #: Memory and swap together, as v1 counts.
+    memswap_usage_bytes: int | None = None
+    memswap_limit_bytes: int | None = None
+    memory_failures: int = 0
+    huge_pages: dict[str, HugePages] = {}
     memory: dict[str, int] = {}
     pids_current: int | None = None
     pids_limit: int | None = None

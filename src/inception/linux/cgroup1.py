@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from inception.linux.cgroup import BlockIo, Cgroup, CgroupStats, _read
+import os
+
+from inception.linux.cgroup import BlockIo, Cgroup, CgroupStats, HugePages, _read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,16 +39,38 @@ def read_stats(cgroup: Cgroup) -> CgroupStats:
         found["memory_limit_bytes"] = None if limit >= _UNLIMITED else limit
         found["memory_peak_bytes"] = int(_read(f"{memory}/memory.max_usage_in_bytes"))
         found["memory"] = numbers(_read(f"{memory}/memory.stat"))
+        found["memory_failures"] = int(_read(f"{memory}/memory.failcnt"))
+        if both := _read(f"{memory}/memory.memsw.usage_in_bytes", missing=""):  # not without swap accounting
+            limit = int(_read(f"{memory}/memory.memsw.limit_in_bytes"))
+            found["memswap_usage_bytes"] = int(both)
+            found["memswap_limit_bytes"] = None if limit >= _UNLIMITED else limit
         found["oom_kills"] = cgroup.oom_kills()
     pids = cgroup.folder("pids")
     if pids and (current := _read(f"{pids}/pids.current", missing="")):
         ceiling = _read(f"{pids}/pids.max").strip()
         found["pids_current"] = int(current)
         found["pids_limit"] = None if ceiling == "max" else int(ceiling)
+    hugetlb = cgroup.folder("hugetlb")
+    if hugetlb and os.path.isdir(hugetlb):
+        found["huge_pages"] = _huge_pages(hugetlb)
     blkio = cgroup.folder("blkio")
     if blkio:
         found["block_io"] = _block_io(blkio)
     return CgroupStats(**found)
+
+
+def _huge_pages(folder: str) -> dict[str, HugePages]:
+    found = {}
+    for name in os.listdir(folder):
+        parts = name.split(".")
+        if len(parts) == 3 and parts[0] == "hugetlb" and parts[2] == "usage_in_bytes":
+            base = f"{folder}/hugetlb.{parts[1]}"
+            found[parts[1]] = HugePages(
+                usage_bytes=int(_read(f"{base}.usage_in_bytes")),
+                peak_bytes=int(_read(f"{base}.max_usage_in_bytes")),
+                failures=int(_read(f"{base}.failcnt")),
+            )
+    return found
 
 
 def _block_io(folder: str) -> list[BlockIo]:

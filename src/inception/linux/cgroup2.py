@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from inception.linux.cgroup import BlockIo, Cgroup, CgroupStats, _read
+import os
+
+from inception.linux.cgroup import BlockIo, Cgroup, CgroupStats, HugePages, _read
 from inception.linux.cgroup1 import numbers
 
 TYPE_CHECKING = False
@@ -22,10 +24,16 @@ def read_stats(cgroup: Cgroup) -> CgroupStats:
         peak = _read(f"{folder}/memory.peak", missing="")  # Linux 5.19
         found["memory_peak_bytes"] = int(peak) if peak else None
         found["memory"] = numbers(_read(f"{folder}/memory.stat"))
+        found["memory_failures"] = numbers(_read(f"{folder}/memory.events")).get("max", 0)
         found["oom_kills"] = cgroup.oom_kills()
+        swap = _read(f"{folder}/memory.swap.current", missing="")
+        found["memswap_usage_bytes"] = found["memory_usage_bytes"] + int(swap or 0)
+        limits = found["memory_limit_bytes"], _limit(f"{folder}/memory.swap.max") if swap else 0
+        found["memswap_limit_bytes"] = None if None in limits else sum(limits)
     if current := _read(f"{folder}/pids.current", missing=""):
         found["pids_current"] = int(current)
         found["pids_limit"] = _limit(f"{folder}/pids.max")
+    found["huge_pages"] = _huge_pages(folder)
     found["block_io"] = _block_io(_read(f"{folder}/io.stat", missing=""))
     return CgroupStats(**found)
 
@@ -41,6 +49,16 @@ def cpu_usage(folder: str) -> dict[str, int]:
         "cpu_throttled_periods": stat.get("nr_throttled", 0),
         "cpu_throttled_ns": stat.get("throttled_usec", 0) * 1000,
     }
+
+
+def _huge_pages(folder: str) -> dict[str, HugePages]:
+    found = {}
+    for name in os.listdir(folder):
+        parts = name.split(".")
+        if parts[0] == "hugetlb" and parts[2:] == ["current"]:
+            events = numbers(_read(f"{folder}/hugetlb.{parts[1]}.events"))
+            found[parts[1]] = HugePages(usage_bytes=int(_read(f"{folder}/{name}")), failures=events.get("max", 0))
+    return found
 
 
 def _limit(path: str) -> int | None:

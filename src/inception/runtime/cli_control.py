@@ -173,14 +173,20 @@ def _without_zeroes(values: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+#: (section, what is given, the partner that it needs to make sense)
+_PARTNERS = (("memory", "swap", "limit"), ("memory", "limit", "swap"), ("cpu", "quota", "period"), ("cpu", "period", "quota"))
+
+
 def _with_partners(resources: Any, known: dict[str, Any]) -> Any:
     """Limits that only make sense together get the partner that the container has."""
-    from inception.oci.runtime import Memory
-    from inception.record import decode, replace
+    from inception.record import replace
 
-    if resources.memory is not None and resources.memory.swap is not None and resources.memory.limit is None:
-        limit = decode(Memory, known.get("memory", {})).limit
-        return replace(resources, memory=replace(resources.memory, limit=limit))
+    for section, field, partner in _PARTNERS:
+        given = getattr(resources, section)
+        value = known.get(section, {}).get(partner)
+        if given is None or getattr(given, field) is None or getattr(given, partner) is not None or value is None:
+            continue
+        resources = replace(resources, **{section: replace(given, **{partner: value})})
     return resources
 
 

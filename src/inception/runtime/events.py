@@ -54,9 +54,12 @@ def _shape(counters: CgroupStats) -> dict[str, Any]:
         "limit": counters.memory_limit_bytes or _UNLIMITED,
         "usage": counters.memory_usage_bytes or 0,
         "max": counters.memory_peak_bytes or 0,
-        "failcnt": 0,
+        "failcnt": counters.memory_failures,
     }
     nothing = {"limit": 0, "failcnt": 0}
+    swap = nothing
+    if counters.memswap_usage_bytes is not None:
+        swap = {"limit": counters.memswap_limit_bytes or _UNLIMITED, "usage": counters.memswap_usage_bytes, "failcnt": 0}
     blkio: dict[str, list[dict[str, Any]]] = {}
     for row in counters.block_io:
         for kind, value in (("ioServiceBytesRecursive", row.bytes), ("ioServicedRecursive", row.operations)):
@@ -78,14 +81,17 @@ def _shape(counters: CgroupStats) -> dict[str, Any]:
         "memory": {
             "cache": counters.memory.get("cache", counters.memory.get("file", 0)),
             "usage": usage,
-            "swap": nothing,
+            "swap": swap,
             "kernel": nothing,
             "kernelTCP": nothing,
             "raw": counters.memory,
         },
         "pids": {"current": counters.pids_current or 0, "limit": counters.pids_limit or 0},
         "blkio": blkio,
-        "hugetlb": {},
+        "hugetlb": {
+            size: {"usage": pages.usage_bytes, "max": pages.peak_bytes, "failcnt": pages.failures}
+            for size, pages in counters.huge_pages.items()
+        },
         "intel_rdt": {},
         "network_interfaces": None,
     }

@@ -138,7 +138,7 @@ class Images:
             raise InvalidArgument("image configuration: rootfs.diff_ids don't match the layers")
         parsed = [Reference.parse(name) for name in names]
         image_id = self._store.content.put_bytes(document)
-        with self._db.transaction() as tx:
+        with self._db.transaction(durable=True) as tx:
             numbers = layers.register(stack)
             if manifest is None:
                 manifest = self._make_manifest(image_id, len(document), numbers, annotations or {})
@@ -178,7 +178,7 @@ class Images:
         reference = Reference.parse(name)
         if reference.digest:
             raise InvalidArgument("refusing to create a tag with a digest reference")
-        with self._db.transaction():
+        with self._db.transaction(durable=True):
             image_id = self.find(text)
             by_name = not self._by_full_id(text) and self._by_name(text)
             index = self._store.indexes.of(Reference.parse(text)) if by_name else ""
@@ -189,7 +189,7 @@ class Images:
     def untag(self, name: str) -> None:
         """Takes a name away and leaves the image."""
         reference = Reference.parse(name)
-        with self._db.transaction():
+        with self._db.transaction(durable=True):
             self._unname(reference)
 
     def remove(self, text: str, *, force: bool = False, in_use: Sequence[Usage] = (), prune: bool = True) -> list[str]:

@@ -38,7 +38,7 @@ class Indexes:
     def keep(self, reference: Reference, digest: str, images: Mapping[str, str], blobs: Sequence[str] = ()) -> None:
         """Notes that *reference* is the index *digest*, whose document is in the content store, and what of it is here:
         *images* by their manifests' digests, and other *blobs*. The caller holds a lease."""
-        with self._db.transaction() as tx:
+        with self._db.transaction(durable=True) as tx:
             tx.execute("INSERT OR IGNORE INTO indexes VALUES (?)", (digest,))
             if reference.tag:
                 tx.execute("INSERT OR REPLACE INTO index_names VALUES (?, ?, ?)", (reference.repository, reference.tag, digest))

@@ -66,9 +66,15 @@ class Store:
 
         return disk_usage(self, used_images)
 
-    def recover(self) -> None:
-        """After a crash: empties the scratch folders of dead owners, removes folders without a row and unused content."""
+    def recover(self, owners: Collection[str] | None = None) -> None:
+        """After a crash: empties the scratch folders of dead owners, removes folders without a row and unused content; after
+        a reboot also the snapshots that belong to none of *owners*, as those of builds do."""
         sweep(self.tmp)
+        if owners is not None:
+            with Lease(self.root, fcntl.LOCK_EX | fcntl.LOCK_NB) as lease:
+                for snapshot_id in self.snapshots.list() if lease.acquired else []:
+                    if snapshot_id not in owners:
+                        self.snapshots.remove(snapshot_id)
         self.layers.remove_strays()
         self.snapshots.remove_strays()
         self.collect()

@@ -33,6 +33,24 @@ def test_an_exception_takes_a_transaction_back(db: Database) -> None:
     assert values(db) == []
 
 
+def test_a_durable_transaction_syncs_the_log_after_the_commit_also_inside_of_another(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[list[str]] = []
+    reader = Database(db.path)
+    monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append([os.readlink(f"/proc/self/fd/{fd}"), *values(reader)]))
+    with db.transaction():
+        with db.transaction(durable=True) as tx:
+            tx.execute("INSERT INTO t (b) VALUES ('x')")
+        assert synced == []
+    assert synced == [[f"{db.path}-wal", "x"]]
+    with db.transaction() as tx:
+        tx.execute("INSERT INTO t (b) VALUES ('y')")
+    with pytest.raises(RuntimeError), db.transaction(durable=True) as tx:
+        raise RuntimeError
+    assert len(synced) == 1
+
+
 def test_an_inner_transaction_is_part_of_the_outer_one(db: Database) -> None:
     with pytest.raises(RuntimeError), db.transaction():
         with db.transaction() as tx:
