@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import http.server
 import io
 import socket
 import tarfile
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import docker.errors
@@ -114,6 +118,118 @@ def test_networks_and_volumes_by_objects(client: docker.DockerClient) -> None:
     box.remove(force=True)
     network.remove()
     volume.remove()
+
+
+def test_links_on_the_default_network_are_hosts_and_variables(client: docker.DockerClient) -> None:
+    client.containers.run(
+        "bb", "cat", detach=True, stdin_open=True, name="far", environment={"FOO": "1"}, ports={"80/tcp": None}
+    )
+    said = client.containers.run(
+        "bb", ["sh", "-c", "env; cat /etc/hosts; ping -c1 -W5 near"], links={"far": "near"}, remove=True
+    )
+    for line in (b"NEAR_ENV_FOO=1", b"NEAR_PORT_80_TCP_PROTO=tcp", b"/near", b"\tnear ", b"1 packets received"):
+        assert line in said, said
+    client.containers.get("far").kill()
+    with pytest.raises(docker.errors.APIError, match="Cannot link to a non running container"):
+        client.containers.run("bb", "true", links={"far": "near"})
+    with pytest.raises(docker.errors.APIError, match="could not get container for nobody"):
+        client.containers.create("bb", "true", links={"nobody": "x"})
+
+
+def test_links_in_a_network_are_names_for_one_alone(client: docker.DockerClient) -> None:
+    network = client.networks.create("linked")
+    try:
+        client.containers.run("bb", ["sleep", "99"], detach=True, name="far", network="linked")
+        ends = client.api.create_networking_config({"linked": client.api.create_endpoint_config(links={"far": "near"})})
+        host = client.api.create_host_config(network_mode="linked")
+        made = client.api.create_container("bb", ["sleep", "99"], host_config=host, networking_config=ends)
+        client.api.start(made)
+        box = client.containers.get(made["Id"])
+        assert box.exec_run(["ping", "-c1", "-W5", "near"]).exit_code == 0
+        assert box.attrs["NetworkSettings"]["Networks"]["linked"]["Links"] == ["far:near"]
+        assert client.containers.get("far").exec_run(["ping", "-c1", "-W5", "near"]).exit_code != 0
+    finally:
+        for box in client.containers.list(all=True):
+            box.remove(force=True)
+        network.remove()
+
+
+def test_wait_hears_of_each_end_of_a_container_that_is_started_again(client: docker.DockerClient) -> None:
+    box = client.containers.run("bb", ["sh", "-c", "sleep 0.5; exit 3"], detach=True, restart_policy={"Name": "always"})
+    assert box.wait(timeout=20)["StatusCode"] == 3
+
+
+def test_a_volume_without_a_name_is_anonymous_and_pruned(client: docker.DockerClient) -> None:
+    kept, gone = client.volumes.create("kept"), client.volumes.create()
+    assert "com.docker.volume.anonymous" in gone.attrs["Labels"]
+    assert client.volumes.prune()["VolumesDeleted"] == [gone.name]
+    assert client.volumes.prune()["VolumesDeleted"] == []
+    kept.remove()
+
+
+def test_what_was_asked_for_is_what_inspect_shows(client: docker.DockerClient) -> None:
+    box = client.containers.create(
+        "bb",
+        environment={"A": None, "B": "", "PATH": None},
+        tmpfs={"/t": "size=3M,mode=700"},
+        log_config=docker.types.LogConfig(type="json-file", config={"max-file": "7"}),
+        isolation="default",
+        stop_signal="USR1",
+    )
+    config, host = box.attrs["Config"], box.attrs["HostConfig"]
+    assert config["Env"] == ["B=", "A", "PATH"] and host["Tmpfs"] == {"/t": "size=3M,mode=700"}
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "7"}} and host["Isolation"] == "default"
+    said = client.containers.run("bb", "/bin/env", environment={"PATH": None, "C": "d"}, remove=True)
+    assert b"PATH" not in said and b"C=d\n" in said
+
+
+def test_fields_are_read_in_any_case_and_a_detached_exec_may_have_a_terminal(client: docker.DockerClient) -> None:
+    box = client.containers.run("bb", ["sleep", "100"], detach=True)
+    made = client.api.exec_create(box.id, ["cat"], stdin=True, tty=True, detach_keys="ctrl-x")["Id"]
+    stream = client.api.exec_start(made, socket=True, tty=True)
+    stream._sock.sendall(b"\x18")  # docker-py names the field `detachKeys`
+    assert stream.read() == b""
+    made = client.api.exec_create(box.id, ["sleep", "50"], tty=True)["Id"]
+    client.api.exec_start(made, detach=True)
+    client.api.exec_resize(made, height=30, width=100)
+
+
+def test_addresses_are_kept_free_for_what_is_no_container(client: docker.DockerClient) -> None:
+    pool = docker.types.IPAMPool(subnet="172.31.77.0/29", gateway="172.31.77.1", aux_addresses={"a": "172.31.77.2"})
+    network = client.networks.create("aux", ipam=docker.types.IPAMConfig(pool_configs=[pool]))
+    try:
+        assert network.attrs["IPAM"]["Config"][0]["AuxiliaryAddresses"] == {"a": "172.31.77.2"}
+        box = client.containers.run("bb", ["sleep", "9"], detach=True, network="aux")
+        box.reload()
+        assert box.attrs["NetworkSettings"]["Networks"]["aux"]["IPAddress"] == "172.31.77.3"
+        box.remove(force=True)
+    finally:
+        network.remove()
+
+
+def test_builds_and_imports_from_an_address(client: docker.DockerClient, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM bb\nRUN echo from afar\n")
+    with tarfile.open(tmp_path / "context.tar", "w") as tar:
+        tar.add(tmp_path / "Dockerfile", "Dockerfile")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        for name in ("Dockerfile", "context.tar"):
+            said = list(client.api.build(path=f"{here}/{name}", nocache=True, decode=True))
+            assert {"stream": "from afar\n"} in said, said
+        assert "sha256:" in client.api.import_image_from_url(f"{here}/context.tar", repository="afar")
+        server.shutdown()
+    client.images.remove("afar")
+
+
+def test_the_build_cache_is_pruned_as_far_as_is_asked(client: docker.DockerClient) -> None:
+    list(client.api.build(fileobj=io.BytesIO(b"FROM bb\nRUN echo cached >/f\n"), decode=True))
+    prune = client.api._url("/build/prune")
+    kept = client.api._post(prune, params={"max-used-space": 1 << 40}).json()
+    assert kept == {"CachesDeleted": None, "SpaceReclaimed": 0}
+    assert client.api._post(prune, params={"filters": '{"id":["nope"]}'}).json()["CachesDeleted"] is None
+    assert client.api._post(prune).json()["CachesDeleted"]
 
 
 def test_an_old_client_is_served(host: Host) -> None:

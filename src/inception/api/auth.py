@@ -33,14 +33,13 @@ async def login(call: Call) -> web.Response:
 
 
 def credentials_of(header: str) -> Credentials:
-    """X-Registry-Auth: base64url of JSON; nobody's when it is missing, or `e30=`. Raises InvalidArgument."""
-    if not header:
-        return Credentials()
+    """X-Registry-Auth: base64url of JSON; nobody's when it is missing, `e30=`, or nothing that can be read: Docker takes such
+    a header for none, and clients send `placeholder`."""
     try:
         text = base64.b64decode(header + "=" * (-len(header) % 4), b"-_", validate=True)
-    except ValueError:
-        raise InvalidArgument("invalid X-Registry-Auth header: not base64") from None
-    return _credentials(Fields(parse_json(text or b"{}", "X-Registry-Auth header"), "X-Registry-Auth"))
+        return _credentials(Fields(parse_json(text or b"{}", "X-Registry-Auth header"), "X-Registry-Auth"))
+    except (ValueError, InvalidArgument):
+        return Credentials()
 
 
 def _credentials(fields: Fields) -> Credentials:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import Any
 
@@ -14,9 +15,14 @@ from inception.api.errors import NotSupported, message_of
 from inception.api.fields import Fields
 from inception.api.progress import Tell, error_document, stream_work
 from inception.build import BuildConfig, BuildFailed, build
+from inception.build.cache import BuildCache
+from inception.build.context import is_remote
 from inception.build.progress import Event
 from inception.engine.config import ResourceConfig
+from inception.engine.filters import check_keys
+from inception.engine.times import parse_when_ns
 from inception.errors import InceptionError, InvalidArgument
+from inception.oci.image import parse_platform
 
 # `[2/4] RUN make`, `[builder 2/4] RUN make`: what is shown of the builder's steps; the rest is its own business.
 _STEP = re.compile(r"\[(?:\S+ )?(\d+)/(\d+)\] (.*)", re.DOTALL)
@@ -96,12 +102,14 @@ def _config(call: Call) -> BuildConfig:
     if call.text("version") == "2" or call.text("session"):
         raise NotSupported("BuildKit's own protocol is not served; set DOCKER_BUILDKIT=0")
     remote, dockerfile = call.text("remote"), call.text("dockerfile")
-    if remote and remote != "client-session":
-        raise InvalidArgument(f"remote {remote}: remote contexts are not supported; download it and send a tar")
+    if remote and not is_remote(remote):
+        raise InvalidArgument(f"remote {remote}: expected the address of a git repository, an archive or a Dockerfile")
     if call.text("isolation") not in ("", "default"):
         raise InvalidArgument("isolation is not supported: it is for Windows")
+    if call.text("platform"):
+        parse_platform(call.text("platform"))
     return BuildConfig(
-        context="-",
+        context=remote or "-",
         dockerfile="" if dockerfile == "Dockerfile" else dockerfile,
         tags=[name for name in call.query.getall("t", []) if name],
         target=call.text("target"),
@@ -149,13 +157,37 @@ def _map(call: Call, name: str) -> dict[str, str | None]:
 
 
 async def prune(call: Call) -> web.Response:
-    reason = "the build cache is kept by age, not by size"
-    call.refuse(keep_storage=reason, reserved_space=reason, max_used_space=reason, min_free_space=reason)
-    call.refuse(filters="the build cache can't be filtered")
-    from inception.build.cache import BuildCache
+    """Everything, or as BuildKit's options say: at most `max-used-space` stays, less where the disk has less than
+    `min-free-space` left, but never less than `reserved-space`."""
+    filters = call.filters()
+    check_keys(filters, ("id", "until", "unused-for"))
+    ages = [*filters.get("until", []), *filters.get("unused-for", [])]
+    since = min((parse_when_ns(age) // 10**9 for age in ages), default=None)
+    cache = BuildCache(call.engine.store)
 
-    reclaimed = await call.server.threads.long(lambda: BuildCache(call.engine.store).prune())
-    return reply({"CachesDeleted": [], "SpaceReclaimed": reclaimed})
+    def work() -> tuple[list[str], int]:
+        before = cache.keys()
+        if "id" in filters:
+            freed = cache.remove([key for key in before if key.startswith(tuple(filters["id"]))])
+        else:
+            freed = cache.prune(unused_since=since, keep_bytes=_keep_bytes(call, cache))
+        return sorted(before - cache.keys()), freed
+
+    deleted, freed = await call.server.threads.long(work)
+    return reply({"CachesDeleted": deleted or None, "SpaceReclaimed": freed})
+
+
+def _keep_bytes(call: Call, cache: BuildCache) -> int:
+    reserved = call.number("reserved-space") or call.number("keep-storage")
+    most, least_free = call.number("max-used-space"), call.number("min-free-space")
+    disk = os.statvfs(call.engine.root)
+    lacking = least_free - disk.f_bavail * disk.f_frsize
+    if lacking > 0:
+        rest = max(0, cache.size() - lacking)
+        most = min(most, rest) if most else rest
+    elif least_free and not most:
+        return cache.size()
+    return max(most, reserved)
 
 
 ROUTES = [

@@ -57,7 +57,11 @@ async def inspect(call: Call) -> web.Response:
 
 
 async def remove(call: Call) -> web.Response:
-    call.refuse(link="links are not supported")
+    if call.flag("link"):
+        from inception.engine.links import remove_link
+
+        await call.run(remove_link, call.engine, call.arguments["id"])
+        return empty()
     container = await call.container()
     if container.record.state.status not in RUNNING:
         await call.server.await_followers(container.id)
@@ -137,6 +141,6 @@ ROUTES = [
     ("GET", "/containers/{id}/changes", changes),
     ("POST", "/containers/{id}/update", update),
     ("POST", "/containers/{id}/rename", rename),
-    ("DELETE", "/containers/{id}", remove),
+    ("DELETE", "/containers/{id:path}", remove),
     ("POST", "/commit", commit),
 ]

@@ -37,6 +37,10 @@ def container_config(body: Fields, *, name: str = "", platform: str = "") -> Con
         networks[mode] = replace(networks[mode], mac_address=mac)
     elif mac and not networks:
         networks[mode] = EndpointConfig(mac_address=mac)
+    links = host.strings("Links")
+    if links and mode != "bridge":  # then they are aliases in that network
+        endpoint = networks.get(mode, EndpointConfig())
+        networks[mode] = replace(endpoint, links=list(dict.fromkeys([*endpoint.links, *links])))
     entrypoint = body.optional_strings("Entrypoint")
     return ContainerConfig(
         image=body.text("Image"),
@@ -88,6 +92,8 @@ def container_config(body: Fields, *, name: str = "", platform: str = "") -> Con
         log=_log(host.object("LogConfig")),
         platform=platform,
         runtime=host.text("Runtime"),
+        links=links if mode == "bridge" else [],
+        isolation=host.text("Isolation"),
     )
 
 
@@ -108,7 +114,6 @@ def _check_supported(host: Fields) -> None:
         IOMaximumBandwidth="it is for Windows",
         IOMaximumIOps="it is for Windows",
         KernelMemoryTCP="the kernel has dropped this limit",
-        Links="links are not supported; use a network and its names",
         StorageOpt="the size of a container's layer can't be limited",
     )
     if host.text("Isolation") not in ("", "default"):
@@ -116,7 +121,7 @@ def _check_supported(host: Fields) -> None:
 
 
 def healthcheck(body: Fields) -> Healthcheck | None:
-    if body.value.get("Healthcheck") is None:
+    if body.get("Healthcheck") is None:
         return None
     check = body.object("Healthcheck")
     return Healthcheck(
@@ -224,7 +229,7 @@ def _name(network: str) -> str:
 
 def endpoint_config(endpoint: Fields) -> EndpointConfig:
     """One `EndpointSettings`."""
-    endpoint.refuse(Links="links are not supported; use the network's names", DriverOpts="the bridge driver has none")
+    endpoint.refuse(DriverOpts="the bridge driver has none")
     address = endpoint.object("IPAMConfig")
     address.refuse(IPv6Address="networks have no IPv6", LinkLocalIPs="link-local addresses can't be given")
     if endpoint.number("GwPriority"):
@@ -233,6 +238,7 @@ def endpoint_config(endpoint: Fields) -> EndpointConfig:
         aliases=endpoint.strings("Aliases"),
         ipv4_address=address.text("IPv4Address"),
         mac_address=endpoint.text("MacAddress"),
+        links=endpoint.strings("Links"),
     )
 
 

@@ -142,7 +142,7 @@ async def create(call: Call) -> web.Response:
     command = body.strings("Cmd")
     if not command:
         raise InvalidArgument("No exec command specified")
-    if body.value.get("ConsoleSize") is not None and not isinstance(body.value["ConsoleSize"], list):
+    if not isinstance(body.get("ConsoleSize"), list | None):
         raise InvalidArgument("invalid JSON: ConsoleSize: expected an array of two numbers")
     parse_detach_keys(body.text("DetachKeys"))
     status = container.record.state.status
@@ -181,9 +181,15 @@ async def start(call: Call) -> web.StreamResponse:
 
 
 async def _start_detached(call: Call, found: Exec) -> web.Response:
+    """The monitor's to keep. One with a terminal is this server's: somebody must hold the terminal's other end."""
     from inception.engine.exec import start_watched
 
     try:
+        if found.config.tty:
+            process = await call.server.threads.open(found.container.exec_start, found.config)
+            found.pid, found.process = process.pid, process
+            call.server.execs.let_go(found, process, None)
+            return empty(200)
         watch = await call.server.threads.open(start_watched, call.engine, found.container.id, found.config)
     except InceptionError as error:
         _ended(found, error.exit_code if isinstance(error, StartFailed) else 126)
@@ -221,7 +227,7 @@ async def _start_attached(call: Call, found: Exec, body: Fields) -> web.StreamRe
 async def _join(found: Exec, client: Hijacked, process: ExecProcess, body: Fields) -> bool:
     """Until its end, or until (True) the user detached."""
     found.pid, found.process = process.pid, process
-    size = body.value.get("ConsoleSize")
+    size = body.get("ConsoleSize")
     if isinstance(size, list) and len(size) == 2 and all(isinstance(number, int) for number in size):
         process.resize(*size)
     if not found.config.open_stdin:

@@ -1,6 +1,7 @@
 """Reading a JSON object that a client sent: typed, with errors that name the field.
 
-Go's clients send null for what they leave out, so null is the default everywhere. Unknown fields are never looked at.
+Go's clients send null for what they leave out, so null is the default everywhere. Unknown fields are never looked at; known
+ones are read in any case (docker-py sends `detachKeys`), as Go does.
 """
 
 from __future__ import annotations
@@ -22,30 +23,37 @@ class Fields:
     def place(self, name: str) -> str:
         return f"{self.where}.{name}" if self.where else name
 
+    def get(self, name: str) -> Any:
+        """The field's value as it came; None when there is none."""
+        if name in self.value:
+            return self.value[name]
+        wanted = name.lower()
+        return next((value for key, value in self.value.items() if key.lower() == wanted), None)
+
     def text(self, name: str, default: str = "") -> str:
         return str(self._typed(name, str, "a string", default))
 
     def number(self, name: str, default: int = 0) -> int:
-        value = self.value.get(name)
+        value = self.get(name)
         if isinstance(value, float) and value.is_integer():
             return int(value)
         return default if isinstance(value, bool) and not value else self._typed(name, int, "a number", default)
 
     def optional_number(self, name: str) -> int | None:
-        return None if self.value.get(name) is None else self.number(name)
+        return None if self.get(name) is None else self.number(name)
 
     def flag(self, name: str, default: bool = False) -> bool:
         return bool(self._typed(name, bool, "a boolean", default))
 
     def object(self, name: str) -> Fields:
-        return Fields(self.value.get(name), self.place(name))
+        return Fields(self.get(name), self.place(name))
 
     def objects(self, name: str) -> list[Fields]:
         return [Fields(item, f"{self.place(name)}[{i}]") for i, item in enumerate(self._typed(name, list, "an array", []))]
 
     def strings(self, name: str) -> list[str]:
         """A list of strings; one string stands for a list of itself."""
-        value = self.value.get(name)
+        value = self.get(name)
         if isinstance(value, str):
             return [value]
         items: list[Any] = self._typed(name, list, "an array", [])
@@ -54,7 +62,7 @@ class Fields:
         return items
 
     def optional_strings(self, name: str) -> list[str] | None:
-        return None if self.value.get(name) is None else self.strings(name)
+        return None if self.get(name) is None else self.strings(name)
 
     def texts(self, name: str) -> dict[str, str]:
         """An object of strings."""
@@ -71,11 +79,11 @@ class Fields:
     def refuse(self, **reasons: str) -> None:
         """Raise InvalidArgument for a field that is set to something and isn't supported; *reasons* by name."""
         for name, reason in reasons.items():
-            if self.value.get(name):
+            if self.get(name):
                 raise InvalidArgument(f"{self.place(name)} is not supported: {reason}")
 
     def _typed(self, name: str, kind: type, expected: str, default: Any) -> Any:
-        value = self.value.get(name)
+        value = self.get(name)
         if value is None:
             return default
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import io
+from typing import Any, BinaryIO, cast
 
 from aiohttp import web
 
@@ -135,18 +136,36 @@ def _is_here(call: Call, name: str) -> bool:
 
 
 async def _import(call: Call) -> web.StreamResponse:
-    if call.text("fromSrc") != "-":
-        raise InvalidArgument(f"import from {call.text('fromSrc')}: only `-`, the request's body, is supported")
+    """From the request's body (`-`), or from an address."""
+    source = call.text("fromSrc")
+    if source != "-" and not source.startswith(("http://", "https://")):
+        raise InvalidArgument(f"import from {source}: expected `-` or an http address")
     repository, tag = call.text("repo"), call.text("tag")
     changes = [line for text in call.query.getall("changes", []) for line in text.splitlines() if line.strip()]
-    body = call.body_file()
+    body = call.body_file() if source == "-" else None
 
     def work(tell: Tell) -> None:
         name = f"{repository}:{tag}" if repository and tag else repository
-        image = call.engine.images.import_(body, name, changes=changes, message=call.text("message"))
+        with _opened(source, tell) if body is None else body as stream:
+            image = call.engine.images.import_(stream, name, changes=changes, message=call.text("message"))
         tell({"status": image.id})
 
     return await stream_work(call, work)
+
+
+def _opened(url: str, tell: Tell) -> BinaryIO:
+    """What an address holds, as it comes."""
+    import urllib3
+
+    tell({"status": f"Downloading from {url}"})
+    try:
+        answer = urllib3.PoolManager(timeout=60.0).request("GET", url, preload_content=False)
+    except urllib3.exceptions.HTTPError as error:
+        raise Unavailable(f"import {url}: {error}") from error
+    if answer.status != 200:
+        raise InvalidArgument(f"import {url}: the server answers {answer.status} {answer.reason}")
+    setattr(answer, "auto_close", False)  # noqa: B010 - as a buffered reader wants it
+    return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", answer)))
 
 
 async def push(call: Call) -> web.StreamResponse:

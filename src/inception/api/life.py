@@ -99,8 +99,8 @@ async def _exit_code(call: Call, container: Container, condition: str, events: S
         event = await events.next(_LOOK_AGAIN_S)
         if event is not None and event.action == "die":
             code = int(event.attributes.get("exitCode", code))
-            if condition == "next-exit":
-                return code
+            if condition != "removed":
+                return code  # also of one that its policy starts again
         if event is not None and event.action == "destroy":
             return code
         if event is not None and event.action != "die":

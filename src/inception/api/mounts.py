@@ -14,7 +14,7 @@ _PROPAGATIONS = ("shared", "rshared", "slave", "rslave", "private", "rprivate")
 # Words that change nothing on Linux without SELinux, in Docker too.
 _EMPTY_WORDS = ("z", "Z", "consistent", "cached", "delegated", "default")
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_TMPFS_VALUES = {"size": re.compile(r"\d+[bkmgBKMG%]?"), "mode": re.compile("[0-7]{1,4}")}
 
 
 def mounts_of(body: Fields, host: Fields) -> list[MountConfig]:
@@ -61,21 +61,16 @@ def parse_bind(text: str, driver: str = "") -> MountConfig:
 
 
 def parse_tmpfs(target: str, options: str) -> MountConfig:
-    """One entry of `Tmpfs`: mount options by commas."""
-    size, mode, read_only, others = 0, 0o1777, False, []
-    for word in options.split(",") if options else ():
+    """One entry of `Tmpfs`: mount options by commas, kept as they were given."""
+    words = [word for word in options.split(",") if word]
+    for word in words:
         name, _, value = word.partition("=")
-        if name == "size" and (match := re.fullmatch(r"(\d+)([bkmg]?)", value.lower())):
-            size = int(match[1]) * _UNITS[match[2]]
-        elif name == "mode" and re.fullmatch(r"[0-7]{1,4}", value):
-            mode = int(value, 8)
-        elif word in ("ro", "rw"):
-            read_only = word == "ro"
-        else:
-            others.append(word)
-    return MountConfig(
-        type="tmpfs", target=target, tmpfs_size_bytes=size, tmpfs_mode=mode, tmpfs_options=others, read_only=read_only
-    )
+        pattern = _TMPFS_VALUES.get(name)
+        if pattern is not None and not pattern.fullmatch(value):
+            raise InvalidArgument(f'invalid tmpfs option "{word}"')
+    read_only = "ro" in words and "rw" not in words[words.index("ro") :]
+    kept = [word for word in words if word not in ("ro", "rw")]
+    return MountConfig(type="tmpfs", target=target, tmpfs_options=kept, read_only=read_only)
 
 
 def _mount(item: Fields) -> MountConfig:
@@ -106,5 +101,5 @@ def _mount(item: Fields) -> MountConfig:
         labels=volume.texts("Labels"),
         tmpfs_size_bytes=tmpfs.number("SizeBytes"),
         tmpfs_mode=tmpfs.number("Mode") or 0o1777,
-        tmpfs_options=[("=".join(map(str, option))) for option in tmpfs.value.get("Options") or []],
+        tmpfs_options=[("=".join(map(str, option))) for option in tmpfs.get("Options") or []],
     )

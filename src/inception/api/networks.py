@@ -49,7 +49,7 @@ def network_config(body: Fields) -> NetworkConfig:
         EnableIPv6="networks have no IPv6",
         Ingress="it is for Swarm",
     )
-    if body.value.get("EnableIPv4") is False:
+    if body.get("EnableIPv4") is False:
         raise InvalidArgument("EnableIPv4: a network without IPv4 is not supported")
     if body.text("Scope") not in ("", "local"):
         raise InvalidArgument(f"scope {body.text('Scope')!r} is for Swarm")
@@ -63,7 +63,6 @@ def network_config(body: Fields) -> NetworkConfig:
     if len(pools) > 1:
         raise InvalidArgument("IPAM.Config: several subnets in one network are not supported")
     pool = pools[0] if pools else Fields(None)
-    pool.refuse(AuxiliaryAddresses="reserved addresses are not supported; use an IPRange")
     return _with_options(
         NetworkConfig(
             name=body.text("Name"),
@@ -71,6 +70,7 @@ def network_config(body: Fields) -> NetworkConfig:
             subnet=pool.text("Subnet"),
             gateway=pool.text("Gateway"),
             ip_range=pool.text("IPRange"),
+            auxiliary_addresses=pool.texts("AuxiliaryAddresses"),
             internal=body.flag("Internal"),
             attachable=body.flag("Attachable"),
             labels=body.texts("Labels"),

@@ -214,9 +214,10 @@ def _break_off(request: web.BaseRequest) -> Taken:
 
 def _quiet_logger() -> logging.Logger:
     """aiohttp's own words are about clients that broke off or sent no HTTP: nothing that an operator could act on."""
-    logger = logging.getLogger("inception.api")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
+    for name in ("aiohttp.websocket", "inception.api"):
+        logger = logging.getLogger(name)
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
     return logger
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from inception.monitor.logs import LogLine
 
 _BATCH_BYTES = 64 << 10
+_FIRST_OUTPUT_POLLS, _FIRST_OUTPUT_POLL_S = 10, 0.02
 
 
 async def attach(call: Call) -> web.StreamResponse:
@@ -88,6 +89,8 @@ async def _attached(
 ) -> None:
     try:
         if call.flag("logs"):
+            if not call.flag("stream"):
+                await _first_output(call, container)
             for line in await call.run(lambda: list(container.logs())):
                 if call.flag(line.stream):
                     await client.send(frame(line.stream, line.data) if framed else line.data)
@@ -105,6 +108,16 @@ async def _attached(
     finally:
         if stream is not None:
             stream.close()
+
+
+async def _first_output(call: Call, container: Container) -> None:
+    """Docker's start takes so long that a short program has spoken by its end, and clients ask but once."""
+    for _ in range(_FIRST_OUTPUT_POLLS):
+        said = await call.run(lambda: list(container.logs(tail=1)))
+        if said or container.record.state.status != "running":
+            return
+        await asyncio.sleep(_FIRST_OUTPUT_POLL_S)
+        await call.run(container.reload)
 
 
 # Logs

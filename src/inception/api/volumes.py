@@ -52,7 +52,7 @@ async def prune(call: Call) -> web.Response:
     filters = call.filters()
     # Before 1.42 all unused volumes went; since then the named ones only with the filter `all`.
     report = await call.run(call.engine.volumes.prune, filters, all=call.version < (1, 42))
-    return reply({"VolumesDeleted": report.volumes or None, "SpaceReclaimed": report.space_reclaimed_bytes})
+    return reply({"VolumesDeleted": report.volumes, "SpaceReclaimed": report.space_reclaimed_bytes})
 
 
 ROUTES = [

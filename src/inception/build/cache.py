@@ -131,7 +131,7 @@ class BuildCache:
     def expire(self) -> bool:
         """Forgets what hasn't been used for a month, and the oldest of what is more than the limit; whether there was any."""
         forgotten = self._forget_before(int(time.time()) - _KEEP_S)
-        if self._size() > _LIMIT_BYTES:
+        if self.size() > _LIMIT_BYTES:
             forgotten += self._shrink(_LIMIT_BYTES)
         return forgotten > 0
 
@@ -151,7 +151,18 @@ class BuildCache:
         self._db.execute("DELETE FROM build_facts WHERE made_at < ?", (int(time.time()) - _KEEP_S,))
         return freed + self._store.collect()
 
-    def _size(self) -> int:
+    def keys(self) -> set[str]:
+        """Of all that is remembered."""
+        return {str(row[0]) for row in self._db.rows("SELECT key FROM build_cache")}
+
+    def remove(self, keys: Sequence[str]) -> int:
+        """Forgets these; answers the bytes that were freed."""
+        for key in keys:
+            self._forget("key = ?", [key])
+        return self._store.collect()
+
+    def size(self) -> int:
+        """Bytes of the layers that are held."""
         row = self._db.row("SELECT sum(size_bytes) FROM layers WHERE id IN (SELECT layer_id FROM build_cache)")
         return (row[0] or 0) if row is not None else 0
 

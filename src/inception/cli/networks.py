@@ -61,6 +61,7 @@ def create(call: Call) -> int:
             subnet=subnets[0] if subnets else "",
             gateway=gateways[0] if gateways else "",
             ip_range=ranges[0] if ranges else "",
+            auxiliary_addresses=flags.map("aux-address"),
             internal=flags.on("internal"),
             attachable=flags.on("attachable"),
             labels=labels,
@@ -132,7 +133,7 @@ def rm(call: Call) -> int:
 def connect(call: Call) -> int:
     flags = call.flags
     network, container = call.arguments
-    endpoint = EndpointConfig(aliases=flags.list("alias"), ipv4_address=flags.text("ip"))
+    endpoint = EndpointConfig(aliases=flags.list("alias"), ipv4_address=flags.text("ip"), links=flags.list("link"))
     call.engine.networks.get(network).connect(container, endpoint)
     return 0
 
@@ -151,6 +152,7 @@ CREATE = Command(
     "[OPTIONS] NETWORK",
     "Create a network",
     """\
+      --aux-address map   Addresses that no container gets (NAME=ADDRESS)
       --attachable        Enable manual container attachment
   -d, --driver string     Driver of the network (default "bridge")
       --gateway strings   Gateway of the subnet
@@ -163,7 +165,6 @@ CREATE = Command(
     minimum=1,
     maximum=1,
     refused={
-        "aux-address": "reserving addresses is not implemented; use --ip-range",
         "config-from": _SWARM,
         "config-only": _SWARM,
         "ingress": _SWARM,
@@ -200,6 +201,7 @@ CONNECT = Command(
     """\
       --alias strings   Add network-scoped alias for the container
       --ip ip           IPv4 address (e.g., 172.30.100.104)
+      --link list       Another container under a name that only this one knows
 """,
     minimum=2,
     maximum=2,
@@ -207,7 +209,6 @@ CONNECT = Command(
         "driver-opt": "endpoints have no options of a driver",
         "gw-priority": "the first network in which a container is has its default route",
         "ip6": _IPV6,
-        "link": "links are Docker's old way; containers in one network find each other by name",
         "link-local-ip": "link-local addresses are not implemented",
     },
 )

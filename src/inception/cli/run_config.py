@@ -95,6 +95,7 @@ def _config(flags: Flags, image: str, command: list[str]) -> ContainerConfig:
         userns_mode=flags.text("userns"),
         cgroup_parent=flags.text("cgroup-parent"),
         extra_hosts=each(flags, "add-host", parse_host),
+        links=flags.list("link") if network_mode == "bridge" else [],
         dns=each(flags, "dns", parse_dns),
         dns_search=flags.list("dns-search"),
         dns_options=flags.list("dns-option"),
@@ -200,6 +201,7 @@ def _networks(flags: Flags) -> tuple[str, dict[str, EndpointConfig]]:
             aliases=[*first.aliases, *aliases],
             ipv4_address=address or first.ipv4_address,
             mac_address=mac or first.mac_address,
+            links=flags.list("link") if mode != "bridge" else [],
         ),
     )
     networks: dict[str, EndpointConfig] = {}

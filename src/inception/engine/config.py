@@ -37,11 +37,12 @@ class MountConfig(Record):
 
 
 class EndpointConfig(Record):
-    """A container's place in one network."""
+    """A container's place in one network. `links` are other containers under names that only this one knows: `db:base`."""
 
     aliases: list[str] = []
     ipv4_address: str = ""
     mac_address: str = ""
+    links: list[str] = []
 
 
 class RestartPolicy(Record):
@@ -94,7 +95,8 @@ class LogConfig(Record):
 
 
 class ContainerConfig(Record):
-    """Everything `create` can be told. `command` and `entrypoint` None mean the image's own."""
+    """Everything `create` can be told. `command` and `entrypoint` None mean the image's own. `links` are the default network's;
+    `isolation` says nothing on Linux, but is shown as it was given."""
 
     image: str
     name: str = ""
@@ -145,6 +147,8 @@ class ContainerConfig(Record):
     log: LogConfig = LogConfig()
     platform: str = ""
     runtime: str = ""
+    links: list[str] = []
+    isolation: str = ""
 
 
 class HealthState(Record):
@@ -199,13 +203,15 @@ class ExecConfig(Record):
 
 
 class NetworkConfig(Record):
-    """`network create`. An empty `subnet` lets the engine choose one that overlaps nothing on this host."""
+    """`network create`. An empty `subnet` lets the engine choose one that overlaps nothing on this host; `auxiliary_addresses`
+    are kept free, for what is no container."""
 
     name: str
     driver: str = "bridge"
     subnet: str = ""
     gateway: str = ""
     ip_range: str = ""
+    auxiliary_addresses: dict[str, str] = {}
     internal: bool = False
     attachable: bool = False
     mtu: int = 0

@@ -85,6 +85,10 @@ def complete(engine: Engine, config: ContainerConfig, image: Image, *, dry: bool
     for mode in (merged.network_mode, merged.pid_mode, merged.ipc_mode):
         if mode.startswith("container:"):
             records.find(engine, mode.removeprefix("container:"))
+    if merged.links:
+        from inception.engine.links import check_links
+
+        check_links(engine, merged)
     return merged
 
 

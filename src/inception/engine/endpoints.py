@@ -23,7 +23,7 @@ from inception.linux.namespaces import open_ns
 from inception.linux.process import pidfd_send_signal
 from inception.network import bridge, firewall
 from inception.network import names as dns_names
-from inception.network.address import derive_mac, link_name, parse_subnet
+from inception.network.address import derive_mac, is_ipv4, link_name, parse_subnet
 from inception.network.endpoint import EndpointPlan, attach, detach
 from inception.network.host import host_links, host_routes
 from inception.network.ipam import check_subnet, choose_address, choose_gateway, choose_subnet
@@ -58,6 +58,9 @@ def plan_subnet(config: NetworkConfig, taken: list[str]) -> tuple[str, str]:
         subnet = choose_subnet([*taken, *host_routes()])
     if config.ip_range and not parse_subnet(subnet).overlaps(parse_subnet(config.ip_range, strict=False)):
         raise InvalidArgument(f"no matching subnet for range {config.ip_range}")
+    for name, address in config.auxiliary_addresses.items():
+        if not is_ipv4(address) or not parse_subnet(subnet).overlaps(parse_subnet(f"{address}/32")):
+            raise InvalidArgument(f"no matching subnet for aux-address {name}={address}")
     return subnet, choose_gateway(subnet, config.gateway)
 
 
@@ -79,7 +82,7 @@ class _Addresses:
         self._network = network
 
     def __contains__(self, address: object) -> bool:
-        if address == self._network.gateway:
+        if address == self._network.gateway or address in self._network.config.auxiliary_addresses.values():
             return True
         query = "SELECT 1 FROM endpoints WHERE network_id = ? AND address = ?"
         return self._tx.row(query, (self._network.id, address)) is not None

@@ -18,6 +18,7 @@ from inception.network import resolv
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from inception.engine.config import ContainerConfig
     from inception.engine.endpoints import Endpoint
     from inception.engine.engine import Engine
     from inception.engine.records import ContainerRecord
@@ -67,7 +68,16 @@ def plan_dns(engine: Engine, record: ContainerRecord, endpoints: list[Endpoint])
         tables=[names_table(engine, endpoint.network.id) for endpoint in endpoints if endpoint.network.name != "bridge"],
         upstream=resolv.upstream(host, config.dns),
         forward=not all(endpoint.network.config.internal for endpoint in endpoints),
+        aliases=_aliases(config),
     )
+
+
+def _aliases(config: ContainerConfig) -> dict[str, str]:
+    if not any(endpoint.links for endpoint in config.networks.values()):
+        return {}
+    from inception.engine.links import aliases
+
+    return aliases(config)
 
 
 def _resolv_conf(record: ContainerRecord, endpoints: list[Endpoint]) -> str:
@@ -87,6 +97,10 @@ def _hosts(engine: Engine, record: ContainerRecord, endpoints: list[EndpointStat
     extra = [_extra_host(entry, endpoints) for entry in config.extra_hosts]
     if network_mode(config) == "host":
         return _read("/etc/hosts") + "".join(f"{address}\t{name}\n" for name, address in extra)
+    if config.links:
+        from inception.engine.links import hosts
+
+        extra += hosts(engine, record)
     return resolv.plan_hosts(
         hostname(engine, record),
         [endpoint.ipv4_address for endpoint in endpoints],

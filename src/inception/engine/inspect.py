@@ -10,7 +10,6 @@ from inception.engine.lifecycle import RUNNING, log_path
 from inception.engine.merge import arguments
 from inception.engine.spec import security_options
 from inception.engine.surroundings import hostname
-from inception.engine.validate import log_limits
 from inception.errors import NotFound
 from inception.network.address import parse_subnet
 from inception.record import encode
@@ -20,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from inception.engine.config import ContainerState, EndpointConfig, EndpointState, PortBinding
+    from inception.engine.config import ContainerState, EndpointConfig, EndpointState, MountConfig, PortBinding
     from inception.engine.engine import Engine
     from inception.engine.networks import Network
     from inception.engine.records import ContainerRecord, MountPoint
@@ -121,13 +120,12 @@ def _host_config(record: ContainerRecord) -> dict[str, Any]:
     config, limits = record.config, record.config.resources
     options = security_options(config)
     unconfined = config.privileged or options.get("systempaths") == "unconfined"
-    max_size, max_files = log_limits(config)
     return {
         "Binds": [_bind_text(point) for point in record.mounts if point.type != "tmpfs" and not point.anonymous] or None,
         "ContainerIDFile": "",
         "LogConfig": {
             "Type": config.log.driver,
-            "Config": {"max-size": str(max_size), "max-file": str(max_files)} if config.log.driver == "json-file" else {},
+            "Config": config.log.options,
         },
         "NetworkMode": network_mode(config),
         "PortBindings": _port_map(config.ports, asked=True),
@@ -146,20 +144,20 @@ def _host_config(record: ContainerRecord) -> dict[str, Any]:
         "GroupAdd": config.group_add or None,
         "IpcMode": config.ipc_mode or "private",
         "Cgroup": "",
-        "Links": None,
+        "Links": _links(record),
         "OomScoreAdj": limits.oom_score_adj,
         "PidMode": config.pid_mode,
         "Privileged": config.privileged,
         "PublishAllPorts": config.publish_all,
         "ReadonlyRootfs": config.read_only,
         "SecurityOpt": config.security_opt or None,
-        "Tmpfs": {point.destination: ",".join(point.tmpfs_options) for point in record.mounts if point.type == "tmpfs"} or None,
+        "Tmpfs": {mount.target: _tmpfs_text(mount) for mount in config.mounts if mount.type == "tmpfs"} or None,
         "UTSMode": config.uts_mode,
         "UsernsMode": config.userns_mode,
         "ShmSize": limits.shm_size_bytes,
         "Sysctls": config.sysctls or None,
         "Runtime": config.runtime or "inception",
-        "Isolation": "",
+        "Isolation": config.isolation,
         "CpuShares": limits.cpu_shares,
         "Memory": limits.memory_bytes,
         "NanoCpus": limits.nano_cpus,
@@ -200,6 +198,21 @@ def _host_config(record: ContainerRecord) -> dict[str, Any]:
 
 def _or_default(own: list[str] | None, default: Any) -> list[str]:
     return list(default if own is None else own)
+
+
+def _links(record: ContainerRecord) -> list[str] | None:
+    if not record.config.links:
+        return None
+    from inception.engine.links import texts
+
+    return texts(record)
+
+
+def _tmpfs_text(mount: MountConfig) -> str:
+    """The options of a tmpfs as they were given."""
+    size = [f"size={mount.tmpfs_size_bytes}"] if mount.tmpfs_size_bytes else []
+    mode = [f"mode={mount.tmpfs_mode:o}"] if mount.tmpfs_mode != 0o1777 else []
+    return ",".join([*(["ro"] if mount.read_only else []), *mount.tmpfs_options, *size, *mode])
 
 
 def _bind_text(point: MountPoint) -> str:
@@ -297,6 +310,7 @@ def _endpoint(
     if config.ipv4_address:
         document["IPAMConfig"] = {"IPv4Address": config.ipv4_address}
     document["Aliases"] = config.aliases or None
+    document["Links"] = config.links or None
     if name != "bridge":
         document["DNSNames"] = list(dict.fromkeys([record.name, *config.aliases, record.id[:12]]))
     try:
@@ -423,7 +437,9 @@ def inspect_network(engine: Engine, network: Network) -> dict[str, Any]:
                JOIN containers ON id = container_id WHERE network_id = ?"""
     rows = engine.database.rows(query, (network.id,))
     prefix = parse_subnet(network.subnet).prefix if network.subnet else 0
-    range_ = {"IPRange": config.ip_range} if config.ip_range else {}
+    range_: dict[str, Any] = {"IPRange": config.ip_range} if config.ip_range else {}
+    if config.auxiliary_addresses:
+        range_["AuxiliaryAddresses"] = config.auxiliary_addresses
     return {
         "Name": network.name,
         "Id": network.id,

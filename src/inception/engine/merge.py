@@ -34,7 +34,8 @@ def merge(config: ContainerConfig, image: ImageConfig) -> ContainerConfig:
         config,
         entrypoint=entrypoint,
         command=command,
-        env=merge_env(image.env[:MAX_IMAGE_ENV], config.env),
+        # A name without a value is kept: it takes PATH or HOSTNAME away too, which are added at the start.
+        env=[*merge_env(image.env[:MAX_IMAGE_ENV], config.env), *(item for item in config.env if "=" not in item)],
         user=config.user or image.user,
         working_dir=config.working_dir or image.working_dir,
         labels={**labels, **config.labels},

@@ -43,6 +43,7 @@ class Surroundings(Record):
     """What the world outside of a configuration decides.
 
     `joined` maps a namespace kind to what is joined instead of a new one (`fd:NAME`); kinds in `shared` stay the host's.
+    `link_env` are the variables of linked containers.
     `files` maps places inside (`/etc/hosts`) to files of the engine's. `held` are the capabilities that we can give.
     """
 
@@ -56,6 +57,7 @@ class Surroundings(Record):
     held: list[str] = []
     devices: list[Device] = []
     cgroup_path: str = ""
+    link_env: list[str] = []
 
 
 def build_spec(config: ContainerConfig, around: Surroundings, layout: Cgroups) -> Spec:
@@ -91,7 +93,7 @@ def plan_env(config: ContainerConfig, around: Surroundings) -> list[str]:
     base = [f"PATH={PATH}", f"HOSTNAME={around.hostname}"]
     if config.tty:
         base.append("TERM=xterm")
-    env = merge_env(base, config.env)
+    env = merge_env([*base, *around.link_env], config.env)
     return env if any(item.startswith("HOME=") for item in env) else [*env, f"HOME={around.home}"]
 
 

@@ -66,6 +66,10 @@ class OpenSurroundings:
             devices=plan_devices(config),
             cgroup_path=cgroup_path(config.cgroup_parent, self.record.id),
         )
+        if config.links:
+            from inception.engine.links import environment
+
+            self.value.link_env = environment(self.engine, self.record)
         return self.value
 
     def _own_places(self) -> set[str]:

@@ -31,9 +31,7 @@ def check_config(config: ContainerConfig) -> None:
     if config.auto_remove and config.restart.name not in ("", "no"):
         raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
     if config.log.driver not in ("json-file", "none"):
-        raise InvalidArgument(
-            f"logger: no log driver named '{config.log.driver}' is registered", "the drivers are json-file and none"
-        )
+        raise InvalidArgument(f"logger: no log driver named '{config.log.driver}' is registered")
     log_limits(config)
     if config.runtime not in ("", "inception", "runc"):
         raise InvalidArgument(f"unknown or invalid runtime name: {config.runtime}")

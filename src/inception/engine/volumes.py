@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from inception.engine.results import PruneReport
 
 _COLUMNS = "name, created_at, config, anonymous, filled"
+# By this label Docker's clients tell volumes that nobody named.
+_ANONYMOUS = "com.docker.volume.anonymous"
 _NETWORK_TYPES = ("nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "glusterfs", "sshfs")
 
 
@@ -96,8 +98,9 @@ class Volumes:
     def create(self, config: VolumeConfig | None = None) -> Volume:
         """Make a volume, or answer the one of that name when it has the same driver and options."""
         config = config or VolumeConfig()
-        config = config if config.name else replace(config, name=new_id())
-        return ensure_volume(self.engine, config, anonymous=False)
+        anonymous = not config.name
+        config = replace(config, name=new_id()) if anonymous else config
+        return ensure_volume(self.engine, config, anonymous=anonymous)
 
     def get(self, name: str) -> Volume:
         """Raises NotFound."""
@@ -168,6 +171,8 @@ def ensure_volume(engine: Engine, config: VolumeConfig, *, anonymous: bool) -> V
             if config.driver_options and config.driver_options != volume.config.driver_options:
                 raise Conflict(f"volume {config.name} already exists with other options", "remove it, or choose another name")
             return volume
+        if anonymous:
+            config = replace(config, labels={_ANONYMOUS: "", **config.labels})
         row = (config.name, now(), dumps(encode(config)), int(anonymous), 0)
         volume = Volume(engine, row)
         if not config.driver_options:

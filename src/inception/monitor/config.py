@@ -16,12 +16,13 @@ class DnsConfig(Record):
 
     `tables` are folders, one a network, searched in order: `<table>/<name>/` holds a file an endpoint whose name is its
     IPv4 address. What no table knows is forwarded to `upstream` (addresses as seen from the host's network namespace)
-    unless `forward` is false (internal networks).
+    unless `forward` is false (internal networks). `aliases` are further names of what the tables know, this container's alone.
     """
 
     tables: list[str] = []
     upstream: list[str] = []
     forward: bool = True
+    aliases: dict[str, str] = {}
 
 
 class PublishedPort(Record):

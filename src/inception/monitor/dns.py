@@ -107,6 +107,7 @@ class Resolver:
 
     def _addresses(self, name: str) -> list[bytes]:
         """Addresses of *name* in the first table that has it, packed and sorted."""
+        name = self.config.aliases.get(name, name)
         if not _may_be_folder(name):
             return []
         for table in self.config.tables:

@@ -65,6 +65,8 @@ def parse_platform(text: str) -> Platform:
     if len(parts) == 1:
         if parts[0] in _SYSTEMS:
             return Platform(os=parts[0], architecture=host.architecture, variant=host.variant)
+        if parts[0] not in _ARCHITECTURES and parts[0] not in _SPELLINGS:
+            raise InvalidArgument(f'"{text}": unknown operating system or architecture: invalid argument')
         parts = [host.os, parts[0]]
     architecture, variant = parts[1], parts[2] if len(parts) == 3 else ""
     architecture, implied = _SPELLINGS.get(architecture, (architecture, ""))
@@ -85,6 +87,35 @@ def platform_text(platform: Platform) -> str:
 
 
 _SYSTEMS = ("linux", "windows", "darwin", "freebsd")
+# What Go is built for. Source: containerd's platforms package, isKnownArch.
+_ARCHITECTURES = frozenset(
+    [
+        "386",
+        "amd64",
+        "amd64p32",
+        "arm",
+        "armbe",
+        "arm64",
+        "arm64be",
+        "loong64",
+        "ppc64",
+        "ppc64le",
+        "mips",
+        "mipsle",
+        "mips64",
+        "mips64le",
+        "mips64p32",
+        "mips64p32le",
+        "ppc",
+        "riscv",
+        "riscv64",
+        "s390",
+        "s390x",
+        "sparc",
+        "sparc64",
+        "wasm",
+    ]
+)
 _SPELLINGS = {
     "x86_64": ("amd64", ""),
     "x86-64": ("amd64", ""),

@@ -56,12 +56,14 @@ def test_endpoints_without_a_mode_are_all_the_networks() -> None:
     found = config(HostConfig={"NetworkMode": "default"}, NetworkingConfig={"EndpointsConfig": {"default": {}}})
     assert (found.network_mode, found.networks) == ("bridge", {"bridge": EndpointConfig()})
     assert config(NetworkDisabled=True).network_mode == "none"
+    assert config(HostConfig={"Links": ["a:b"]}).links == ["a:b"]
+    found = config(HostConfig={"NetworkMode": "back", "Links": ["a:b"]})
+    assert (found.links, found.networks) == ([], {"back": EndpointConfig(links=["a:b"])})
 
 
 @pytest.mark.parametrize(
     "body, named",
     [
-        ({"HostConfig": {"Links": ["a:b"]}}, "HostConfig.Links"),
         ({"HostConfig": {"DeviceRequests": [{"Count": 1}]}}, "HostConfig.DeviceRequests"),
         ({"HostConfig": {"Isolation": "hyperv"}}, "isolation"),
         ({"HostConfig": {"Mounts": [{"Type": "image", "Target": "/x"}]}}, "image"),
@@ -91,7 +93,7 @@ def test_binds() -> None:
 
 def test_tmpfs_and_volumes() -> None:
     assert parse_tmpfs("/t", "size=64m,mode=700,noexec,ro") == MountConfig(
-        type="tmpfs", target="/t", tmpfs_size_bytes=64 << 20, tmpfs_mode=0o700, tmpfs_options=["noexec"], read_only=True
+        type="tmpfs", target="/t", tmpfs_options=["size=64m", "mode=700", "noexec"], read_only=True
     )
     found = config(Volumes={"/a": {}, "/b": {}}, HostConfig={"Binds": ["vol:/a"]}).mounts
     assert [(mount.source, mount.target) for mount in found] == [("vol", "/a"), ("", "/b")]
@@ -171,8 +173,7 @@ def test_credentials_of_a_request() -> None:
     assert not credentials_of("") and not credentials_of("e30=") and not credentials_of("e30")
     found = credentials_of("eyJ1c2VybmFtZSI6Im1lIiwicGFzc3dvcmQiOiJ4In0=")
     assert (found.username, found.password) == ("me", "x") and "'x'" not in repr(found)
-    with pytest.raises(InvalidArgument, match="X-Registry-Auth"):
-        credentials_of("!!!!")
+    assert not credentials_of("!!!!") and not credentials_of("placeholder")  # as clients send it who have none
 
 
 def test_half_a_character_never_gets_in() -> None:

@@ -83,7 +83,7 @@ def test_an_image_s_settings_fill_what_is_left_open() -> None:
         ports=[PortBinding(container_port=53, protocol="udp")],
         healthcheck=Healthcheck(interval=2 * 10**9),
     )
-    assert config.env == ["B=3"]
+    assert config.env == ["B=3", "A"]
     assert (config.user, config.working_dir, config.stop_signal) == ("app", "/srv", "QUIT")
     assert config.labels == {"a": "own", "b": "image"}
     assert config.exposed_ports == ["80/tcp", "53/udp"]
