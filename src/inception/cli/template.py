@@ -77,7 +77,10 @@ class Template:
             raise TemplateError("template parsing error: template: :1: exceeded maximum nesting") from None
 
     def render(self, value: Any) -> str:
-        return "".join(self._body(Scope(value, {"$": [value]})))
+        try:
+            return "".join(self._body(Scope(value, {"$": [value]})))
+        except _Leave as leave:
+            raise TemplateError(f"template parsing error: template: :1: {{{{{leave.word}}}}} outside {{{{range}}}}") from None
 
 
 class _Parser:

@@ -102,3 +102,9 @@ def test_deep_templates_do_not_crash():
     depth = 5000
     with pytest.raises(TemplateError, match="exceeded maximum nesting"):
         Template("{{" + "(" * depth + ".Id" + ")" * depth + "}}").render(VALUE)
+
+
+@pytest.mark.parametrize("text", ["{{break}}", "{{range .Nothing}}{{else}}{{continue}}{{end}}"])
+def test_leaving_a_range_that_there_is_not_is_an_error(text: str) -> None:
+    with pytest.raises(TemplateError, match="outside"):
+        Template(text).render({"Nothing": []})
