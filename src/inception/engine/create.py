@@ -117,7 +117,14 @@ def insert(engine: Engine, config: ContainerConfig, image_id: str, kind: str = "
         _claim_volumes(engine, tx, record)
         records.insert(tx, record)
         if kind != "step":
-            engine.store.snapshots.prepare(record.id, image_id=image_id)
+            engine.store.snapshots.prepare(record.id, image_id=image_id, fill=False)
+            engine.store.images.touch(image_id)
+    if kind != "step":
+        try:
+            engine.store.snapshots.fill(record.id)
+        except BaseException:
+            take_back(engine, record)
+            raise
     return record
 
 

@@ -121,6 +121,7 @@ class Images:
             credentials=credentials,
         )
         self._emit("pull", _tagged(reference), image)
+        self._tidy(image)
         return image
 
     def pull_all_tags(
@@ -134,6 +135,7 @@ class Images:
         images = pull_all_tags(store, repository, progress or silent, platform=_parsed(platform), credentials=credentials)
         for image in images:
             self._emit("pull", _tagged(repository), image)
+        self._tidy(*images)
         return images
 
     def push(
@@ -252,9 +254,11 @@ class Images:
         from inception.store.progress import silent
 
         names: list[str] = []
-        for image in load(self.engine.store, stream, progress or silent, platform=_parsed(platform)):
+        images = load(self.engine.store, stream, progress or silent, platform=_parsed(platform))
+        for image in images:
             names += image.names or [image.id]
             self._emit("load", image.id, image)
+        self._tidy(*images)
         return names
 
     def save(self, references: list[str], *, platform: str = "") -> Iterator[bytes]:
@@ -353,6 +357,12 @@ class Images:
             refetch=refetch_from_registry(self.engine.store),
             progress=progress or silent,
         )
+
+    def _tidy(self, *new: Image) -> None:
+        """What store.json wants gone by itself goes when something has come."""
+        from inception.engine.prune import apply_policy
+
+        apply_policy(self.engine, keep=[image.id for image in new])
 
     def _usages(self) -> list[Usage]:
         from inception.engine.records import listed

@@ -9,6 +9,8 @@ from inception.errors import Conflict, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from inception.engine.engine import Engine
 
     Filters = dict[str, list[str]]
@@ -98,6 +100,34 @@ def prune_images(engine: Engine, filters: Filters, *, all: bool) -> PruneReport:
             for removal in removals:
                 report.images.append(f"untagged: {removal.untagged}" if removal.untagged else f"deleted: {removal.deleted}")
     report.space_reclaimed_bytes = engine.store.collect(everything=True)
+    return report
+
+
+def apply_policy(engine: Engine, *, keep: Collection[str] = ()) -> PruneReport:
+    """What store.json says of images that nobody needs: those that were long of no use go, and of the others the oldest while
+    the store is too large. An image that a container has stays, and so do those in *keep*."""
+    import time
+
+    from inception.store.settings import load_settings
+
+    policy, report = load_settings().gc, PruneReport()
+    if not policy.unused_days and not policy.max_bytes:
+        return report
+    images = engine.store.images
+    used = {row[0] for row in engine.database.rows("SELECT DISTINCT image_id FROM containers")}
+    ages = sorted((images.used_at(image.id), image.id) for image in images.list() if image.id not in used | {*keep})
+    oldest = time.time() - policy.unused_days * 24 * 3600
+    for used_at, image_id in ages:
+        old = bool(policy.unused_days) and used_at < oldest
+        if not old and not (policy.max_bytes and engine.store.disk_usage(used)[0] > policy.max_bytes):
+            continue
+        try:
+            removals = engine.images.remove(image_id, force=True, prune=False)
+        except (Conflict, NotFound):
+            continue  # taken for a container meanwhile, or another image is made from it
+        for removal in removals:
+            report.images.append(f"untagged: {removal.untagged}" if removal.untagged else f"deleted: {removal.deleted}")
+        report.space_reclaimed_bytes += engine.store.collect()
     return report
 
 

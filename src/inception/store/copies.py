@@ -35,17 +35,25 @@ class Copies(Snapshots):
     driver = "vfs"
     folders = ("root",)
 
-    def prepare(self, snapshot_id: str, layer_ids: Sequence[int] = (), image_id: str = "") -> None:
+    def prepare(self, snapshot_id: str, layer_ids: Sequence[int] = (), image_id: str = "", *, fill: bool = True) -> None:
+        super().prepare(snapshot_id, layer_ids, image_id)
+        if fill:
+            try:
+                self.fill(snapshot_id)
+            except BaseException:
+                self.remove(snapshot_id)
+                raise
+
+    def fill(self, snapshot_id: str) -> None:
+        """The copy. Not in a transaction: everyone who writes would wait for it."""
         from inception.store.merge import fill
 
-        super().prepare(snapshot_id, layer_ids, image_id)
         path = self.path(snapshot_id)
         try:
             fill(self._base(self.layer_ids(snapshot_id)), f"{path}/root")
             # Whatever changes from here on has a later time than this file (or, within a tick, the same).
             os.close(os.open(f"{path}/{_MADE}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except OSError as error:
-            self.remove(snapshot_id)
             raise Unavailable(f"copy the image to {path}: {error}", "is the disk full?") from error
 
     def planned_mount(self, snapshot_id: str, layer_ids: Sequence[int]) -> Mount:

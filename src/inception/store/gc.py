@@ -3,7 +3,7 @@
 Only with the store to itself: a lease (a pull, a build, a load) means that something unreferenced is about to be used.
 
 What could be made or fetched again is kept for a while: layers that were compressed for a push, a week since they were last
-needed; parts of downloads, a day. A `prune` that a user asks for takes those at once.
+needed; parts of downloads, a day; store.json says otherwise. A `prune` that a user asks for takes those at once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import fcntl
 import os
 import time
 
-from inception.store.downloads import KEEP_S, remove_stale
+from inception.store.downloads import remove_stale
+from inception.store.settings import load_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from inception.store.store import Store
 
-_KEEP_COMPRESSED_S = 7 * 24 * 3600
+_HOUR_S = 3600.0
 _REFERRED = "SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs UNION SELECT blob FROM index_blobs"
 _UNNAMED_INDEXES = """DELETE FROM indexes
     WHERE digest NOT IN (SELECT digest FROM index_names) AND digest NOT IN (SELECT digest FROM image_digests)"""
@@ -33,16 +34,17 @@ def collect(store: Store, *, everything: bool = False) -> int:
     with Lease(store.root, fcntl.LOCK_EX | fcntl.LOCK_NB) as lease:
         if not lease.acquired:
             return 0
+        policy = load_settings().gc
         freed = store.layers.remove_unused()
         with store.db.transaction(durable=True) as tx:
             tx.execute(_UNNAMED_INDEXES)
-        _forget_compressed(store, 0 if everything else _KEEP_COMPRESSED_S)
+        _forget_compressed(store, 0 if everything else policy.compressed_days * 24 * _HOUR_S)
         known = {row[0] for row in store.db.rows(_REFERRED)}
         for digest in store.content.list():
             if digest not in known:
                 freed += store.content.delete(digest)
         store.db.execute(f"DELETE FROM blob_places WHERE digest NOT IN ({_REFERRED})")
-        return freed + remove_stale(store.root, 0 if everything else KEEP_S)
+        return freed + remove_stale(store.root, 0 if everything else policy.partial_hours * _HOUR_S)
 
 
 def _forget_compressed(store: Store, keep_s: float) -> None:

@@ -9,6 +9,8 @@ Names are rows (repository, tag); `debian:bookworm` is `docker.io/library/debian
 
 from __future__ import annotations
 
+import os
+
 from inception import jsontext
 from inception.errors import Conflict, InvalidArgument, NotFound
 from inception.oci.digest import Digest
@@ -232,6 +234,20 @@ class Images:
         for step in image.document.history:
             steps.append((step, 0 if step.empty_layer or not sizes else sizes.pop(0)))
         return steps[::-1]
+
+    def touch(self, image_id: str) -> None:
+        """Notes that an image is of use now: as the time of its configuration's file, which costs a start nothing."""
+        try:
+            os.utime(self._store.content.path(image_id))
+        except OSError:
+            pass  # removed meanwhile, or a file system that is read-only
+
+    def used_at(self, image_id: str) -> float:
+        """When it was of use last, in seconds since 1970: pulled, loaded, built, or taken for a container."""
+        try:
+            return os.stat(self._store.content.path(image_id)).st_mtime
+        except OSError:
+            return 0.0
 
     def _load(self, image_id: str) -> Image:
         row = self._db.row("SELECT manifest_digest, created, size_bytes, parent FROM images WHERE id = ?", (image_id,))

@@ -64,6 +64,7 @@ def pull(
         fetched = 0
         if image is None:
             image, digest, fetched = _Pull(store, reference, sources, progress, limits).run(platform, all_platforms)
+        store.images.touch(image.id)
     finally:
         sources.close()
     progress(Progress(status=f"Digest: {digest}"))

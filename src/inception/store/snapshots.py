@@ -60,8 +60,12 @@ class Snapshots:
             raise InvalidArgument(f"invalid snapshot id {snapshot_id!r}")
         return f"{self._root}/{snapshot_id}"
 
-    def prepare(self, snapshot_id: str, layer_ids: Sequence[int] = (), image_id: str = "") -> None:
-        """A new snapshot over *layer_ids*, bottom first, or over those of *image_id*. Raises Conflict, NotFound."""
+    def fill(self, snapshot_id: str) -> None:
+        """What of `prepare` takes its time, where anything does (copies.py). Raises Unavailable."""
+
+    def prepare(self, snapshot_id: str, layer_ids: Sequence[int] = (), image_id: str = "", *, fill: bool = True) -> None:
+        """A new snapshot over *layer_ids*, bottom first, or over those of *image_id*. Without *fill* the caller calls that,
+        when its own transaction is done. Raises Conflict, NotFound."""
         path = self.path(snapshot_id)
         db = self._db
         with db.transaction():
