@@ -28,10 +28,12 @@ _NO_MANIFESTS = "ask for each platform by itself"
 async def list_images(call: Call) -> web.Response:
     call.refuse(manifests=_NO_MANIFESTS)
     filters, every = call.filters(), call.flag("all")
-    shared = 0 if call.flag("shared-size") else -1
+    asked = call.flag("shared-size")
 
     def rows() -> list[dict[str, Any]]:
-        return [image_summary(image, shared_size=shared) for image in call.engine.images.list(filters=filters, all=every)]
+        shared = call.engine.images.shared_sizes() if asked else {}
+        images = call.engine.images.list(filters=filters, all=every)
+        return [image_summary(image, shared_size=shared.get(image.id, 0) if asked else -1) for image in images]
 
     return reply(await call.run(rows))
 

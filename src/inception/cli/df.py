@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inception.cli.call import Call
 from inception.cli.flags import Command, UsageError
-from inception.cli.format import Listing, columns, human_size, write
+from inception.cli.format import Listing, ago, columns, human_size, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,13 +54,18 @@ def _verbose(call: Call) -> str:
 
     engine = call.engine
     containers = engine.containers.list(all=True)
+    shared = engine.images.shared_sizes()
     images = []
     for image in engine.images.list():
         users = sum(1 for container in containers if container.image_id == image.id)
         for name in image.names or [f"{NONE}:{NONE}"]:
             repository, _, tag = name.rpartition(":")
-            images.append({**image_row(image, repository, tag, NONE), "Containers": str(users)})
-    wanted = ("Repository", "Tag", "ID", "CreatedSince", "Size", "Containers")
+            sizes = {
+                "SharedSize": human_size(shared.get(image.id, 0)),
+                "UniqueSize": human_size(image.size_bytes - shared.get(image.id, 0), 4),
+            }
+            images.append({**image_row(image, repository, tag, NONE), **sizes, "Containers": str(users)})
+    wanted = ("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers")
     parts = ["Images space usage:\n\n", IMAGES.render(images, "", wanted), "\nContainers space usage:\n\n"]
     lines = [["CONTAINER ID", "IMAGE", "COMMAND", "LOCAL VOLUMES", "SIZE", "CREATED", "STATUS", "NAMES"]]
     for container in containers:
@@ -72,6 +77,14 @@ def _verbose(call: Call) -> str:
     lines = [["VOLUME NAME", "LINKS", "SIZE"]]
     for volume, size_bytes in engine.system.volume_sizes():
         lines.append([volume.name, str(len(volume.users())), human_size(size_bytes)])
+    parts.append(columns(lines))
+    cached = engine.system.build_cache()
+    total = human_size(sum(each.size_bytes for each in cached if not each.shared), 4)
+    parts.append(f"\nBuild cache usage: {total}\n\n")
+    lines = [["CACHE ID", "CACHE TYPE", "SIZE", "CREATED", "LAST USED", "USAGE", "SHARED"]]
+    for each in cached:
+        size, shown = human_size(each.size_bytes), str(each.shared).lower()
+        lines.append([each.id[7:19], "regular", size, ago(each.created), ago(each.used), str(each.usage), shown])
     parts.append(columns(lines))
     return "".join(parts)
 

@@ -72,7 +72,7 @@ def ls(call: Call) -> int:
         return 0
     full = flags.on("no-trunc")
     if flags.on("quiet"):
-        shown = dict.fromkeys(image.id for image in images for _ in _names(image, filters))
+        shown = [image.id for image in images for _ in _names(image, filters)]  # as often as it has names
         write("".join((each if full else short_id(each)) + "\n" for each in shown))
         return 0
     digests = flags.on("digests") or ".Digest" in flags.text("format")
@@ -136,7 +136,7 @@ def row_of(image: Image, repository: str, tag: str, digest: str, *, full: bool =
         "Containers": "N/A",
         "SharedSize": "N/A",
         "UniqueSize": "N/A",
-        "VirtualSize": size,
+        "VirtualSize": human_size(image.size_bytes, 4),
         "Labels": labels_text(labels or {}),
         "Label": label_of(labels or {}),
     }

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _BAR = 50
 _REDRAW_S = 0.05
+_RATE_AFTER_S = 0.5  # before that it is a guess
+_COLUMNS, _ROWS = 80, 24
 
 
 def full_name(image: str) -> str:
@@ -28,38 +30,46 @@ def full_name(image: str) -> str:
 
 
 class PullProgress:
-    """Shows each Progress that it is called with on *stream*; quiet shows nothing."""
+    """Shows each Progress that it is called with on *stream*; quiet shows nothing. Safe from several threads."""
 
     def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
+        from _thread import allocate_lock
+
         self.stream = stream
         self.quiet = quiet
         self.live = stream.isatty()
+        self._lock = allocate_lock()
         self._order: list[str] = []
         self._lines: dict[str, str] = {}
         self._last: dict[str, str] = {}
-        self._drawn_at = 0.0
+        self._began: dict[str, tuple[float, int]] = {}
+        self._drawn_at: dict[str, float] = {}
 
     def __call__(self, progress: Progress) -> None:
         if self.quiet:
             return
-        changed = self._last.get(progress.id) != progress.status
-        self._last[progress.id] = progress.status
-        if not progress.id:
+        with self._lock:
+            self._show(progress)
+
+    def _show(self, progress: Progress) -> None:
+        item, now = progress.id, time.monotonic()
+        changed = self._last.get(item) != progress.status
+        self._last[item] = progress.status
+        if changed:
+            self._began[item] = (now, progress.current)
+        if not item or not self.live:
             if changed:
-                self._print(printable(progress.status))
+                self._print((f"{printable(item)}: " if item else "") + printable(progress.status))
             return
-        if not self.live:
-            if changed:
-                self._print(f"{printable(progress.id)}: {printable(progress.status)}")
-            return
-        new = progress.id not in self._lines
+        new = item not in self._lines
         if new:
-            self._order.append(progress.id)
-        self._lines[progress.id] = _line(progress)
-        now = time.monotonic()
-        if new or changed or now - self._drawn_at >= _REDRAW_S:
-            self._draw(progress.id, new)
-            self._drawn_at = now
+            self._order.append(item)
+        if new or changed or now - self._drawn_at[item] >= _REDRAW_S:
+            began, had = self._began[item]
+            rate = (progress.current - had) / (now - began) if now - began >= _RATE_AFTER_S else 0.0
+            self._lines[item] = _line(progress, rate)
+            self._draw(item, new)
+            self._drawn_at[item] = now
 
     def _print(self, text: str) -> None:
         # What was drawn so far stays above; a new block starts below this line.
@@ -68,18 +78,32 @@ class PullProgress:
         print(text, file=self.stream, flush=True)
 
     def _draw(self, item: str, new: bool) -> None:
+        columns, rows = _size(self.stream)
+        text = self._lines[item][: columns - 1]  # a line that wraps would be two to go up
         up = len(self._order) - self._order.index(item)
         if new:
-            self.stream.write(f"{self._lines[item]}\n")
-        else:
-            self.stream.write(f"\x1b[{up}A\r\x1b[2K{self._lines[item]}\x1b[{up}B\r")
+            self.stream.write(f"{text}\n")
+        elif up < rows:  # what has left the screen stays as it was
+            self.stream.write(f"\x1b[{up}A\r\x1b[2K{text}\x1b[{up}B\r")
         self.stream.flush()
 
 
-def _line(progress: Progress) -> str:
+def _size(stream: TextIO) -> tuple[int, int]:
+    import os
+
+    try:
+        columns, rows = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        return _COLUMNS, _ROWS
+    return columns or _COLUMNS, rows or _ROWS
+
+
+def _line(progress: Progress, rate: float) -> str:
+    """Docker's line, and how fast it goes."""
     text = f"{printable(progress.id)}: {printable(progress.status)}"
+    speed = f"  {human_size(rate)}/s" if rate > 0 else ""
     if not progress.total:
-        return text + (f" {human_size(progress.current)}" if progress.current else "")
+        return text + (f" {human_size(progress.current)}{speed}" if progress.current else "")
     done = min(_BAR, progress.current * _BAR // progress.total)
     bar = "=" * max(0, done - 1) + (">" if done < _BAR else "=") if done else ">"
-    return f"{text} [{bar.ljust(_BAR)}] {human_size(progress.current):>8}/{human_size(progress.total)}"
+    return f"{text} [{bar.ljust(_BAR)}] {human_size(progress.current):>8}/{human_size(progress.total)}{speed}"

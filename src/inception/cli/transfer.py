@@ -19,6 +19,8 @@ def pull(call: Call) -> int:
     flags, name = call.flags, call.arguments[0]
     progress = PullProgress(sys.stdout, quiet=flags.on("quiet"))
     every = flags.on("all-platforms")
+    if not flags.on("all-tags"):
+        _say_default(name, quiet=flags.on("quiet"))
     if flags.on("all-tags"):
         if every:
             raise InvalidArgument("--all-platforms can't be used with --all-tags/-a")
@@ -27,6 +29,14 @@ def pull(call: Call) -> int:
         call.engine.images.pull(name, progress=progress, platform=flags.text("platform"), all_platforms=every)
     _say(name)
     return 0
+
+
+def _say_default(name: str, *, quiet: bool) -> None:
+    from inception.oci.reference import Reference
+
+    Reference.parse(name)
+    if not quiet and "@" not in name and ":" not in name.rpartition("/")[2]:
+        print("Using default tag: latest", flush=True)
 
 
 def _say(name: str) -> None:
@@ -41,6 +51,8 @@ def push(call: Call) -> int:
     images = call.engine.images
     progress = PullProgress(sys.stdout, quiet=flags.on("quiet"))
     names = _tags_of(call, name) if flags.on("all-tags") else [name]
+    if not flags.on("all-tags"):
+        _say_default(name, quiet=flags.on("quiet"))
     for each in names:
         images.push(
             each,

@@ -198,10 +198,16 @@ def _is_called(image: Image, pattern: str) -> bool:
 
 def reference_matches(name: str, pattern: str) -> bool:
     """Whether the pattern of a `reference` filter means the name `repository:tag` or `repository@digest`."""
+    repository = name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
+    return _path_matches(name, pattern) or _path_matches(repository, pattern)
+
+
+def _path_matches(text: str, pattern: str) -> bool:
+    """Go's path.Match: no wildcard means a slash."""
     from fnmatch import fnmatchcase  # brings `re`
 
-    repository = name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
-    return fnmatchcase(name, pattern) or fnmatchcase(repository, pattern)
+    parts, patterns = text.split("/"), pattern.replace("[^", "[!").split("/")
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
 # Networks and volumes

@@ -308,6 +308,16 @@ class Images:
             self._emit("untag" if kind == "Untagged" else "delete", what, image)
         return removals
 
+    def shared_sizes(self) -> dict[str, int]:
+        """Bytes of each image that another has too, by id; images that share nothing are not in it."""
+        return dict(
+            self.engine.database.rows(
+                """SELECT image_id, sum(size_bytes) FROM image_layers JOIN layers ON layers.id = layer_id
+                   WHERE layer_id IN (SELECT layer_id FROM image_layers GROUP BY layer_id HAVING count(DISTINCT image_id) > 1)
+                   GROUP BY image_id"""
+            )
+        )
+
     def history(self, reference: str, *, platform: str = "") -> list[HistoryEntry]:
         """How it came to be, newest step first."""
         image = self.get(reference, platform=platform)

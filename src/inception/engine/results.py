@@ -31,6 +31,17 @@ class PathStat(Record):
     link_target: str = ""
 
 
+class CacheEntry(Record):
+    """A layer in the builder's cache; `usage` is how many steps it answers for."""
+
+    id: str
+    size_bytes: int
+    created: str
+    used: str
+    usage: int
+    shared: bool
+
+
 class PruneReport(Record):
     """What `prune` deleted. Images are entries `untagged: NAME` and `deleted: ID`, as `docker image prune` shows them."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from inception.engine.results import DiskUsageRow, PruneReport
+from inception.engine.results import CacheEntry, DiskUsageRow, PruneReport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,6 +157,26 @@ class System:
         return DiskUsageRow(
             type="Build Cache", total=len(held), active=len(held & in_images), size_bytes=size, reclaimable_bytes=size
         )
+
+    def build_cache(self) -> list[CacheEntry]:
+        """The layers that the builder's cache holds, the one of use last first; `shared`: an image has it too."""
+        import time
+
+        if not self.engine.database.row("SELECT 1 FROM sqlite_master WHERE name = 'build_cache'"):
+            return []
+
+        def stamp(seconds: int) -> str:
+            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+        rows = self.engine.database.rows(
+            """SELECT diff_id, size_bytes, min(created), max(used_at), count(*),
+                      EXISTS (SELECT 1 FROM image_layers WHERE image_layers.layer_id = layers.id)
+               FROM build_cache JOIN layers ON layers.id = build_cache.layer_id GROUP BY layers.id ORDER BY 4 DESC"""
+        )
+        return [
+            CacheEntry(id=row[0], size_bytes=row[1], created=row[2], used=stamp(row[3]), usage=row[4], shared=bool(row[5]))
+            for row in rows
+        ]
 
     def volume_sizes(self) -> list[tuple[Volume, int]]:
         """Each volume with its bytes; reads every folder, so only when asked for."""

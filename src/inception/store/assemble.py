@@ -99,6 +99,9 @@ def _stage_all(
         for layer in layers:
             progress(Progress(id=Digest(layer.digest).hex[:12], status="Already exists"))
         return [number for number in known if number is not None]
+    for position, (layer, number) in enumerate(zip(layers, known, strict=True)):
+        if diff_ids.index(diff_ids[position]) == position and not (number is not None and _has_blob(store, layer, number)):
+            progress(Progress(id=Digest(layer.digest).hex[:12], status="Pulling fs layer"))
     from concurrent.futures import ThreadPoolExecutor  # 12 ms, for whoever has something to do
 
     first: dict[str, int] = {}  # the same layer may come twice in a stack; it is unpacked once
@@ -115,7 +118,13 @@ def _stage_all(
             return number
         progress(Progress(id=short, status="Extracting", total=layer.size))
         with store.content.open(layer.digest) as blob:
-            staged = store.layers.stage(blob, scratch, diff_ids[position], limits)
+            staged = store.layers.stage(
+                blob,
+                scratch,
+                diff_ids[position],
+                limits,
+                lambda done: progress(Progress(id=short, status="Extracting", current=done, total=layer.size)),
+            )
         if layer.digest == diff_ids[position] and not staged.implicit:
             # Uncompressed: where the folder packs to the very same bytes, keeping these too would be keeping them twice.
             staged.packed = store.layers.pack_digest(staged.path) == layer.digest

@@ -23,7 +23,7 @@ from inception.store.scratch import Scratch, remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import BinaryIO
 
     from inception.store.database import Database
@@ -88,9 +88,17 @@ class Layers:
         return Layer(id=row[0], diff_id=row[1], size_bytes=row[2], tar_bytes=row[3], packed=bool(row[4]))
 
     def stage(
-        self, source: BinaryIO | Iterable[bytes], scratch: Scratch, diff_id: str = "", limits: Limits | None = None
+        self,
+        source: BinaryIO | Iterable[bytes],
+        scratch: Scratch,
+        diff_id: str = "",
+        limits: Limits | None = None,
+        tell: Callable[[int], None] | None = None,
     ) -> Staged:
-        """Unpacks a layer stream of any compression. Raises InvalidArgument when it is bad or hasn't the *diff_id*."""
+        """Unpacks a layer stream of any compression; *tell* hears now and then how far a file has been read.
+
+        Raises InvalidArgument when it is bad or hasn't the *diff_id*.
+        """
         from inception.store.extract import ExtractOptions  # only what unpacks pays for these
         from inception.store.settings import load_settings
         from inception.store.worker import unpack
@@ -109,7 +117,7 @@ class Layers:
             options = ExtractOptions(whiteouts=self._whiteouts)
             if os.geteuid() != 0:  # the kernel lets us give nothing away
                 options = ExtractOptions(whiteouts=self._whiteouts, uid=os.geteuid(), gid=os.getegid())
-            extracted = unpack(source, fd, options, limits or settings.limits)
+            extracted = unpack(source, fd, options, limits or settings.limits, tell)
         finally:
             os.close(fd)
         if diff_id and extracted.diff_id != diff_id:

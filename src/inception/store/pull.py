@@ -59,18 +59,23 @@ def pull(
     reference = Reference.parse(name)
     sources = _Sources(reference, registries, credentials)
     try:
-        progress(Progress(id=reference.tag or reference.digest, status=f"Pulling from {reference.path}"))
         digest, image = _known(store, reference, sources, platform, all_platforms)
-        fetched = 0
+        newer = image is None
         if image is None:
-            image, digest, fetched = _Pull(store, reference, sources, progress, limits).run(platform, all_platforms)
+            image, digest, newer = _Pull(store, reference, sources, progress, limits).run(platform, all_platforms)
+        else:
+            progress(_begun(reference))
         store.images.touch(image.id)
     finally:
         sources.close()
     progress(Progress(status=f"Digest: {digest}"))
-    what = "Downloaded newer image" if fetched else "Image is up to date"
+    what = "Downloaded newer image" if newer else "Image is up to date"
     progress(Progress(status=f"Status: {what} for {reference.familiar}"))
     return image
+
+
+def _begun(reference: Reference) -> Progress:
+    return Progress(id=reference.tag or reference.digest, status=f"Pulling from {reference.path}")
 
 
 def _known(
@@ -117,10 +122,13 @@ class _Pull:
         self._images: dict[str, str] = {}  # by manifest
         self._blobs: list[str] = []
 
-    def run(self, platform: Platform | None, all_platforms: bool) -> tuple[Image, Digest, int]:
+    def run(self, platform: Platform | None, all_platforms: bool) -> tuple[Image, Digest, bool]:
+        """The image, the digest of the name, and whether anything is new: bytes, or what the name means."""
         reference, store = self._reference, self._store
         names = [f"{reference.repository}:{reference.tag}"] if reference.tag else []
         found = self._sources.resolve(platform or host_platform(), any_platform=all_platforms)
+        self._progress(_begun(reference))
+        before = self._meaning()
         with store.lease(), store.scratch() as scratch:
             if all_platforms and found.index:
                 self._everything(scratch, found.index)
@@ -130,7 +138,14 @@ class _Pull:
                 for document in found.documents:
                     self._blobs.append(store.content.put_bytes(document))
                 store.indexes.keep(reference, found.digest, self._images, self._blobs)
-        return image, found.digest, self._fetcher.fetched
+        return image, found.digest, self._fetcher.fetched > 0 or image.id != before
+
+    def _meaning(self) -> str:
+        """The id of the image that the name means so far."""
+        try:
+            return self._store.images.find(str(self._reference))
+        except NotFound:
+            return ""
 
     def _assemble(self, scratch: Scratch, manifest: bytes, names: list[str], repo_digest: str) -> Image:
         from inception.store.assemble import assemble

@@ -222,7 +222,7 @@ def _image(store: Store, reference: Reference, platform: Platform | None) -> Ima
     except NotFound:
         if platform is not None:
             raise
-        raise NotFound(f"An image does not exist locally with the tag: {reference.familiar}") from None
+        raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_repository}") from None
 
 
 def _platform_of(image: Image) -> Platform:

@@ -30,10 +30,11 @@ from inception.store.extract import Extracted, ExtractOptions, Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import IO, Any, BinaryIO
 
 _MEMORY = 1 << 30
+_NEWS_MS = 100
 # What decompression imports when it meets it; by then the file system of the host is out of reach.
 _NEEDED_LATER = ("bz2", "lzma", "zlib", "zstandard", "isal.isal_zlib")
 # What is left when all is imported and opened: files beneath one folder, memory, time, the end. No sockets, no processes, no
@@ -54,9 +55,10 @@ def unpack(
     root_fd: int,
     options: ExtractOptions = ExtractOptions(),
     limits: Limits = Limits(),
+    tell: Callable[[int], None] | None = None,
 ) -> Extracted:
     """Extracts *source* (a file at its position, or chunks), compressed or not, into the folder *root_fd* in a process of
-    its own. `diff_id` of the result is the digest of the uncompressed stream.
+    its own. `diff_id` of the result is the digest of the uncompressed stream. *tell* hears how far a file has been read.
 
     Raises InvalidArgument for a bad archive, Unavailable for a full disk or when the process died.
     """
@@ -83,6 +85,8 @@ def unpack(
         if file is None and process.stdin is not None:
             _feed(process.stdin, _chunks(source))
         assert process.stdout is not None and process.stderr is not None
+        if file is not None and tell is not None:
+            _watch(process.stdout, file, tell)
         answer, complaint = process.stdout.read(), process.stderr.read()
         process.wait()
     finally:
@@ -112,6 +116,19 @@ def _descriptor(source: Any) -> int | None:
         return int(source.fileno())
     except (AttributeError, OSError):
         return None
+
+
+def _watch(answer: IO[bytes], file: int, tell: Callable[[int], None]) -> None:
+    """Until the answer comes. The file is open once for both of us, so its position is how far the other has come."""
+    import select
+
+    poll = select.poll()
+    poll.register(answer, select.POLLIN | select.POLLHUP)
+    while not poll.poll(_NEWS_MS):
+        try:
+            tell(os.lseek(file, 0, os.SEEK_CUR))
+        except OSError:
+            return  # a pipe
 
 
 def _chunks(source: Any) -> Iterable[bytes]:
