@@ -80,6 +80,16 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(target)
 
 
+@pytest.fixture
+def buildx(compose: str, tmp_path: Path) -> Path:
+    """A folder for DOCKER_CONFIG with buildx and Compose as plugins: Compose then builds by `buildx bake`."""
+    plugins = tmp_path / "config/cli-plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "docker-buildx").symlink_to(Path(__file__).parents[2] / ".venv/plugins/docker-buildx")
+    (plugins / "docker-compose").symlink_to(compose)
+    return plugins.parent
+
+
 @pytest.fixture(autouse=True)
 def no_container_left(request: pytest.FixtureRequest) -> Iterator[None]:
     yield

@@ -26,7 +26,7 @@ class Host:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "DOCKER_HOST": self.address, "DOCKER_BUILDKIT": "0", "DOCKER_CONFIG": str(self.run_root.parent)}
+        return {**os.environ, "DOCKER_HOST": self.address, "DOCKER_CONFIG": str(self.run_root.parent)}
 
     def start(self, *options: str) -> None:
         command = [sys.executable, "-m", "inception.cli", "--root", self.root, "--run-root", self.run_root, "serve", *options]

@@ -76,7 +76,7 @@ def test_versions_are_negotiated(host: Host) -> None:
         ("GET", "/exec/nope/json", None, 404, "No such exec instance: nope"),
         ("GET", "/plugins/nope/json", None, 404, 'plugin "nope" not found'),
         ("GET", "/nodes", None, 503, "This node is not a swarm manager."),
-        ("POST", "/session", None, 501, "BuildKit"),
+        ("POST", "/session", None, 400, "no upgrade to h2c"),
         ("POST", "/containers/create", b"{", 400, "invalid JSON"),
         ("POST", "/containers/create", b"[" * 100_000, 400, "invalid JSON"),
         ("POST", "/containers/create", {"Image": 5}, 400, "Image: expected a string"),

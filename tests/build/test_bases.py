@@ -15,7 +15,7 @@ pytestmark = pytest.mark.needs("root", "busybox")
 def test_builds_that_miss_the_same_base_at_once_fetch_it_once(builder, monkeypatch):
     fetched: list[str] = []
 
-    def fetch(self: Images, reference: str, progress: object, platform: str) -> object:
+    def fetch(self: Images, reference: str, *_rest: object) -> object:
         fetched.append(reference)
         return self.bootstrap(reference)
 

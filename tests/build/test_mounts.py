@@ -13,7 +13,7 @@ import time
 import pytest
 
 from inception.build import BuildFailed, DockerfileError
-from inception.build.agent import AgentSocket
+from inception.build.agent import AgentSocket, connect
 from inception.build.secrets import SecretSource
 from inception.errors import InceptionError
 
@@ -169,7 +169,7 @@ def agent(tmp_path):
 def test_ssh_asks_the_agent_to_list_and_to_sign_and_nothing_else(agent, tmp_path):
     path, asked = agent
     folder = os.open(tmp_path, os.O_RDONLY)
-    forwarded = AgentSocket(folder, "s", path)
+    forwarded = AgentSocket(folder, "s", lambda: connect(path))
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(tmp_path / "s"))
         answers = []

@@ -7,6 +7,8 @@ hijack.py    a connection taken out of HTTP             session.py  attach and e
 attach.py    who attached before the start              convert.py  Docker's create body to ContainerConfig
 host.py      `inception.docker_host()`
 
+buildkit/  builds by BuildKit's protocol, for buildx and Compose
+
 One file a resource: system, auth, containers, life (start, stop, wait), streams (logs, stats, attach), archive, exec, images,
 build, networks, volumes, swarm (what a Docker without swarm says).
 

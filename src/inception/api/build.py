@@ -100,7 +100,7 @@ def _config(call: Call) -> BuildConfig:
         squash="use a multi-stage build",
     )
     if call.text("version") == "2" or call.text("session"):
-        raise NotSupported("BuildKit's own protocol is not served; set DOCKER_BUILDKIT=0")
+        raise NotSupported("POST /build in BuildKit's version is not served: build with buildx, or set DOCKER_BUILDKIT=0")
     remote, dockerfile = call.text("remote"), call.text("dockerfile")
     if remote and not is_remote(remote):
         raise InvalidArgument(f"remote {remote}: expected the address of a git repository, an archive or a Dockerfile")

@@ -184,10 +184,10 @@ class Taken(web.Response):
         pass
 
 
-def head_of(request: web.BaseRequest, content_type: str) -> bytes:
+def head_of(request: web.BaseRequest, content_type: str, protocol: str = "tcp") -> bytes:
     """The answer that a client expects before the raw bytes."""
     if request.headers.get("Upgrade"):
-        first = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp"
+        first = f"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: {protocol}"
     else:
         first = "HTTP/1.1 200 OK"
     return f"{first}\r\nContent-Type: {content_type}\r\n\r\n".encode()

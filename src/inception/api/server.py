@@ -32,6 +32,7 @@ from inception.errors import Forbidden, InceptionError, NotModified
 if TYPE_CHECKING:
     import ssl
 
+    from inception.api.buildkit.jobs import Solver
     from inception.api.exec import Execs
     from inception.engine import Engine
 
@@ -74,6 +75,7 @@ class Server:
         self.attachments = Attachments(self.hub, self.threads)
         self.execs: Execs = Execs()
         self.followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self.solver: Solver | None = None  # made by the first client that speaks BuildKit's protocol
         self._open: dict[asyncio.Task[Any], Call] = {}
         self._router = Router()
         self._names = names

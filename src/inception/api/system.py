@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 async def ping(call: Call) -> web.Response:
-    # Builder-Version 1: clients then build by POST /build instead of speaking to BuildKit.
-    headers = {"Builder-Version": "1", "Swarm": "inactive", "Cache-Control": "no-cache, no-store, must-revalidate"}
+    # Builder-Version 2: clients may build with BuildKit's protocol, and with POST /build as ever.
+    headers = {"Builder-Version": "2", "Swarm": "inactive", "Cache-Control": "no-cache, no-store, must-revalidate"}
     return web.Response(text="OK", headers={**headers, "Pragma": "no-cache"})
 
 
@@ -110,9 +110,16 @@ def _volume_sizes(engine: Any) -> list[tuple[str, int]]:
     return [(volume.name, size) for volume, size in engine.system.volume_sizes()]
 
 
-async def buildkit(call: Call) -> web.Response:
-    name = call.request.path.rsplit("/", 1)[-1]
-    raise NotSupported(f"{name}: BuildKit's own protocol is not served; set DOCKER_BUILDKIT=0 to build by POST /build")
+async def grpc(call: Call) -> web.StreamResponse:
+    from inception.api.buildkit import doors  # h2 and all that: for clients that come with it
+
+    return await doors.grpc(call)
+
+
+async def session(call: Call) -> web.StreamResponse:
+    from inception.api.buildkit import doors
+
+    return await doors.session(call)
 
 
 async def no_plugins(call: Call) -> web.Response:
@@ -136,8 +143,8 @@ ROUTES = [
     ("GET", "/info", info),
     ("GET", "/events", events),
     ("GET", "/system/df", df),
-    ("POST", "/session", buildkit),
-    ("POST", "/grpc", buildkit),
+    ("POST", "/session", session),
+    ("POST", "/grpc", grpc),
     ("GET", "/plugins", no_plugins),
     ("GET", "/plugins/privileges", plugins_refused),
     ("GET", "/plugins/{name:path}/json", no_plugin),

@@ -14,6 +14,10 @@ import threading
 
 from inception.errors import InvalidArgument
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _REQUEST_IDENTITIES = 11
 _SIGN_REQUEST = 13
 _FAILURE = b"\x00\x00\x00\x01\x05"
@@ -28,7 +32,7 @@ def parse_ssh(text: str) -> tuple[str, str]:
     if not path:
         raise InvalidArgument(f"invalid empty ssh agent socket: --ssh {text}", "start an ssh-agent: SSH_AUTH_SOCK is not set")
     try:
-        agent = _connect(path)
+        agent = connect(path)
     except OSError as error:
         raise InvalidArgument(f"--ssh {text}: {path} is not the socket of an agent: {error.strerror}") from None
     agent.close()
@@ -36,10 +40,10 @@ def parse_ssh(text: str) -> tuple[str, str]:
 
 
 class AgentSocket:
-    """Listens at *name* in the folder *folder_fd* until it is closed."""
+    """Listens at *name* in the folder *folder_fd* until it is closed; *reach* connects to the agent."""
 
-    def __init__(self, folder_fd: int, name: str, agent_path: str) -> None:
-        self._agent_path = agent_path
+    def __init__(self, folder_fd: int, name: str, reach: Callable[[], socket.socket]) -> None:
+        self._reach = reach
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -71,7 +75,7 @@ class AgentSocket:
 
     def _serve(self, client: socket.socket) -> None:
         try:
-            with _connect(self._agent_path) as agent:
+            with self._reach() as agent:
                 while message := _read(client):
                     if message[4] in (_REQUEST_IDENTITIES, _SIGN_REQUEST):
                         agent.sendall(message)
@@ -86,7 +90,8 @@ class AgentSocket:
             client.close()
 
 
-def _connect(path: str) -> socket.socket:
+def connect(path: str) -> socket.socket:
+    """An agent of this machine. Raises OSError."""
     agent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         agent.connect(path)

@@ -63,6 +63,17 @@ class Cached(Record):
     created: str
 
 
+class Kept(Record):
+    """`kind` is BuildKit's word for what it is; `shared`: an image has it too."""
+
+    id: str
+    kind: str = "regular"
+    description: str = ""
+    size_bytes: int
+    used_at: int
+    shared: bool = False
+
+
 class Download(Record):
     """What a URL gave last time, and the server's words to ask whether it still does."""
 
@@ -128,6 +139,25 @@ class BuildCache:
             tx.execute("DELETE FROM build_results WHERE made_at < ?", (now - _NOTE_S,))
             tx.execute("REPLACE INTO build_results VALUES (?, ?, ?)", (key, result, now))
 
+    def entries(self) -> list[Kept]:
+        """What is kept, for people: layers, cache mounts, contexts."""
+        from inception.build.folders import CacheFolders
+
+        rows = self._db.rows(
+            """SELECT layer_id, max(used_at), size_bytes, EXISTS (SELECT 1 FROM image_layers WHERE image_layers.layer_id = id)
+               FROM build_cache JOIN layers ON id = layer_id GROUP BY layer_id"""
+        )
+        found = [
+            Kept(id=f"layer-{number}", size_bytes=size or 0, used_at=used_at, shared=bool(shared))
+            for number, used_at, size, shared in rows
+        ]
+        for kind, name in (("exec.cachemount", "mounts"), ("source.local", "contexts")):
+            found += [
+                Kept(id=f"{name}-{number}", kind=kind, description=words, size_bytes=size, used_at=used_at)
+                for number, words, size, used_at in CacheFolders(self._store.root, name).entries()
+            ]
+        return found
+
     def expire(self) -> bool:
         """Forgets what hasn't been used for a month, and the oldest of what is more than the limit; whether there was any."""
         forgotten = self._forget_before(int(time.time()) - _KEEP_S)
@@ -140,14 +170,17 @@ class BuildCache:
         RUN included. The bytes that were freed: those of layers that nothing else has."""
         from inception.build.folders import CacheFolders
 
+        contexts = CacheFolders(self._store.root, "contexts")
         folders = CacheFolders(self._store.root)
         if unused_since is not None:
             self._forget_before(unused_since)
-            freed = folders.prune(unused_since)
+            freed = folders.prune(unused_since) + contexts.prune(unused_since)
         else:
+            freed = contexts.prune()
             usage = folders.usage() if keep_bytes else 0
-            freed = folders.prune() if usage >= keep_bytes else 0
-            self._shrink(max(0, keep_bytes - (usage - freed)))
+            removed = folders.prune() if usage >= keep_bytes else 0
+            self._shrink(max(0, keep_bytes - (usage - removed)))
+            freed += removed
         self._db.execute("DELETE FROM build_facts WHERE made_at < ?", (int(time.time()) - _KEEP_S,))
         return freed + self._store.collect()
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from inception.build.cache import BuildCache
     from inception.store import Store
+    from inception.store.credentials import Credentials
 
 _REF_NAME = "org.opencontainers.image.ref.name"
 
@@ -58,8 +59,11 @@ def inline(cache: BuildCache, made: Sequence[Made], stages: Collection[int], lay
     return {"records": [encode(entry) for entry in entries]}
 
 
-def export(store: Store, place: CachePlace, cache: BuildCache, made: Sequence[Made]) -> None:
-    """Raises Unavailable, Forbidden, InvalidArgument. The caller holds a lease."""
+def export(
+    store: Store, place: CachePlace, cache: BuildCache, made: Sequence[Made], credentials: Credentials | None = None
+) -> None:
+    """*credentials* None means this user's own log-ins. Raises Unavailable, Forbidden, InvalidArgument. The caller holds a
+    lease."""
     layer_ids: list[int] = []
     entries = records_of(cache, made, layer_ids)
     layers = [(store.layers.get(number).diff_id, number) for number in layer_ids]
@@ -68,7 +72,7 @@ def export(store: Store, place: CachePlace, cache: BuildCache, made: Sequence[Ma
     if place.type == "registry":
         from inception.store.push import push_artifact
 
-        push_artifact(store, place.place, config, MEDIA_CACHE, layers, compression=place.compression)
+        push_artifact(store, place.place, config, MEDIA_CACHE, layers, compression=place.compression, credentials=credentials)
     else:
         try:
             _to_folder(store, place, config, layers)

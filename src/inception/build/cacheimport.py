@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from inception.build.inputs import Stack
     from inception.store import Store
+    from inception.store.credentials import Credentials
     from inception.store.registry import Repository
 
     Fetch = Callable[[Descriptor, int], Iterator[bytes]]
@@ -92,12 +93,12 @@ class ImportedCache:
         return number
 
 
-def open_place(place: CachePlace) -> ImportedCache:
-    """Raises NotFound, Unavailable, InvalidArgument."""
-    return _from_folder(place) if place.type == "local" else _from_registry(place)
+def open_place(place: CachePlace, credentials: Credentials | None = None) -> ImportedCache:
+    """*credentials* None means this user's own log-ins. Raises NotFound, Unavailable, InvalidArgument."""
+    return _from_folder(place) if place.type == "local" else _from_registry(place, credentials)
 
 
-def _from_registry(place: CachePlace) -> ImportedCache:
+def _from_registry(place: CachePlace, credentials: Credentials | None) -> ImportedCache:
     from inception.oci.image import host_platform
     from inception.oci.reference import Reference
     from inception.store.archive import choose_platform
@@ -107,7 +108,7 @@ def _from_registry(place: CachePlace) -> ImportedCache:
 
     reference = Reference.parse(place.place)
     where = endpoint(load_registries(), reference.domain)
-    repository: Repository = open_repository(reference, where, f"import cache {reference.familiar}", None, "pull")
+    repository: Repository = open_repository(reference, where, f"import cache {reference.familiar}", credentials, "pull")
     try:
         data, media_type = repository.manifest(reference.digest or reference.tag)
         if media_type not in MANIFESTS:

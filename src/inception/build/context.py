@@ -50,6 +50,9 @@ class Context:
         self.digests = digests
         self.tree = Tree(root.fd, rules) if root is not None else None
 
+    def fetch(self, paths: list[str]) -> None:
+        """*paths* are what will be copied from here, none when nothing is: the time to bring them, where they are elsewhere."""
+
     def select(self, operation: Copy) -> Selection:
         """What *operation* takes from here. Raises InvalidArgument, NotFound."""
         if self.tree is None:

@@ -16,14 +16,14 @@ import time
 
 from inception import jsontext
 from inception.build.cache import BuildCache, key_of
+from inception.build.caller import Caller
 from inception.build.config import BuildConfig, BuildResult
-from inception.build.context import Context, open_context, open_folder
 from inception.build.image import Outcome
 from inception.build.inputs import Inputs, Stack, files_copy
 from inception.build.operations import Configure, Copy, MakeFolder, Operation, Run, hide_password
 from inception.build.output import all_names
 from inception.build.parse import parse_dockerfile
-from inception.build.plan import BaseImage, BuildPlan, StagePlan, plan_build
+from inception.build.plan import BaseImage, BuildPlan, StagePlan, context_paths, plan_build
 from inception.build.progress import Reporter, Step
 from inception.build.result import check_outputs, finish
 from inception.build.source import BuildFailed, CommandFailed, DockerfileError
@@ -39,10 +39,13 @@ if TYPE_CHECKING:
     from inception.build.cache import Cached
     from inception.build.cacheexport import Made
     from inception.build.cacheimport import ImportedCache
+    from inception.build.cacheplaces import CachePlace
+    from inception.build.context import Context
     from inception.build.progress import OnEvent
     from inception.engine import Engine
     from inception.engine.exec import ExecProcess
     from inception.oci.image import ImageDocument
+    from inception.store.credentials import Credentials
     from inception.store.images import Image
     from inception.store.progress import Progress
     from inception.store.scratch import Scratch
@@ -61,22 +64,26 @@ class Cancelled(InceptionError):
     """Another stage failed."""
 
 
+class Abandoned(InceptionError):
+    """Whoever wanted the build has gone."""
+
+
 def make(
     engine: Engine,
     config: BuildConfig,
     progress: OnEvent | None,
-    stdin: BinaryIO | None,
-    remember: Callable[[Session, str], None],
+    caller: Caller,
+    remember: Callable[[Session, str], None] | None = None,
 ) -> BuildResult:
     """`build` without a look at what whole builds came to; *remember* is told of this one."""
     for name in all_names(config.tags, config.outputs):
         if Reference.parse(name).digest:
             raise InvalidArgument(f"invalid tag {name!r}: a tag can't have a digest")
     check_outputs(config, _platforms(config))
-    return _in_session(Session, engine, config, progress, stdin, lambda sessions: _build(sessions, remember))
+    return _in_session(Session, engine, config, progress, caller, lambda sessions: _build(sessions, remember))
 
 
-def _build(sessions: Sequence[Session], remember: Callable[[Session, str], None]) -> BuildResult:
+def _build(sessions: Sequence[Session], remember: Callable[[Session, str], None] | None) -> BuildResult:
     first = sessions[0]
     _remove_abandoned(first.engine)
     for session in sessions:
@@ -85,7 +92,7 @@ def _build(sessions: Sequence[Session], remember: Callable[[Session, str], None]
         session.finished = _now()
     finished = finish(sessions)
     _export_cache(sessions)
-    if len(sessions) == 1:
+    if len(sessions) == 1 and remember is not None:
         remember(first, finished.image_id)
     if first.cache.expire():
         first.reporter.warn("forgot what the build cache hasn't used for a month, or the oldest of more than 20 GiB")
@@ -112,7 +119,7 @@ def _export_cache(sessions: Sequence[Session]) -> None:
             kept += [made for made in session.made if made.stage in stages]
         try:
             with first.reporter.step(f"exporting cache to {place.type} {place.place}"):
-                export(first.store, place, first.cache, kept)
+                export(first.store, place, first.cache, kept, first.log_in(place))
         except InceptionError as error:
             if not place.optional:
                 raise
@@ -131,7 +138,7 @@ def explain(engine: Engine, config: BuildConfig, progress: OnEvent | None = None
     def tell(sessions: Sequence[Explainer]) -> str:
         return "\n".join(session.explain() for session in sessions)
 
-    return _in_session(Explainer, engine, config, progress, stdin, tell)
+    return _in_session(Explainer, engine, config, progress, Caller(config, stdin), tell)
 
 
 def _in_session(
@@ -139,20 +146,21 @@ def _in_session(
     engine: Engine,
     config: BuildConfig,
     progress: OnEvent | None,
-    stdin: BinaryIO | None,
+    caller: Caller,
     act: Callable[[Sequence[S]], T],
 ) -> T:
     store = engine.store
     with store.lease(), store.scratch() as scratch:
-        context = open_context(store, config, scratch, stdin)
+        reporter = Reporter(progress)
+        context = caller.open_context(store, scratch, reporter)
         try:
-            reporter = Reporter(progress)
             platforms = _platforms(config)
-            sessions = [kind(engine, replace(config, platform=each), context, reporter, scratch) for each in platforms]
+            sessions = [kind(engine, replace(config, platform=each), context, reporter, scratch, caller) for each in platforms]
             if len(sessions) > 1:
                 for session, platform in zip(sessions, platforms, strict=True):
                     session.label = f"{platform} "
             try:
+                caller.begin(lambda: _cancel(sessions))
                 return act(sessions)
             finally:
                 for session in sessions:
@@ -162,18 +170,26 @@ def _in_session(
             context.close()
 
 
+def _cancel(sessions: Sequence[Session]) -> None:
+    for session in sessions:
+        session.stop(Abandoned("the build was cancelled"))
+
+
 class Session:
     """One build under way, for one platform."""
 
     plan: BuildPlan
 
-    def __init__(self, engine: Engine, config: BuildConfig, context: Context, reporter: Reporter, scratch: Scratch) -> None:
+    def __init__(
+        self, engine: Engine, config: BuildConfig, context: Context, reporter: Reporter, scratch: Scratch, caller: Caller
+    ) -> None:
         self.engine = engine
         self.store = engine.store
         self.config = config
         self.context = context
         self.reporter = reporter
         self.scratch = scratch
+        self.caller = caller
         self.cache = BuildCache(self.store)
         self.epoch = _epoch(config)
         self.label = ""
@@ -185,6 +201,8 @@ class Session:
         self.names = all_names(config.tags, config.outputs)
         self.images: dict[str, Image] = {}
         self.contexts: dict[str, Context] = {}
+        self.contexts_lock = threading.Lock()  # held while one is fetched
+        self.paths: dict[str, list[str]] = {}
         self.stacks: dict[int, Stack] = {}
         self.done: dict[int, threading.Event] = {}
         self.failure: BaseException | None = None
@@ -201,12 +219,18 @@ class Session:
         for warning in plan.warnings:
             self.reporter.warn(warning)
         self.plan = plan
+        self.paths = context_paths(plan)
+        self._fetch(self.context, "")
         try:
             self._open_imports()
             self._run_stages(plan)
         finally:
             for imported in self.imports:
                 imported.close()
+
+    def _fetch(self, context: Context, name: str) -> None:
+        paths = self.paths.get(name, [])
+        context.fetch(["."] if self.label and paths else paths)  # what another platform takes is not known yet
 
     def make_plan(self) -> BuildPlan:
         """What is to be done. Raises DockerfileError, and what finding base images raises."""
@@ -235,7 +259,8 @@ class Session:
 
             before = self._find(name) if platform else None
             pull = "always" if self.config.pull else "missing"
-            image = self.engine.images.ensure(name, pull=pull, progress=tell, platform=platform)
+            log_in = self.caller.credentials(name)
+            image = self.engine.images.ensure(name, pull=pull, progress=tell, platform=platform, credentials=log_in)
             if before is not None and before.id != image.id and name in before.names:
                 self.store.images.tag(before.id, name)
         key = f"{name} for {platform}" if platform else name
@@ -276,12 +301,13 @@ class Session:
         except Cancelled:
             pass
         except BaseException as error:  # raised again by the thread that waits for all
-            self._stop(error)
+            self.stop(error)
         finally:
             self.done[plan.index].set()
 
-    def _stop(self, error: BaseException) -> None:
-        """Nothing that is still going on is of use: its commands are killed, and with them all that they started."""
+    def stop(self, error: BaseException) -> None:
+        """Nothing that is still going on is of use: its commands are killed, and with them all that they started. From any
+        thread."""
         with self.lock:
             self.failure = self.failure or error
             for process in self.running:
@@ -409,12 +435,16 @@ class Session:
         for place in self.config.cache_from:
             try:
                 with self.reporter.step(f"importing cache manifest from {place.place}") as report:
-                    found = open_place(place)
+                    found = open_place(place, self.log_in(place))
                     report.output(f"{len(found)} records\n".encode())
             except InceptionError as error:
                 self.reporter.warn(f"failed to import cache from {place.place}: {error}")
             else:
                 self.imports.append(found)
+
+    def log_in(self, place: CachePlace) -> Credentials | None:
+        """For the registry of a cache."""
+        return self.caller.credentials(place.place) if place.type == "registry" else None
 
     def _find_imported(self, key: str, stack: Stack) -> Cached | None:
         """What another machine's cache has for *key*, brought into this one's."""
@@ -542,9 +572,10 @@ class Session:
         name = origin.removeprefix("context:")
         if not name:
             return self.context
-        with self.lock:
+        with self.contexts_lock:
             if name not in self.contexts:
-                self.contexts[name] = open_folder(self.store, self.config.contexts[name])
+                context = self.contexts[name] = self.caller.open_named(self.store, name, self.scratch, self.reporter)
+                self._fetch(context, name)
             return self.contexts[name]
 
     def stack_of(self, origin: str) -> Stack:

@@ -1,6 +1,6 @@
-"""Cache mounts: folders that outlive builds, by their id, each with a lock.
+"""Folders that outlive builds, by their id, each with a lock: cache mounts, and contexts as clients sent them.
 
-    ROOT/build-cache/mounts/HEX/      HEX: digest of the id, so that no id can be a path (CVE-2024-9675)
+    ROOT/build-cache/KIND/HEX/        KIND: mounts, contexts. HEX: digest of the id, so that no id can be a path (CVE-2024-9675)
       id                              in words, for people and for `prune`
       lock.0, data.0                  the folder; `private` takes data.1, data.2, ... while others are in use
 
@@ -26,10 +26,10 @@ _POLL_S = 0.05
 
 
 class CacheFolders:
-    """Those of one store."""
+    """Those of one store; *kind* is `mounts` or `contexts`."""
 
-    def __init__(self, store_root: str) -> None:
-        self._root = f"{store_root}/build-cache/mounts"
+    def __init__(self, store_root: str, kind: str = "mounts") -> None:
+        self._root = f"{store_root}/build-cache/{kind}"
 
     def take(self, name: str, sharing: str, check: Callable[[], None]) -> CacheFolder:
         """The folder of the cache *name*, locked. *check* is called while waiting, and raises to end that."""
@@ -41,6 +41,36 @@ class CacheFolders:
             if folder is not None:
                 return folder
         raise Unavailable(f"cache mount {name}: all of its {_MAX_PRIVATE} private folders are in use")
+
+    def trim(self, keep_bytes: int, unused_since: float) -> None:
+        """Removes those that nobody uses: what hasn't been used since that time, and the oldest of what is noted to be more
+        than *keep_bytes* together."""
+        found = []
+        for home in _folders(self._root):
+            for name in os.listdir(home):
+                if name.startswith("lock."):
+                    status = os.stat(f"{home}/{name}")
+                    found.append((status.st_mtime, home, name.removeprefix("lock."), _noted(f"{home}/{name}")))
+        total = 0
+        for used_at, home, number, size in sorted(found, reverse=True):
+            total += size
+            if used_at < unused_since or total > keep_bytes:
+                _remove(home, number, None)
+
+    def entries(self) -> list[tuple[str, str, int, int]]:
+        """(name, id in words, bytes, last use in seconds) of each folder."""
+        from inception.store.layers import tree_size
+
+        found = []
+        for home in _folders(self._root):
+            with open(f"{home}/id", "rb") as file:
+                words = os.fsdecode(file.read()).replace("\0", " ").strip()
+            for name in sorted(os.listdir(home)):
+                if name.startswith("data."):
+                    number = name.removeprefix("data.")
+                    used_at = int(os.stat(f"{home}/lock.{number}").st_mtime)
+                    found.append((f"{os.path.basename(home)[:24]}-{number}", words, tree_size(f"{home}/{name}"), used_at))
+        return found
 
     def usage(self) -> int:
         """The bytes in all of them."""
@@ -58,9 +88,10 @@ class CacheFolders:
 
 
 class CacheFolder:
-    """`data_fd` is the open folder, `fresh` whether it was made just now. Closing it unlocks it."""
+    """`data_fd` is the open folder at `path`, `fresh` whether it was made just now. Closing it unlocks it."""
 
-    def __init__(self, lock_fd: int, data_fd: int, fresh: bool) -> None:
+    def __init__(self, path: str, lock_fd: int, data_fd: int, fresh: bool) -> None:
+        self.path = path
         self._lock_fd = lock_fd
         self.data_fd = data_fd
         self.fresh = fresh
@@ -70,6 +101,12 @@ class CacheFolder:
         os.pwrite(self._lock_fd, b"1", 0)
         self.fresh = False
 
+    def note_size(self, size_bytes: int) -> None:
+        """For `trim`, which can't walk through all of them."""
+        data = b"1 %d\n" % size_bytes
+        os.pwrite(self._lock_fd, data, 0)
+        os.ftruncate(self._lock_fd, len(data))
+
     def share(self) -> None:
         """From here on others may use it too."""
         fcntl.flock(self._lock_fd, fcntl.LOCK_SH)
@@ -77,6 +114,12 @@ class CacheFolder:
     def close(self) -> None:
         os.close(self.data_fd)
         os.close(self._lock_fd)
+
+
+def _noted(path: str) -> int:
+    with open(path, "rb") as file:
+        words = file.read(64).split()
+    return int(words[1]) if len(words) == 2 else 0
 
 
 def _open(home: str, number: int, sharing: str, check: Callable[[], None] | None) -> CacheFolder | None:
@@ -92,7 +135,7 @@ def _open(home: str, number: int, sharing: str, check: Callable[[], None] | None
         os.makedirs(data, mode=0o755, exist_ok=True)
         os.utime(lock)  # for `prune`: when it was used
         fd = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return CacheFolder(lock, fd, os.fstat(lock).st_size == 0)
+        return CacheFolder(data, lock, fd, os.fstat(lock).st_size == 0)
     except BaseException:
         os.close(lock)
         raise
@@ -125,6 +168,8 @@ def _remove(home: str, number: str, unused_since: float | None) -> int:
     lock = os.open(f"{home}/lock.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         data = f"{home}/data.{number}"
+        if not os.path.isdir(data):
+            return 0
         if unused_since is not None and os.fstat(lock).st_mtime > unused_since:
             return 0
         if not _lock(lock, fcntl.LOCK_EX, None):

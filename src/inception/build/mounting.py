@@ -113,14 +113,11 @@ class StepMounts:
         self.targets.append(mount.target)
 
     def secret(self, number: int, mount: RunMount) -> None:
-        from inception.build.secrets import read_secret
-
-        source = self._build.config.secrets.get(mount.id)
-        if source is None:
+        value = self._build.caller.secret(mount.id)
+        if value is None:
             if mount.required:
                 raise NotFound(f"secret {mount.id}: not found", f"give it with --secret id={mount.id},src=FILE")
             return
-        value = read_secret(mount.id, source)
         if mount.env:
             try:
                 text = value.decode()
@@ -141,7 +138,7 @@ class StepMounts:
     def ssh(self, number: int, mount: RunMount) -> None:
         from inception.build.agent import AgentSocket
 
-        agent = self._build.config.ssh.get(mount.id)
+        agent = self._build.caller.agent(mount.id)
         if agent is None:
             if mount.required:
                 raise NotFound(f"ssh agent {mount.id}: not found", f"give it with --ssh {mount.id}")

@@ -25,12 +25,14 @@ _STDOUT = "-"
 
 
 class Output(Record):
-    """`destination` is a path, or `-` for standard output; `names` are added to the build's tags."""
+    """`destination` is a path, or `-` for standard output; `names` are added to the build's tags. `to_caller`: whoever asked
+    for the build takes it, and `destination` says nothing."""
 
     type: str
     destination: str = ""
     names: list[str] = []
     push: bool = False
+    to_caller: bool = False
 
     @property
     def needs_image(self) -> bool:

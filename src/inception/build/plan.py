@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from inception.build import stage
 from inception.build.expand import ExpansionError, expand
-from inception.build.operations import Operation
+from inception.build.operations import Copy, Operation, Run, holds_layers
 from inception.build.source import DockerfileError
 from inception.errors import InvalidArgument
 from inception.oci.image import ImageConfig, ImageDocument, Platform, host_platform, parse_platform
@@ -103,6 +103,24 @@ class StageSource(Record):
     name: str
     head: Instruction
     body: list[Instruction]
+
+
+def context_paths(plan: BuildPlan) -> dict[str, list[str]]:
+    """What *plan* takes from contexts: the sources as they are written, by the context's name (empty: the build's own)."""
+    found: dict[str, list[str]] = {}
+    for each in plan.stages:
+        if each.base.startswith("context:"):
+            found.setdefault(each.base.removeprefix("context:"), []).append(".")
+        for step in each.operations:
+            takes: list[tuple[str, str]] = []
+            if isinstance(step, Copy):
+                takes = [(step.origin, source) for source in step.sources]
+            elif isinstance(step, Run):
+                takes = [(mount.origin, mount.source or ".") for mount in step.mounts if mount.type == "bind"]
+            for origin, source in takes:
+                if not holds_layers(origin):
+                    found.setdefault(origin.removeprefix("context:"), []).append(source)
+    return found
 
 
 def plan_build(file: Dockerfile, config: BuildConfig, resolve: Callable[..., BaseImage], platform: str = "") -> BuildPlan:

@@ -28,8 +28,8 @@ _MAX_LINE = 4096
 
 
 class Event(Record):
-    """`kind`: `start` and then `done`, `cached` or `failed` of the step number `step`, `output` with its `data`, or a `warning`
-    that belongs to none. `seconds` is the time since the step's start."""
+    """`kind`: `start` and then `done`, `cached` or `failed` (`data`: why) of the step number `step`, `output` with its `data`,
+    or a `warning` that belongs to none. `seconds` is the time since the step's start."""
 
     kind: str
     step: int = 0
@@ -81,8 +81,11 @@ class Step:
         self._tell("start")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
-        self._tell("failed" if kind is not None else "cached" if self._cached else "done")
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_rest: object) -> None:
+        if kind is not None:
+            self._tell("failed", str(error).encode())
+        else:
+            self._tell("cached" if self._cached else "done")
 
     def cached(self) -> None:
         """Nothing had to be done."""

@@ -7,7 +7,7 @@ index is made, which the store keeps under the same names.
 from __future__ import annotations
 
 from inception.build.image import make_document
-from inception.build.output import Annotation, Attestations, Output, write_files, write_stream
+from inception.build.output import Annotation, Attestations, Output, write_stream
 from inception.errors import InvalidArgument, NotFound
 from inception.oci.digest import sha256
 from inception.oci.image import MEDIA_INDEX, MEDIA_MANIFEST, Platform
@@ -71,12 +71,12 @@ def _one(session: Session, outputs: Sequence[Output]) -> Finished:
     for output in outputs:
         if not output.needs_image:
             _write_files([session], output)
-        elif output.destination:
+        elif output.destination or output.to_caller:
             with session.reporter.step(f"exporting to {output.type} image format"):
-                write_stream(session.engine.images.save(session.names or [image_id]), output.destination)
+                session.caller.write_archive(session.engine.images.save(session.names or [image_id]), output)
         for name in session.names if output.push else ():
             with session.reporter.step(f"pushing {name}"):
-                pushed = session.engine.images.push(name)
+                pushed = session.engine.images.push(name, credentials=session.caller.credentials(name))
                 described = [_described(MEDIA_MANIFEST, pushed.digest, pushed.size_bytes)]
     return Finished(image_id=image_id, metadata=_metadata(session, image_id, described))
 
@@ -114,14 +114,16 @@ def _several(sessions: Sequence[Session], outputs: Sequence[Output]) -> Finished
     for output in outputs:
         if not output.needs_image:
             _write_files(sessions, output)
-        elif output.destination:
+        elif output.destination or output.to_caller:
             with first.reporter.step(f"exporting to {output.type} image format"):
-                write_stream(save_index(store, first.names, made, root_notes), output.destination)
+                first.caller.write_archive(save_index(store, first.names, made, root_notes), output)
         for name in first.names if output.push else ():
             from inception.store.push import push_index
 
             with first.reporter.step(f"pushing {name}"):
-                pushed = push_index(store, name, ids, attach=attach, annotations=notes)
+                pushed = push_index(
+                    store, name, ids, attach=attach, annotations=notes, credentials=first.caller.credentials(name)
+                )
                 described = [_described(MEDIA_INDEX, pushed.digest, pushed.size_bytes)]
     if not first.names and len(sessions) > 1:
         for image_id in set(ids) - before:  # without a name nobody would find them
@@ -203,7 +205,7 @@ def _write_files(sessions: Sequence[Session], output: Output) -> None:
         stack = session.stacks[session.plan.stages[-1].index]
         view = session.store.snapshots.open_layers(stack.layer_ids)
         with session.reporter.step(f"{session.label}exporting to client {output.type}"), view as root:
-            write_files(root, target, session.epoch[1])
+            session.caller.write_files(root, target, session.epoch[1])
         if session.config.attestations and output.type == "local":
             _write_statements(session, target.destination, stack.diff_ids)
 

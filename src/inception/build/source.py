@@ -79,5 +79,6 @@ class CommandFailed(InceptionError):
 
     def __init__(self, args: list[str], exit_code: int, output: bytes) -> None:
         super().__init__(f"The command '{' '.join(args)}' returned a non-zero code: {exit_code}")
+        self.command = args
         self.exit_code = exit_code
         self.output = output

@@ -40,9 +40,17 @@ class Images:
         """All that is here under a name, each for a platform of its own."""
         return self.engine.store.images.platforms(reference)
 
-    def ensure(self, reference: str, *, pull: str = "missing", progress: OnProgress = None, platform: str = "") -> Image:
+    def ensure(
+        self,
+        reference: str,
+        *,
+        pull: str = "missing",
+        progress: OnProgress = None,
+        platform: str = "",
+        credentials: Credentials | None = None,
+    ) -> Image:
         """The image, from wherever it is to be had; *pull* is `missing`, `always` or `never`. One that is here but for
-        another *platform* counts as missing.
+        another *platform* counts as missing. *credentials* as for `pull`.
 
         Raises NotFound when it is nowhere, Unavailable when nobody who could have it answers.
         """
@@ -54,10 +62,10 @@ class Images:
             except NotFound:
                 if pull == "never":
                     raise
-            return self._fetch_once(reference, progress, platform)
-        return self._fetch(reference, progress, platform)
+            return self._fetch_once(reference, progress, platform, credentials)
+        return self._fetch(reference, progress, platform, credentials)
 
-    def _fetch_once(self, reference: str, progress: OnProgress, platform: str) -> Image:
+    def _fetch_once(self, reference: str, progress: OnProgress, platform: str, credentials: Credentials | None) -> Image:
         """Of several that miss the same image at once (the services of a project), one fetches it and the others wait."""
         import fcntl
         import os
@@ -73,11 +81,11 @@ class Images:
                 return self.get(reference, platform=platform)
             except NotFound:
                 pass
-            return self._fetch(reference, progress, platform)
+            return self._fetch(reference, progress, platform, credentials)
         finally:
             os.close(fd)
 
-    def _fetch(self, reference: str, progress: OnProgress, platform: str) -> Image:
+    def _fetch(self, reference: str, progress: OnProgress, platform: str, credentials: Credentials | None) -> Image:
         from inception.store.bootstrap import find_recipe
         from inception.store.progress import Progress
 
@@ -85,7 +93,7 @@ class Images:
         try:
             if progress is not None:
                 progress(Progress(status=f"Unable to find image '{_tagged(reference)}' locally"))
-            return self.pull(reference, progress=progress, platform=platform)
+            return self.pull(reference, progress=progress, platform=platform, credentials=credentials)
         except (Unavailable, NotFound, Forbidden) as error:
             if recipe is None or platform:
                 raise

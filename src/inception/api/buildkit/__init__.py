@@ -1,0 +1,22 @@
+"""BuildKit's protocol: buildx and Compose build with our builder as they do with BuildKit.
+
+    client                                        server
+    POST /grpc, Upgrade: h2c          ───▶        the client calls Control and LLBBridge
+    POST /session, Upgrade: h2c       ───▶        the server calls back: files, secrets, ssh-agents, log-ins, outputs
+    Control.Status                    ◀───        vertexes, their logs and states
+    Control.Solve                     ◀───        ends with the build
+
+Both connections speak gRPC over HTTP/2; on the second one the client is the server. A build has two ways in: Control.Solve
+that names the Dockerfile frontend, and (what buildx and Compose do) a Control.Solve that names none and waits, while the client
+itself plays the frontend, asks LLBBridge.Solve for the Dockerfile frontend's answer, and hands that to LLBBridge.Return.
+
+doors.py     POST /session and /grpc             http2.py, grpc.py, protobuf.py   the three layers of the wire
+messages.py  BuildKit's messages, as tables      control.py, gateway.py           what a client may call
+session.py   what the server asks of a client    filesync.py                      files of a client, and files to it
+jobs.py      one build from Solve to its end     options.py                       a frontend's attributes as a BuildConfig
+status.py    the builder's events as vertexes    failures.py                      errors with their lines of the Dockerfile
+
+Nothing here is imported before a client comes with BuildKit's protocol.
+"""
+
+from __future__ import annotations
