@@ -58,6 +58,18 @@ def dumps(value: Any) -> str:
     return "".join(encode(value, 0))
 
 
+def pretty(value: Any, indent: str = "  ", margin: str = "") -> str:
+    """JSON for people."""
+    inner = margin + indent
+    if isinstance(value, dict) and value:
+        rows = [f"{inner}{dumps(str(key))}: {pretty(item, indent, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(rows) + f"\n{margin}}}"
+    if isinstance(value, list) and value:
+        rows = [inner + pretty(item, indent, inner) for item in value]
+        return "[\n" + ",\n".join(rows) + f"\n{margin}]"
+    return dumps(value)
+
+
 def _refuse(value: object) -> NoReturn:
     raise TypeError(f"{type(value).__name__} is not JSON")
 

@@ -13,14 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-OURS = [
-    sys.executable,
-    "-IS",
-    "-c",
-    "import sys; sys.path[:0] = [sys.argv.pop(1)]; from inception.runtime.cli import main; main()",
-]
-OURS.append(str(Path(__file__).resolve().parents[2] / "src"))
-COMMANDS = {"inception-runc": OURS, "runc": ["runc"], "crun": ["crun"]}
+OURS = str(Path(sys.prefix) / "bin/inception-runc")  # as `make setup` makes it
+COMMANDS = {"inception-runc": [OURS], "runc": ["runc"], "crun": ["crun"]}
 APPLETS = """
     sh true false cat ls sleep echo id env mount stat touch hostname date kill head readlink tty stty grep mkdir rm ln pwd
     dd tail test ps chmod nproc wc mknod uname sort tr printf unlink

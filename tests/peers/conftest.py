@@ -69,14 +69,9 @@ def until(probe: list[str], box: Box, timeout_s: float = 30) -> None:
 
 
 @pytest.fixture(scope="session")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Our runtime as one executable file, as an engine wants it."""
-    path = tmp_path_factory.mktemp("launcher") / "inception-runc"
-    source = Path(__file__).resolve().parents[2] / "src"
-    lines = ["import sys", f"sys.path[:0] = [{str(source)!r}]", "from inception.runtime.cli import main", "main()", ""]
-    path.write_text("\n".join([f"#!{sys.executable} -IS", *lines]))
-    path.chmod(0o755)
-    return path
+def launcher() -> Path:
+    """Our runtime as `make setup` makes it."""
+    return Path(sys.prefix) / "bin/inception-runc"
 
 
 @pytest.fixture(scope="session")

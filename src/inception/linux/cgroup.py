@@ -260,6 +260,14 @@ class Cgroup:
         except FileNotFoundError:
             return False
 
+    def frozen_file(self) -> str | None:
+        """The file that has `frozen 1` or `FROZEN` in it when it is frozen; None where there is no freezer."""
+        try:
+            folder, file, _ = self._freezer()
+        except OSError:
+            return None
+        return f"{folder}/{'cgroup.events' if file == 'cgroup.freeze' else file}"
+
     def kill(self) -> None:
         """SIGKILL to every process here and below, forks under way included. Nothing happens where the cgroup is gone."""
         if self.cgroups.v2 is not None:

@@ -87,7 +87,7 @@ def join(cgroup: Cgroup) -> JoinPlan:
 
 def folders(cgroup: Cgroup) -> list[str]:
     """Its folders in all hierarchies that are there now."""
-    return [folder for folder in _all_folders(cgroup) if os.path.isdir(folder)]
+    return [folder for folder in all_folders(cgroup) if os.path.isdir(folder)]
 
 
 def remove(cgroup: Cgroup, foreign: list[str]) -> None:
@@ -115,7 +115,8 @@ def _is_there(cgroup: Cgroup, controller: str) -> bool:
     return folder is not None and os.path.isdir(folder)
 
 
-def _all_folders(cgroup: Cgroup) -> list[str]:
+def all_folders(cgroup: Cgroup) -> list[str]:
+    """Where it is or would be in each hierarchy."""
     roots = dict.fromkeys([*cgroup.cgroups.v1.values(), *([cgroup.cgroups.v2] if cgroup.cgroups.v2 else [])])
     return [root + cgroup.path for root in roots]
 

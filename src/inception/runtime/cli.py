@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Run = Callable[["Call"], int]
 
 NAME = "inception-runc"
+_STARTED = "--started="  # for _shortcut.c alone
 DEFAULT_ROOT = "/run/inception-runc"
 _PREFIXED = {"create": f"{NAME} create failed: ", "run": f"{NAME} run failed: ", "exec": "exec failed: "}
 
@@ -142,6 +143,7 @@ class Call:
     def __init__(self, words: list[str], verb: Verb) -> None:
         self.root = DEFAULT_ROOT
         self.log = Log()
+        self.started: tuple[int, int] | None = None  # what `_shortcut.c` hands over: a connection to init, and its pidfd
         self.values: dict[str, list[str]] = {}
         self.arguments: list[str] = []
         at = 0
@@ -257,7 +259,11 @@ class Log:
 def main() -> None:
     """The command. What lives for milliseconds need not be collected, nor taken apart at its end: 2 to 4 ms of 30."""
     gc.disable()
-    code = run(sys.argv[1:])
+    words, started = sys.argv[1:], None
+    if words and words[0].startswith(_STARTED):
+        channel, _, pidfd = words.pop(0)[len(_STARTED) :].partition(",")
+        started = int(channel), int(pidfd)
+    code = run(words, started)
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -266,8 +272,8 @@ def main() -> None:
     os._exit(code)
 
 
-def run(words: list[str]) -> int:
-    """Run the command line *words*; the exit code."""
+def run(words: list[str], started: tuple[int, int] | None = None) -> int:
+    """Run the command line *words*; the exit code. *started* is `Call.started`."""
     log, verb = Log(), ""
     try:
         options = Call(words, _GLOBAL)
@@ -280,6 +286,7 @@ def run(words: list[str]) -> int:
         if verb not in VERBS:
             log.error(f"No help topic for {verb!r}")
             return 3
+        options.started = started
         return _run(verb, rest, options, log)
     except InceptionError as error:
         hint = f" ({error.hint})" if error.hint else ""
@@ -304,7 +311,7 @@ def _run(name: str, words: list[str], options: Call, log: Log) -> int:
     if options.text("rootless", "auto") not in ("auto", "true", "false"):
         raise InvalidArgument(f"invalid value {options.text('rootless')!r} for flag -rootless: expected true, false or auto")
     call.root = os.path.abspath(options.text("root", default_root()))
-    call.log = log
+    call.log, call.started = log, options.started
     preload(f"inception.runtime.{verb.module}")
     module = __import__(f"inception.runtime.{verb.module}", fromlist=[verb.function])
     function: Run = getattr(module, verb.function)

@@ -35,7 +35,11 @@ def create(call: Call) -> int:
 
 def start(call: Call) -> int:
     """`start`"""
-    Container(call.root, call.id).start()
+    container = Container(call.root, call.id)
+    if call.started is None:
+        container.start()
+    else:
+        container.go_on(*call.started)
     return 0
 
 

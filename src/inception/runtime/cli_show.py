@@ -6,7 +6,7 @@ import os
 import sys
 
 from inception.errors import InceptionError, InvalidArgument, Unavailable
-from inception.jsontext import dumps
+from inception.jsontext import dumps, pretty
 from inception.runtime.lifecycle import Container
 from inception.runtime.state import list_ids
 
@@ -54,18 +54,7 @@ def list_(call: Call) -> int:
 
 def _row(container: Container) -> dict[str, Any]:
     kept, status = container.load()
-    row: dict[str, Any] = {
-        "ociVersion": kept.oci_version,
-        "id": kept.id,
-        "pid": 0 if status == "stopped" else kept.pid,
-        "status": status,
-        "bundle": kept.bundle,
-        "rootfs": kept.rootfs,
-        "created": kept.created,
-    }
-    if kept.annotations:
-        row["annotations"] = kept.annotations
-    return {**row, "owner": ""}
+    return kept.row(status, kept.pid)
 
 
 def _owner(root: str, id: str) -> str:
@@ -145,15 +134,3 @@ def _seconds(text: str) -> float:
     if seconds <= 0:
         raise InvalidArgument(f"--interval: {text!r} is not a duration like 5s")
     return seconds
-
-
-def pretty(value: Any, indent: str = "  ", margin: str = "") -> str:
-    """JSON for people, without the `json` package (jsontext.py says why)."""
-    inner = margin + indent
-    if isinstance(value, dict) and value:
-        rows = [f"{inner}{dumps(str(key))}: {pretty(item, indent, inner)}" for key, item in value.items()]
-        return "{\n" + ",\n".join(rows) + f"\n{margin}}}"
-    if isinstance(value, list) and value:
-        rows = [inner + pretty(item, indent, inner) for item in value]
-        return "[\n" + ",\n".join(rows) + f"\n{margin}]"
-    return dumps(value)

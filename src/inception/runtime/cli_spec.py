@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from inception.errors import InvalidArgument
+from inception.jsontext import pretty
 from inception.linux import capabilities, seccomp
 from inception.linux.namespaces import KINDS
 from inception.oci.runtime import (
@@ -23,7 +24,6 @@ from inception.oci.runtime import (
 from inception.oci.runtime import DeviceRule as Rule
 from inception.record import encode, replace
 from inception.runtime import defaults, process
-from inception.runtime.cli_show import pretty
 from inception.runtime.mounts import option_names
 
 TYPE_CHECKING = False

@@ -28,6 +28,7 @@ from inception.runtime.child import Child, begin, resume
 from inception.runtime.container import plan_container
 from inception.runtime.hooks import encode_state, run_hooks, tail
 from inception.runtime.namespaces import has_new_user_namespace
+from inception.runtime.shortcut import shortcut_of
 from inception.runtime.state import Folder, RuntimeState
 
 TYPE_CHECKING = False
@@ -106,6 +107,7 @@ class _Creation:
             output = tail(self.fds["output"]) if "output" in self.fds else ""
             raise type(failure)(f"{failure}{output}", failure.hint, failure.exit_code) from None
         self.folder.save(self.state)
+        self.folder.save_shortcut(shortcut_of(self.state, self.spec, self.cgroup))
         return self.child
 
     def _plan(self) -> Plan:

@@ -58,6 +58,13 @@ class Container:
 
     # ---- start ------------------------------------------------------------------------------------------------------
 
+    def go_on(self, channel: int, pidfd: int) -> None:
+        """The rest of a start that `_shortcut.c` began, and that failed: this process has the lock from it.
+
+        *channel* is its connection to init, -1 when nobody listened. Raises like `start`.
+        """
+        self._follow(self.folder.load(), self.folder.load_spec(), pidfd, channel)
+
     def start(self) -> None:
         """Let a created container run its program. Raises Conflict for one in another state, StartFailed."""
         with self.folder.lock():
@@ -83,8 +90,13 @@ class Container:
         try:
             channel = socket.connect(self.folder.take_start())
         except OSError:
+            channel = -1
+        self._follow(state, spec, pidfd, channel)
+
+    def _follow(self, state: RuntimeState, spec: Spec, pidfd: int, channel: int) -> None:
+        if channel < 0:
             os.close(pidfd)
-            raise Conflict("cannot start a container that has stopped") from None
+            raise Conflict("cannot start a container that has stopped")
         try:
             child = resume(Child(pid=state.pid, pidfd=pidfd, channel=channel))
             while child.channel >= 0:

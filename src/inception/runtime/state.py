@@ -2,6 +2,7 @@
 
     state.json    written whole to another name and renamed; there from the first moment of `create`, with no pid yet
     config.json   the spec as it was at `create`
+    shortcut      what a program without Python needs to know (shortcut.py)
     start         the socket on which a created container's process waits; renamed once `start` was called
     lock          held by whoever changes the container; it goes with the folder
 
@@ -24,6 +25,7 @@ from inception.record import Record, decode, encode
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Any
 
 _NAME = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _MAX_NAME = 1024
@@ -55,6 +57,21 @@ class RuntimeState(Record, style="camel"):
             bundle=self.bundle,
             annotations=self.annotations,
         )
+
+    def row(self, status: str, pid: int) -> dict[str, Any]:
+        """What the command line shows of it: runc's fields, which engines parse."""
+        row: dict[str, Any] = {
+            "ociVersion": self.oci_version,
+            "id": self.id,
+            "pid": 0 if status == "stopped" else pid,
+            "status": status,
+            "bundle": self.bundle,
+            "rootfs": self.rootfs,
+            "created": self.created,
+        }
+        if self.annotations:
+            row["annotations"] = self.annotations
+        return {**row, "owner": ""}
 
 
 class Lock:
@@ -124,7 +141,17 @@ class Folder:
 
     def remove(self) -> None:
         """Everything in the folder and the folder; again is harmless. The lock goes last, since others wait for it."""
-        for name in (".state.json", ".config.json", "start", "started", "config.json", "state.json", "lock"):
+        for name in (
+            ".state.json",
+            ".config.json",
+            ".shortcut",
+            "shortcut",
+            "start",
+            "started",
+            "config.json",
+            "state.json",
+            "lock",
+        ):
             try:
                 os.unlink(f"{self.path}/{name}")
             except FileNotFoundError:
@@ -143,6 +170,11 @@ class Folder:
     def save_spec(self, spec: Spec) -> None:
         """Write config.json."""
         self._write("config.json", dumps(encode(spec)))
+
+    def save_shortcut(self, text: str) -> None:
+        """Write the file `shortcut`, unless *text* is empty."""
+        if text:
+            self._write("shortcut", text)
 
     def _write(self, name: str, text: str) -> None:
         with open(f"{self.path}/.{name}", "w", encoding="utf-8", errors="surrogateescape") as file:
