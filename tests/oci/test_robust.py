@@ -93,6 +93,7 @@ def test_what_is_in_the_folder_may_be_broken(rt: Runtime):
         assert rt.create("sleep 60").code == 0
         pid = rt.state()["pid"]
         (rt.root / rt.id / "state.json").write_text(text)
+        (rt.root / rt.id / "shortcut").write_text(text)
         found = rt.command("state", rt.id)
         assert found.code == 1 and "Traceback" not in found.err
         assert rt.command("list").code == 0

@@ -111,7 +111,7 @@ def test_tracebacks_and_stated_places_are_those_of_the_source(checkout):
         "import inception.errors as e; print(e.__file__, e.__spec__.origin, e.__package__)"
     )
     done = subprocess.run(
-        [sys.executable, "-ISc", code, checkout / "venv/bin/inception-runc"], capture_output=True, text=True, check=True
+        [sys.executable, "-ISc", code, checkout / "venv/bin/inception"], capture_output=True, text=True, check=True
     )
     path = f"{checkout}/src/inception/errors.py"
     assert done.stdout.split() == [path, path, "inception"]
