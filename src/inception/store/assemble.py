@@ -46,7 +46,8 @@ LAYER_TYPES = (
     "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
     "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
 )
-_PARALLEL = 3
+_FETCHED_AT_ONCE = 3
+_UNPACKED_AT_ONCE = 3
 
 
 def assemble(
@@ -102,11 +103,12 @@ def _stage_all(
     for position, (layer, number) in enumerate(zip(layers, known, strict=True)):
         if diff_ids.index(diff_ids[position]) == position and not (number is not None and _has_blob(store, layer, number)):
             progress(Progress(id=Digest(layer.digest).hex[:12], status="Pulling fs layer"))
-    from concurrent.futures import ThreadPoolExecutor  # 12 ms, for whoever has something to do
+    from concurrent.futures import Future, ThreadPoolExecutor  # 12 ms, for whoever has something to do
 
     first: dict[str, int] = {}  # the same layer may come twice in a stack; it is unpacked once
 
-    def stage(position: int) -> Staged | int:
+    def bring(position: int) -> Staged | int | None:
+        """The layer that is here already, or None when there is something to unpack."""
         layer, number = layers[position], known[position]
         short = Digest(layer.digest).hex[:12]
         if number is not None and _has_blob(store, layer, number):
@@ -114,8 +116,11 @@ def _stage_all(
             return number
         if not store.content.exists(layer.digest):
             fetch(layer)
-        if number is not None:
-            return number
+        return number
+
+    def unpack(position: int) -> Staged:
+        layer = layers[position]
+        short = Digest(layer.digest).hex[:12]
         progress(Progress(id=short, status="Extracting", total=layer.size))
         with store.content.open(layer.digest) as blob:
             staged = store.layers.stage(
@@ -132,13 +137,21 @@ def _stage_all(
         return staged
 
     order = [first.setdefault(diff_id, position) for position, diff_id in enumerate(diff_ids)]
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        futures = {position: pool.submit(stage, position) for position in first.values()}
+    # Two pools, so that a slow network goes on while what has come is unpacked.
+    with ThreadPoolExecutor(_UNPACKED_AT_ONCE) as unpackers, ThreadPoolExecutor(_FETCHED_AT_ONCE) as fetchers:
+
+        def stage(position: int) -> Staged | int | Future[Staged]:
+            number = bring(position)
+            return unpackers.submit(unpack, position) if number is None else number
+
+        futures = {position: fetchers.submit(stage, position) for position in first.values()}
         try:
-            done = {position: future.result() for position, future in futures.items()}
+            brought = {position: future.result() for position, future in futures.items()}
+            done = {position: each.result() if isinstance(each, Future) else each for position, each in brought.items()}
         except BaseException:
             for future in futures.values():
                 future.cancel()
+            unpackers.shutdown(wait=False, cancel_futures=True)
             raise
     return [done[position] for position in order]
 

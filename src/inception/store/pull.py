@@ -353,8 +353,11 @@ class _Fetcher:
 
         short = Digest(descriptor.digest).hex[:12]
 
+        quiet = descriptor.media_type in (MEDIA_CONFIG, DOCKER_CONFIG)  # a few bytes that nobody waits for
+
         def tell(status: str, done: int) -> None:
-            self._progress(Progress(id=short, status=status, current=done, total=descriptor.size))
+            if not quiet:
+                self._progress(Progress(id=short, status=status, current=done, total=descriptor.size))
 
         try:
             download(self._store, descriptor, lambda offset: self._sources.blob(descriptor, offset), tell)
@@ -362,4 +365,5 @@ class _Fetcher:
             tell("Download failed", 0)
             raise
         self.fetched += 1
-        self._progress(Progress(id=short, status="Download complete"))
+        if not quiet:
+            self._progress(Progress(id=short, status="Download complete"))
