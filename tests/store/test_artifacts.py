@@ -166,3 +166,18 @@ def test_wrong_bytes_leave_no_file(hostile: Registry, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="the bytes have digest"):
         pull(f"{hostile.name}:1", str(tmp_path / "got"))
     assert os.listdir(tmp_path / "got") == []
+
+
+def test_a_tag_that_only_looks_like_a_list_of_referrers_is_left_alone(
+    debian: DebianRegistry, store: Store, tmp_path: Path
+) -> None:
+    name = f"{debian.host}/app:1"
+    make_image(store, archive(member("f", b"f")), name=name)
+    digest = push_image(store, name).digest
+    taken = f"{debian.host}/app:{digest.replace(':', '-')}"
+    store.images.tag(name, taken)
+    push_image(store, taken)
+    assert referrers(name) == []
+    with pytest.raises(Conflict, match="is not a list of referrers"):
+        push(f"{debian.host}/app", [], subject="1")
+    assert sha256(fetch_document(taken)[0]) == digest

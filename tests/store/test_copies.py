@@ -127,6 +127,20 @@ def test_any_stack_looks_as_overlayfs_shows_it(stack: list[bytes], tmp_path_fact
         assert shown(overlay, "app") == shown(copying, "app")
 
 
+def test_a_folder_that_another_layer_makes_a_link_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CVE-2026-17106 and its like, across layers: the file must not be written where the link leads."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    stack = [archive(folder("d"), member("d/x", b"x")), archive(link("d", str(outside))), archive(member("d/x", b"evil"))]
+    for kind in ("overlay", "copy"):
+        store = made(tmp_path, monkeypatch, kind)
+        image = make_image(store, *stack, name="app")
+        store.snapshots.prepare("c", image_id=image.id)
+        with store.snapshots.open("c") as root:
+            assert tree(f"/proc/self/fd/{root.fd}")["d/x"][3] == "evil"
+    assert os.listdir(outside) == []
+
+
 def test_what_was_changed_is_told_and_committed(copying: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     image = make_image(copying, *LAYERS, name="app")
     copying.snapshots.prepare("c", image_id=image.id)

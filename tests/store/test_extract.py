@@ -7,10 +7,12 @@ import gzip
 import io
 import lzma
 import os
+import shutil
 import stat
 import tarfile
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,7 +205,7 @@ def hostile(case: str, canary: Path) -> bytes:
     return archive(*HOSTILE[case])
 
 
-@pytest.mark.parametrize("whiteouts", ["overlay", "apply", "literal"])
+@pytest.mark.parametrize("whiteouts", ["overlay", "kept", "apply", "literal"])
 @pytest.mark.parametrize("case", HOSTILE)
 def test_the_extractor_alone_reaches_nothing_outside(case: str, whiteouts: str, tmp_path: Path, canary: Path) -> None:
     """Without the process around it: no chroot catches what its own rules let through."""
@@ -283,6 +285,40 @@ def test_a_bomb_is_stopped_before_it_fills_anything(tmp_path: Path) -> None:
         extract(huge.getvalue(), tmp_path / "root", Limits(max_bytes=64 << 20))
     assert sum(path.stat().st_blocks * 512 for path in (tmp_path / "root").iterdir()) <= 65 << 20
     assert time.monotonic() - started < 60  # a bound on hanging, not on speed
+
+
+def _squeezed(compression: str) -> bytes:
+    """A file that is said to be of a terabyte, and the first gigabyte of its zeros, in a few kilobytes to a megabyte."""
+    info, _ = member("zeros")
+    info.size = 1 << 40
+    packers = {
+        "gzip": lambda: zlib.compressobj(wbits=31),
+        "zstd": lambda: zstandard.ZstdCompressor().compressobj(),
+        "bzip2": bz2.BZ2Compressor,
+        "xz": lambda: lzma.LZMACompressor(preset=0),
+    }
+    packer = packers[compression]()
+    data = packer.compress(info.tobuf(tarfile.GNU_FORMAT))
+    zeros = bytes(16 << 20)
+    for _ in range(20):
+        data += packer.compress(zeros)
+    return data + packer.flush()
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "bzip2", "xz"])
+def test_a_bomb_of_any_kind_is_stopped_by_its_ratio_and_by_what_it_would_write(compression: str, tmp_path: Path) -> None:
+    data = _squeezed(compression)
+    assert len(data) < 2 << 20
+    for limits in (Limits(max_ratio=100, max_bytes=1 << 50, keep_free=False), Limits(max_bytes=1 << 20)):
+        with pytest.raises(InceptionError, match=r"bomb|bytes|MiB"):
+            extract(data, tmp_path / "root", limits)
+        assert sum(path.stat().st_blocks * 512 for path in (tmp_path / "root").iterdir()) <= 300 << 20
+        shutil.rmtree(tmp_path / "root")
+
+
+def test_compression_within_compression_is_no_archive(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="invalid tar archive"):
+        extract(gzip.compress(gzip.compress(archive(member("a", b"x")))), tmp_path / "root")
 
 
 def test_the_process_that_unpacks_sees_one_folder_only(tmp_path: Path) -> None:

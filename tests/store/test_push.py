@@ -291,7 +291,7 @@ class Misbehaving:
                 if not server.hook(self, body):
                     server.answer(self, body)
 
-            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = handle_any
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -640,3 +640,41 @@ def test_a_redirect_to_another_host_travels_bare(misbehaving: Misbehaving, store
         assert {secret for _, _, secret in other.seen} == {""}
     finally:
         other.close()
+
+
+@pytest.mark.parametrize("size", [1 << 10, 6 << 20])
+def test_an_upload_that_is_given_up_is_cancelled(size: int, misbehaving: Misbehaving, store: Store) -> None:
+    make_image(store, archive(member("noise", os.urandom(size))), name=f"{misbehaving.host}/app:1")
+
+    def refuse(request: BaseHTTPRequestHandler, body: bytes) -> bool:
+        if request.command in ("PUT", "PATCH") and "/uploads/" in request.path:
+            reply(request, 403, b'{"errors": [{"code": "DENIED", "message": "no"}]}')
+            return True
+        return False
+
+    misbehaving.hook = refuse
+    with pytest.raises(Forbidden):
+        push(store, f"{misbehaving.host}/app:1")
+    begun = [path for command, path, _ in misbehaving.seen if command == "POST"]
+    cancelled = [path for command, path, _ in misbehaving.seen if command == "DELETE"]
+    assert len(cancelled) == len(begun) and all("/blobs/uploads/" in path for path in cancelled)
+
+
+def test_warnings_of_a_registry_are_told_once(misbehaving: Misbehaving, store: Store) -> None:
+    make_image(store, archive(member("f", b"f")), archive(member("g", b"g")), name=f"{misbehaving.host}/app:1")
+
+    def warn(request: BaseHTTPRequestHandler, body: bytes) -> bool:
+        if request.command != "HEAD":
+            return False
+        request.send_response(404)
+        for text in ('299 - "your \\"plan\\" ends \x1b[31msoon"', '199 - "of HTTP itself"', "299 nonsense"):
+            request.send_header("Warning", text)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+        return True
+
+    misbehaving.hook = warn
+    news: list[Progress] = []
+    push(store, f"{misbehaving.host}/app:1", news.append)
+    told = [each.status for each in news if each.status.startswith("Warning")]
+    assert told == [f'Warning from {misbehaving.host}: your "plan" ends [31msoon']

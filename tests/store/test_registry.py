@@ -238,6 +238,39 @@ def test_a_manifest_asked_for_by_digest_must_have_it(registry: Registry, store: 
         pull(store, f"{registry.name}@{digest}")
 
 
+def test_a_digest_that_the_registry_says_must_be_that_of_its_bytes(registry: Registry, store: Store, canary: Path) -> None:
+    def lie(request: BaseHTTPRequestHandler) -> bool:
+        if "/manifests/" not in request.path:
+            return False
+        send(request, *registry.documents["1"], Docker_Content_Digest=sha256(b"another"))
+        return True
+
+    registry.hook = lie
+    with pytest.raises(InvalidArgument, match="the registry says sha256"):
+        pull(store, f"{registry.name}:1")
+    assert_empty(store)
+
+
+def test_limits_are_those_of_the_settings(
+    registry: Registry, store: Store, canary: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path_factory.mktemp("settings") / "store.json"
+    monkeypatch.setenv("INCEPTION_STORE", str(path))
+    for limits, words in (
+        ({"max_entries": 1}, "more than 1 entries"),
+        ({"max_bytes": 4999}, "more than the allowed 4999 bytes"),
+        ({"max_depth": 1}, "deeper than 1 folders"),
+        ({"max_name_bytes": 2}, "the name is longer than 2 bytes"),
+    ):
+        path.write_text(json.dumps({"limits": limits}))
+        with pytest.raises(InvalidArgument, match=words):
+            pull(store, f"{registry.name}:1")
+        assert_empty(store)
+    path.write_text(json.dumps({"limits": {"max_entries": 2, "max_bytes": 5000}}))
+    pull(store, f"{registry.name}:1")
+    store.images.remove(f"{registry.name}:1")
+
+
 def test_a_layer_that_unpacks_to_something_else_is_refused(registry: Registry, store: Store) -> None:
     packed = gzip.compress(archive(member("other")))
     registry.blobs[sha256(packed)] = packed

@@ -1,4 +1,4 @@
-"""docs/security.md names tests that exist."""
+"""docs/security.md and docs/distribution-spec.md name tests that exist."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/security.md").read_text()
-SHORT = dict(re.findall(r"`([A-Z])` is\s+`(tests/[^`]+\.py)`", PAGE))
-NAMED = sorted(set(re.findall(r"`([A-Z]|tests/[\w/]+\.py)::(test_\w+)`", PAGE)))
+PAGES = ("security", "distribution-spec")
 
 
-def test_the_page_names_tests():
-    assert len(NAMED) > 40 and len(SHORT) == 9
+def _named(page: str) -> list[tuple[str, str]]:
+    """(file, test) for each test that the page names."""
+    text = (ROOT / f"docs/{page}.md").read_text()
+    short = dict(re.findall(r"`([A-Z])` is\s+`(tests/[^`]+\.py)`", text))
+    return sorted(
+        {(short.get(place, place), name) for place, name in re.findall(r"`([A-Z]|tests/[\w/]+\.py)::(test_\w+)`", text)}
+    )
 
 
-@pytest.mark.parametrize(("place", "name"), NAMED)
-def test_a_test_that_the_page_names_exists(place: str, name: str):
-    text = (ROOT / SHORT.get(place, place)).read_text()
+def test_the_pages_name_tests():
+    assert len(_named("security")) > 40 and len(_named("distribution-spec")) > 20
+
+
+@pytest.mark.parametrize(("place", "name"), [each for page in PAGES for each in _named(page)])
+def test_a_test_that_a_page_names_exists(place: str, name: str):
+    text = (ROOT / place).read_text()
     assert f"def {name}(" in text

@@ -274,17 +274,26 @@ def _fallback_tag(digest: str) -> str:
 
 def _fallback(repository: Repository, digest: str) -> list[Descriptor]:
     try:
-        data, media_type = repository.manifest(_fallback_tag(digest))
-    except NotFound:
+        return _listed(repository, digest)
+    except (NotFound, Conflict):
         return []
+
+
+def _listed(repository: Repository, digest: str) -> list[Descriptor]:
+    """Raises NotFound when there is no such tag, Conflict when it is something else."""
+    tag = _fallback_tag(digest)
+    data, media_type = repository.manifest(tag)
     if media_type not in INDEXES:
-        return []
+        raise Conflict(f"{repository.transport.what}: tag {tag} is not a list of referrers: it is left as it is")
     return decode(Index, load_json(data, "index"), "index").manifests
 
 
 def _note(repository: Repository, subject: str, own: Descriptor) -> None:
     """Adds a referrer to the index of its subject; one that is in it already is left alone."""
-    found = _fallback(repository, subject)
+    try:
+        found = _listed(repository, subject)
+    except NotFound:
+        found = []
     if any(each.digest == own.digest for each in found):
         return
     index = Index(media_type=MEDIA_INDEX, manifests=[*found, own])

@@ -68,6 +68,8 @@ def pull(
         store.images.touch(image.id)
     finally:
         sources.close()
+    for warning in sources.warnings():
+        progress(warning)
     progress(Progress(status=f"Digest: {digest}"))
     what = "Downloaded newer image" if newer else "Image is up to date"
     progress(Progress(status=f"Status: {what} for {reference.familiar}"))
@@ -238,6 +240,12 @@ def open_repository(
     return Repository(transport, reference, actions)
 
 
+def told_warnings(repository: Repository) -> list[Progress]:
+    """What a registry has said that its users should know."""
+    host = repository.transport.endpoint.host
+    return [Progress(status=f"Warning from {host}: {text}") for text in repository.transport.warnings]
+
+
 class _Sources:
     """The places that an image may come from; `resolve` finds the one that has it."""
 
@@ -297,6 +305,9 @@ class _Sources:
             except (NotFound, Unavailable, Forbidden):
                 if position == len(self._left) - 1:
                     raise
+
+    def warnings(self) -> list[Progress]:
+        return [news for repository in self._all for news in told_warnings(repository)]
 
     def close(self) -> None:
         for repository in self._all:

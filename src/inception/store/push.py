@@ -42,7 +42,7 @@ from inception.store.hosts import Registries, endpoint, load_registries
 from inception.store.images import decode_manifest
 from inception.store.indexes import TYPES, platform_of
 from inception.store.progress import Progress, silent
-from inception.store.pull import open_repository
+from inception.store.pull import open_repository, told_warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ def push(
             pushed = work.index(index, image.id) if whole else work.image(image, reference.tag, compression)
     finally:
         repository.close()
+    for warning in told_warnings(repository):
+        progress(warning)
     progress(Progress(status=f"{reference.tag}: digest: {pushed.digest} size: {pushed.size_bytes}"))
     if index and not whole:
         one = platform_of(image.document)

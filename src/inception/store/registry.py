@@ -62,6 +62,12 @@ class Repository:
             data = self.transport.read(response, MAX_DOCUMENT_BYTES + 1)
         finally:
             response.close()
+        said = response.headers.get("Docker-Content-Digest")
+        if said.startswith("sha256:") and said != sha256(data):
+            raise InvalidArgument(
+                f"{self._reference.familiar}: manifest {tag_or_digest}: the registry says {said[:80]}, the bytes have digest "
+                f"{sha256(data)}"
+            )
         if ":" in tag_or_digest and sha256(data) != Digest(tag_or_digest):
             raise InvalidArgument(f"{self._reference.familiar}: manifest {tag_or_digest}: the bytes have digest {sha256(data)}")
         return data, self._media_type(data, response.headers.get("Content-Type", ""))
@@ -134,15 +140,19 @@ class Repository:
         url, mounted = self._begin(Digest(digest), mount_from)
         if mounted:
             return "mounted"
-        if size <= _MONOLITHIC_BYTES:
+        if size > _MONOLITHIC_BYTES:
+            _Upload(self.transport, self._scope, url, digest, size, open_blob, tell).run()
+            return "pushed"
+        try:
             with open_blob() as file:
                 data = file.read(size + 1)
             response = self.transport.open(
                 "PUT", _with_digest(url, digest), _octets(len(data)), data, scope=self._scope, retry=False
             )
             self._finish(response, digest)
-            return "pushed"
-        _Upload(self.transport, self._scope, url, digest, size, open_blob, tell).run()
+        except BaseException:
+            cancel_upload(self.transport, url, self._scope)
+            raise
         return "pushed"
 
     def put_manifest(self, data: bytes, media_type: str, tag_or_digest: str) -> Digest:
@@ -343,6 +353,13 @@ class _Upload:
         self._piece_bytes = size
 
     def run(self) -> None:
+        try:
+            self._run()
+        except BaseException:
+            cancel_upload(self._transport, self._url, self._scope)
+            raise
+
+    def _run(self) -> None:
         done = failures = 0
         while done < self._size:
             try:
@@ -400,6 +417,15 @@ class _Upload:
             return 0
         # Of no bytes at all, too, many registries say 0-0.
         return min(int(last) + 1, self._size) if int(last) else 0
+
+
+def cancel_upload(transport: Transport, url: str, scope: str) -> None:
+    """Tells the registry that it need not keep what has come; whatever it says to that. Source: distribution-spec,
+    "Cancel a blob upload"."""
+    try:
+        transport.discard(transport.open("DELETE", url, scope=scope, retry=False))
+    except (InceptionError, OSError):
+        pass
 
 
 class _Body:

@@ -33,6 +33,7 @@ _REDIRECTS = 5
 _BUSY = (408, 429, 500, 502, 503, 504)
 _MAX_ANSWER = 1 << 20
 _SKEW_S = 300
+_MAX_WARNINGS, _MAX_WARNING = 16, 400
 
 
 class Transport:
@@ -43,6 +44,7 @@ class Transport:
         self.what = what
         self._origin = origin(endpoint.base)
         self._clients: dict[tuple[str, str, int, bool], http.Client] = {}
+        self.warnings: dict[str, None] = {}  # what registries want their users to know, once each
         self.login_trouble = ""  # why there is no log-in, where there should be one
         self.authorizer = Authorizer(endpoint, credentials, self._fetch)
 
@@ -174,6 +176,8 @@ class Transport:
                 if attempt == attempts - 1:
                     raise self.broken(error) from error
             else:
+                for text in response.headers.all("warning"):
+                    self._warn(text)
                 if response.status not in _BUSY or attempt == attempts - 1:
                     return response
                 asked = retry_after_s(response.headers.get("Retry-After", ""))
@@ -183,6 +187,14 @@ class Transport:
                 self.discard(response)
             time.sleep(wait_s)
         raise AssertionError("unreachable")
+
+    def _warn(self, text: str) -> None:
+        """Source: distribution-spec, "Warnings": `299 - "TEXT"`, for people to read and for nothing else."""
+        code, _, rest = text.partition(" ")
+        said = rest.partition(" ")[2].strip()
+        if code == "299" and said.startswith('"') and said.endswith('"') and len(self.warnings) < _MAX_WARNINGS:
+            words = "".join(character for character in said[1:-1].replace('\\"', '"') if character.isprintable())
+            self.warnings[words[:_MAX_WARNING]] = None
 
     def _fetch(self, method: str, url: str, headers: dict[str, str], form: dict[str, str] | None) -> tuple[int, Any]:
         """A token server's answer: no redirect is followed with what it is given."""

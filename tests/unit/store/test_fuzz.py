@@ -22,8 +22,11 @@ from inception.errors import InceptionError, InvalidArgument
 from inception.oci.image import Index, parse_platform
 from inception.oci.reference import Reference
 from inception.record import decode
+from inception.store.artifacts import check_title
 from inception.store.authorization import parse_challenges
 from inception.store.compression import decompress
+from inception.store.http import HttpError, Response, split_url
+from inception.store.http import _Connection as Connection
 from inception.store.images import RESERVED_LABELS, decode_manifest, load_json, parse_document
 from inception.store.push import compress
 from inception.store.registry import next_page
@@ -175,6 +178,70 @@ def sample(names: list[str], format: int) -> bytes:
             entry.pax_headers = {"SCHILY.xattr.user.x": "y"} if format == tarfile.PAX_FORMAT else {}
             out.addfile(entry, io.BytesIO(name.encode()[: entry.size].ljust(entry.size)))
     return buffer.getvalue()
+
+
+class _Heard:
+    """A socket on which only this was ever said."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = io.BytesIO(data)
+
+    def settimeout(self, _seconds: float) -> None:
+        pass
+
+    def recv(self, size: int) -> bytes:
+        return self.data.read(min(size, 7))
+
+    def close(self) -> None:
+        pass
+
+
+PIECE = st.sampled_from(
+    [
+        b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 404 No\r\n", b"HTTP/1.1 100 Continue\r\n", b"\r\n", b"\n", b"Content-Length: 5\r\n",
+        b"Content-Length: 99\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"5\r\nhello\r\n", b"0\r\n",
+        b"hello",
+        b"X: y\r\n", b" folded\r\n", b"\0", b"ffffffff\r\n",
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(st.one_of(PIECE, st.binary(max_size=20)), max_size=12), st.sampled_from(["GET", "HEAD"]))
+@short
+def test_answers_of_servers(pieces: list[bytes], method: str) -> None:
+    try:
+        response = Response(Connection(_Heard(b"".join(pieces)), 1), method, lambda connection: connection.close())
+        assert len(response.read(1 << 20)) <= sum(map(len, pieces))
+    except HttpError:
+        pass
+
+
+@given(st.one_of(st.text(max_size=60), st.from_regex(r"https?://[a-z0-9.@:\\\[\]/?#%-]{0,40}", fullmatch=True)))
+@short
+def test_urls(text: str) -> None:
+    """Python's own reader, where it finds a host, finds the same one."""
+    from urllib.parse import urlsplit
+
+    try:
+        scheme, host, port, target = split_url(text)
+    except (ValueError, UnicodeError):
+        return
+    assert scheme in ("http", "https") and host and 0 < port < 65536
+    assert target.startswith("/") and target.isascii() and " " not in target
+    if text.isascii() and text.isprintable():
+        parts = urlsplit(text)
+        assert (parts.hostname, parts.port or port) == (host, port)
+
+
+@given(st.text(max_size=60))
+@short
+def test_names_of_an_artifacts_files(text: str) -> None:
+    try:
+        check_title(text)
+    except InvalidArgument:
+        return
+    path = os.path.normpath(f"/folder/{text}")
+    assert path == f"/folder/{text}" and "\0" not in path
 
 
 @short
