@@ -59,6 +59,8 @@ enum plan_op {
     OP_PARENT_ALIVE, /* (fd): end at once when the process behind the pidfd has ended */
     OP_FORK,         /* (flags): the child goes on, the parent reports it and ends */
     OP_REAP,         /* (): the child goes on; the parent forwards signals, reaps and ends with the child's status */
+    OP_MODE_OF,      /* (root, path, mount, resolve): the mount's top gets the mode of what it will cover, if that is there */
+    OP_CLOSE,        /* (slots...): they hold nothing from here on */
     OP_EXEC,         /* (paths, argv, envp): the first path that can be executed */
 };
 
@@ -81,6 +83,6 @@ struct report {
     X(PLAN_BASE) X(PLAN_MAGIC) X(PLAN_SLOTS) X(FD_PARENT) X(SLOT_PARENT) X(OP_SYSCALL) X(OP_TARGET) X(OP_WRITE)            \
     X(OP_EXPECT_FS)                                                                                                            \
     X(OP_EXPECT_DEV) X(OP_MASK) X(OP_CHOWN_STDIO) X(OP_SEND_FD) X(OP_PAUSE) X(OP_ACCEPT) X(OP_HOOK) X(OP_FIND) X(OP_PRESERVE)  \
-    X(OP_PARENT_ALIVE) X(OP_FORK) X(OP_REAP) X(OP_EXEC) X(TARGET_DIRECTORY) X(TARGET_FILE) X(TARGET_LIKE_SOURCE)
+    X(OP_PARENT_ALIVE) X(OP_FORK) X(OP_REAP) X(OP_MODE_OF) X(OP_CLOSE) X(OP_EXEC) X(TARGET_DIRECTORY) X(TARGET_FILE) X(TARGET_LIKE_SOURCE)
 
 #endif

@@ -277,6 +277,23 @@ stub_target(int root, const char *path, int kind, int source, long mode, uint64_
 }
 
 STUB long
+stub_mode_of(int root, const char *path, int mount, uint64_t resolve)
+{
+    while (*path == '/')
+        path++;
+    long target = stub_openat2(root, path, O_PATH | O_DIRECTORY, resolve);
+    if (target < 0)
+        return 0; /* whoever makes it says what is wrong with it */
+    struct stat status;
+    char here[2];
+    here[0] = '.';
+    here[1] = 0;
+    long result = SYS(fstat, target, &status);
+    SYS(close, target);
+    return result < 0 ? result : SYS(fchmodat, mount, here, status.st_mode & 07777);
+}
+
+STUB long
 stub_clone_mount(int fd)
 {
     uint64_t empty = 0;
@@ -663,6 +680,17 @@ stub_walk(const struct plan_header *plan)
             break;
         case OP_REAP:
             result = stub_reap();
+            break;
+        case OP_MODE_OF:
+            result = stub_mode_of((int)a[0], (char *)a[1], (int)a[2], (uint64_t)a[3]);
+            break;
+        case OP_CLOSE:
+            result = 0;
+            for (int k = 0; k < 6; k++)
+                if (step->slot_mask >> k & 1 && a[k] >= 0) {
+                    SYS(close, a[k]);
+                    slots[step->arg[k]] = -1;
+                }
             break;
         case OP_EXEC:
             stub_exec(channel, (int)i, (void *)a[0], (void *)a[1], (void *)a[2]);

@@ -104,7 +104,7 @@ def test_hooks_run_in_their_order_with_the_state_on_stdin(runc: Runc, tmp_path: 
 def test_a_failing_hook_fails_create_and_leaves_nothing(runc: Runc):
     runc.change(lambda spec: spec.update(hooks={"createRuntime": [{"path": "/bin/false"}]}))
     failed = runc("create", "-b", str(runc.bundle), name())
-    assert failed.returncode == 1 and "hooks.createRuntime[0]: /bin/false: exit status 1" in failed.stderr
+    assert failed.returncode == 1 and "error running createRuntime hook #0: /bin/false: exit status 1" in failed.stderr
     assert os.listdir(runc.root) == []
 
 
@@ -114,7 +114,7 @@ def test_a_failing_hook_fails_create_and_leaves_nothing(runc: Runc):
         (lambda spec: spec["process"].update(cwd=7), "process.cwd: expected a string, got an integer"),
         (lambda spec: spec["linux"]["namespaces"][2].update(type="pidd"), "linux.namespaces[2].type: unknown namespace 'pidd'"),
         (lambda spec: spec["linux"].update(sysctl={"vm.swappiness": "1"}), "linux.sysctl.vm.swappiness: is not in a separate"),
-        (lambda spec: spec["linux"].update(intelRdt={"closID": "x"}), "linux.intelRdt: is not supported"),
+        (lambda spec: spec["linux"].update(intelRdt={"closID": "x"}), "linux.intelRdt: this machine has no resctrl"),
         (lambda spec: spec["process"].update(args=["nope"]), 'exec: "nope": executable file not found in $PATH'),
         (lambda spec: spec["root"].update(path="gone"), "open_tree("),
     ],

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .cases import CASES, Case
+from .cases import Case
+from .field_cases import CASES
 from .harness import Runtime, cgroups_named
 from .report import DEVIATIONS
 

@@ -125,6 +125,8 @@ class Cgroups:
                 root, mount_point = head.split(" ")[3:5]
                 if root.startswith("/.."):
                     continue  # a hierarchy's part outside of our cgroup namespace
+                if not os.path.exists(f"{mount_point}/cgroup.procs"):
+                    continue  # beneath another mount that hides it
                 if kind == "cgroup2":
                     v2 = v2 or mount_point
                 else:

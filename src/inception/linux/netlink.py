@@ -46,7 +46,8 @@ IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE = 8, 1
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 VETH_INFO_PEER = 1
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
-IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
+IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST, IFA_FLAGS, IFA_RT_PRIORITY = 1, 2, 3, 4, 8, 9
+IFA_F_NODAD, IFA_F_PERMANENT = 0x2, 0x80
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 7, 15
 NDA_DST, NDA_LLADDR = 1, 2
 NLMSGERR_ATTR_MSG = 1
@@ -101,11 +102,15 @@ class Link:
 
 
 class Address:
-    """An address on a link: text form and prefix length."""
+    """An address on a link: text form and prefix length; `attributes` is all that the kernel says."""
 
-    __slots__ = ("address", "family", "index", "prefix")
+    __slots__ = ("address", "attributes", "family", "flags", "index", "prefix", "scope")
 
-    def __init__(self, family: int, prefix: int, index: int, attributes: dict[int, bytes]) -> None:
+    def __init__(
+        self, family: int, prefix: int, index: int, attributes: dict[int, bytes], *, flags: int = 0, scope: int = 0
+    ) -> None:
+        self.attributes, self.scope = attributes, scope
+        self.flags = _u32(attributes[IFA_FLAGS]) if IFA_FLAGS in attributes else flags
         raw = attributes.get(IFA_LOCAL) or attributes.get(IFA_ADDRESS, b"")
         self.family, self.prefix, self.index = family, prefix, index
         self.address = _socket.inet_ntop(family, raw)
@@ -216,8 +221,9 @@ class Netlink:
         found = []
         for kind, body in self.dump(request):
             if kind == RTM_NEWADDR:
-                family, prefix, _flags, _scope, index = _ADDRESS.unpack_from(body)
-                found.append(Address(family, prefix, index, parse_attributes(body[_ADDRESS.size :])))
+                family, prefix, flags, scope, index = _ADDRESS.unpack_from(body)
+                attributes = parse_attributes(body[_ADDRESS.size :])
+                found.append(Address(family, prefix, index, attributes, flags=flags, scope=scope))
         return found
 
     def routes(self, family: int = AF_INET) -> list[Route]:
@@ -298,6 +304,24 @@ def set_link(
     state = "" if up is None else " up" if up else " down"
     words = f"link set {link}{_words(name=name, mac=mac, mtu=mtu)}{'' if master is None else f' master {master}'}{state}"
     return Request(RTM_NEWLINK, 0, body, words)
+
+
+def move_link(index: int, netns_fd: int, name: str) -> Request:
+    """Give a link to another network namespace, where it is down, has no addresses, and is called *name*."""
+    body = _LINK.pack(0, 0, index, 0, 0) + _name(name) + attribute(IFLA_NET_NS_FD, _U32.pack(netns_fd))
+    return Request(RTM_NEWLINK, 0, body, f"link set {index} netns fd:{netns_fd} name {name}")
+
+
+def copy_address(index: int, address: Address) -> Request:
+    """Give a link an address that another has, or it had, with its peer, its broadcast and its metric."""
+    body = _ADDRESS.pack(address.family, address.prefix, 0, address.scope, index)
+    for kind in (IFA_LOCAL, IFA_ADDRESS, IFA_BROADCAST, IFA_RT_PRIORITY):
+        if kind in address.attributes:
+            body += attribute(kind, address.attributes[kind])
+    # It was free a moment ago: nothing waits for the answer of nobody.
+    body += attribute(IFA_FLAGS, _U32.pack(address.flags | (IFA_F_NODAD if address.family == AF_INET6 else 0)))
+    words = f"address replace {address.address}/{address.prefix} dev {index}"
+    return Request(RTM_NEWADDR, F_CREATE | F_REPLACE, body, words)
 
 
 def set_no_link_local(link: str) -> Request:

@@ -104,7 +104,7 @@ class Process(
 class Hook(Record, style="camel"):
     path: str
     args: list[str] = []
-    env: list[str] = []
+    env: list[str] | None = None  # absent: that of whoever runs it
     timeout: int | None = None
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
 from inception.errors import InvalidArgument, NotFound
 from inception.jsontext import loads
-from inception.oci.runtime import Process, Spec
+from inception.oci.runtime import Mount, Process, Spec
 from inception.record import decode, replace
 from inception.runtime.validate import check_process, check_spec
 
 _MAX_BYTES = 16 << 20
 
 
-def load_bundle(bundle: str) -> Spec:
-    """The checked spec of the bundle at the absolute path *bundle*; relative paths in it become absolute.
+def load_bundle(bundle: str, config: str = "config.json") -> Spec:
+    """The checked spec of the bundle at the absolute path *bundle*; relative paths in it become absolute. *config* is another
+    name of its file, from the bundle on.
 
     Raises NotFound, or InvalidArgument naming the place in config.json.
     """
-    path = f"{bundle}/config.json"
+    path = os.path.join(bundle, config)
     try:
         spec = decode(Spec, loads(_read(path)))
         check_spec(spec)
@@ -25,14 +28,19 @@ def load_bundle(bundle: str) -> Spec:
     except InvalidArgument as error:
         raise InvalidArgument(f"{path}: {error}") from error
     assert spec.root is not None
-    mounts = [
-        replace(mount, source=f"{bundle}/{mount.source}")
-        if mount.source and ({"bind", "rbind"} & {mount.type, *mount.options}) and not mount.source.startswith("/")
-        else mount
-        for mount in spec.mounts
-    ]
-    root = spec.root if spec.root.path.startswith("/") else replace(spec.root, path=f"{bundle}/{spec.root.path}")
+    root = replace(spec.root, path=os.path.normpath(os.path.join(bundle, spec.root.path)))
+    mounts = [_absolute(mount, bundle, root.path) for mount in spec.mounts]
     return replace(spec, root=root, mounts=mounts)
+
+
+def _absolute(mount: Mount, bundle: str, root: str) -> Mount:
+    if {"bind", "rbind"} & {mount.type, *mount.options} and mount.source:
+        mount = replace(mount, source=os.path.join(bundle, mount.source))
+    if not mount.destination.startswith("/"):  # deprecated, and from / on
+        mount = replace(mount, destination=f"/{mount.destination}")
+    if mount.destination.startswith(f"{root}/"):  # the place as the host has it, which runc takes too
+        mount = replace(mount, destination=mount.destination[len(root) :])
+    return mount
 
 
 def load_process(path: str) -> Process:

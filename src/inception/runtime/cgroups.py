@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from inception.errors import Conflict, InvalidArgument, Unavailable
+from inception.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from inception.linux.bpf import DeviceRule
 from inception.linux.cgroup import Cgroup, Cgroups, JoinPlan
 
@@ -75,14 +75,36 @@ def update(cgroup: Cgroup, pid: int, resources: Resources) -> None:
         raise Unavailable(f"{error.filename or cgroup.path}: {error.strerror}") from error
 
 
-def join(cgroup: Cgroup) -> JoinPlan:
-    """How another process gets where the container's are."""
+def join(cgroup: Cgroup, below: list[str] | None = None) -> JoinPlan:
+    """How another process gets where the container's are, or *below*: `PATH` in every hierarchy, or `CONTROLLER,...:PATH`.
+
+    Raises InvalidArgument, NotFound.
+    """
+    places = {folder: folder for folder in folders(cgroup)}
     unified = cgroup.folder(None)
-    there = folders(cgroup)
+    for given in below or []:
+        controllers, _, path = given.rpartition(":")
+        if ".." in path.split("/") or "\0" in path:
+            raise InvalidArgument(f"--cgroup: {path} is not a sub cgroup path")
+        chosen = list(places)
+        if controllers:
+            chosen = [_known(cgroup, controller) for controller in controllers.split(",")]
+        for folder in chosen:
+            places[folder] = f"{folder}/{path.strip('/')}".rstrip("/")
+            if not os.path.isdir(places[folder]):
+                missing = f"adding pid to {places[folder]}/cgroup.procs: no such file or directory"
+                raise NotFound(f"--cgroup {given}: {missing}")
     return JoinPlan(
-        cgroup2_path=unified if unified in there else None,
-        v1_folders=[folder for folder in there if folder != unified],
+        cgroup2_path=places.pop(unified, None) if unified else None,
+        v1_folders=list(places.values()),
     )
+
+
+def _known(cgroup: Cgroup, controller: str) -> str:
+    folder = cgroup.folder(controller)
+    if controller not in cgroup.cgroups.v1 or folder is None:
+        raise InvalidArgument(f"--cgroup: unknown controller {controller}: no cgroup v1 hierarchy has it")
+    return folder
 
 
 def folders(cgroup: Cgroup) -> list[str]:
@@ -100,6 +122,31 @@ def remove(cgroup: Cgroup, foreign: list[str]) -> None:
             os.rmdir(folder)
     except OSError as error:
         raise Unavailable(f"remove cgroup {cgroup.path}: {error.strerror}") from error
+
+
+def unfreeze(cgroup: Cgroup, pid: int) -> None:
+    """Let *pid* and the cgroup's other processes die, which they don't in a frozen v1 cgroup: somebody else's may hold them."""
+    freezer = cgroup.folder("freezer")
+    if freezer is None:
+        return
+    members = {pid}
+    for folder in folders(cgroup):
+        with open(f"{folder}/cgroup.procs", encoding="utf-8") as file:
+            members.update(map(int, file.read().split()))
+    os.makedirs(freezer, exist_ok=True)
+    for member in members - {0}:
+        try:
+            fd = os.open(f"{freezer}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, str(member).encode())
+            finally:
+                os.close(fd)
+        except OSError:
+            continue  # it has ended
+    try:
+        cgroup.thaw()
+    except OSError:
+        pass
 
 
 def is_frozen(cgroup: Cgroup) -> bool:

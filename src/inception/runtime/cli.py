@@ -54,7 +54,7 @@ class Verb:
         self.ordered = ordered  # what follows the first argument is not ours to read
 
 
-_CREATE = "bundle pid-file console-socket pidfd-socket preserve-fds"
+_CREATE = "bundle config pid-file console-socket pidfd-socket preserve-fds"
 _LIMITS = (
     "resources blkio-weight cpu-period cpu-quota cpu-burst cpu-share cpu-rt-period cpu-rt-runtime cpuset-cpus cpuset-mems "
     "cpu-idle kernel-memory kernel-memory-tcp memory memory-reservation memory-swap pids-limit l3-cache-schema mem-bw-schema"
@@ -69,7 +69,7 @@ VERBS: dict[str, Verb] = {
         "create a container that waits for start",
         valued=_CREATE,
         switches="no-pivot no-new-keyring",
-        short="b=bundle",
+        short="b=bundle f=config",
     ),
     "start": Verb("cli_process:start", "CONTAINER-ID", "run the program of a created container"),
     "run": Verb(
@@ -78,7 +78,7 @@ VERBS: dict[str, Verb] = {
         "create and start a container",
         valued=_CREATE,
         switches="detach keep no-subreaper no-pivot no-new-keyring",
-        short="b=bundle d=detach",
+        short="b=bundle f=config d=detach",
     ),
     "exec": Verb(
         "cli_process:exec_",
@@ -102,9 +102,14 @@ VERBS: dict[str, Verb] = {
         ordered=True,
     ),
     "kill": Verb(
-        "cli_control:kill", "CONTAINER-ID [SIGNAL]", "send a signal to a container", switches="all", short="a=all", most=2
+        "cli_control:kill",
+        "CONTAINER-ID [SIGNAL]",
+        "send a signal (TERM) to a container's first process",
+        switches="all regex",
+        short="a=all r=regex",
+        most=2,
     ),
-    "delete": Verb("cli_control:delete", "CONTAINER-ID", "remove a container", switches="force", short="f=force"),
+    "delete": Verb("cli_control:delete", "CONTAINER-ID", "remove a container", switches="force regex", short="f=force r=regex"),
     "pause": Verb("cli_control:pause", "CONTAINER-ID", "freeze every process of a container"),
     "resume": Verb("cli_control:resume", "CONTAINER-ID", "let them go on"),
     "update": Verb("cli_control:update", "CONTAINER-ID", "change a container's limits", valued=_LIMITS, short="r=resources"),
@@ -122,13 +127,12 @@ _GLOBAL = Verb(
     "",
     "COMMAND",
     "",
-    valued="root log log-format rootless criu",
+    valued="root log log-format rootless criu cgroup-manager",
     switches="debug systemd-cgroup version",
     short="v=version",
     ordered=True,
 )
 _REFUSED = {
-    "pidfd-socket": "is not supported; a pid file tells the pid",
     "l3-cache-schema": "Intel RDT is not supported",
     "mem-bw-schema": "Intel RDT is not supported",
     "process-label": "the kernel has no SELinux",
@@ -178,9 +182,21 @@ class Call:
             raise InvalidArgument(f"flag needs an argument: -{name}")
         else:
             self.values.setdefault(name, []).append(following[0])
+        self._check(name)
+        return 1 if name in verb.valued and not equals else 0
+
+    def choose_cgroup_manager(self) -> None:
+        """crun's way to say --systemd-cgroup. Raises InvalidArgument."""
+        manager = self.text("cgroup-manager", "cgroupfs")
+        if manager not in ("cgroupfs", "systemd"):
+            raise InvalidArgument(f"invalid value {manager!r} for flag -cgroup-manager: expected cgroupfs or systemd")
+        if manager == "systemd":
+            self.values["systemd-cgroup"] = ["true"]
+            self._check("systemd-cgroup")
+
+    def _check(self, name: str) -> None:
         if name in _REFUSED and name in self.values:
             raise InvalidArgument(f"--{name}: {_REFUSED[name]}")
-        return 1 if name in verb.valued and not equals else 0
 
     def text(self, name: str, default: str = "") -> str:
         """The last value of an option."""
@@ -235,13 +251,13 @@ class Log:
     def _write(self, level: str, message: str) -> None:
         import time
 
-        from inception.jsontext import dumps
+        from inception.jsontext import compact
 
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self.form == "json":
-            line = dumps({"level": level, "msg": message, "time": now})
+            line = compact({"level": level, "msg": message, "time": now})
         else:
-            line = f'time="{now}" level={level} msg={dumps(message)}'
+            line = f'time="{now}" level={level} msg={compact(message)}'
         if not self.path:
             print(line, file=sys.stderr)
             return
@@ -278,6 +294,7 @@ def run(words: list[str], started: tuple[int, int] | None = None) -> int:
     try:
         options = Call(words, _GLOBAL)
         log = Log(options.text("log"), options.text("log-format", "text"), debug=options.on("debug"))
+        options.choose_cgroup_manager()
         if options.on("version"):
             return _version()
         if options.on("help") or not options.arguments or options.arguments[0] in ("help", "h"):
@@ -328,23 +345,34 @@ def _version() -> int:
     import inception
     from inception.oci.runtime import SPEC_VERSION
 
-    print(f"{NAME} version {inception.__version__}\nspec: {SPEC_VERSION}")
+    # Engines look for the commit; a release is one.
+    print(f"{NAME} version {inception.__version__}\ncommit: v{inception.__version__}\nspec: {SPEC_VERSION}")
     return 0
 
 
 def _help(names: list[str]) -> int:
     if names and names[0] in VERBS:
         verb = VERBS[names[0]]
-        print(f"usage: {NAME} {names[0]} [OPTIONS] {verb.usage}\n\n{verb.summary}\n")
-        letters = {name: letter for letter, name in verb.short.items()}
-        for option in sorted(verb.valued | verb.switches):
-            short = f", -{letters[option]}" if option in letters else ""
-            print(f"  --{option}{' VALUE' if option in verb.valued else ''}{short}")
+        print(f"NAME:\n   {NAME} {names[0]} - {verb.summary}\n\nUSAGE:\n   {NAME} {names[0]} [OPTIONS] {verb.usage}\n")
+        _show_options("OPTIONS", verb)
         return 0
-    print(f"usage: {NAME} [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND [OPTIONS]\n")
+    print(
+        f"NAME:\n   {NAME} - Open Container Initiative runtime\n\nUSAGE:\n   {NAME} [OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]\n"
+    )
+    print("COMMANDS:")
     for name, verb in VERBS.items():
-        print(f"  {name:<10} {verb.summary}")
+        print(f"   {name:<10} {verb.summary}")
+    print()
+    _show_options("GLOBAL OPTIONS", _GLOBAL)
     return 0
+
+
+def _show_options(title: str, verb: Verb) -> None:
+    letters = {name: letter for letter, name in verb.short.items()}
+    print(f"{title}:")
+    for option in sorted(verb.valued | verb.switches):
+        short = f", -{letters[option]}" if option in letters else ""
+        print(f"   --{option}{' VALUE' if option in verb.valued else ''}{short}")
 
 
 if __name__ == "__main__":

@@ -26,13 +26,29 @@ _MAX_BYTES = 1 << 20
 def kill(call: Call) -> int:
     """`kill`"""
     signal = parse_signal(call.arguments[1] if len(call.arguments) > 1 else "TERM")
-    Container(call.root, call.id).kill(signal, all=call.on("all"))
+    for id in _ids(call):
+        Container(call.root, id).kill(signal, all=call.on("all"))
     return 0
 
 
+def _ids(call: Call) -> list[str]:
+    """The container, or with --regex (of crun) all whose ids the pattern finds."""
+    if not call.on("regex"):
+        return [call.id]
+    import re
+
+    from inception.runtime.state import list_ids
+
+    try:
+        pattern = re.compile(call.id)
+    except re.error as error:
+        raise InvalidArgument(f"--regex {call.id!r}: {error}") from None
+    return [id for id in list_ids(call.root) if pattern.search(id)]
+
+
 def parse_signal(text: str) -> int:
-    """`KILL`, `SIGKILL`, `kill`, `RTMIN+1` or `9`. Raises InvalidArgument."""
-    if text.isascii() and text.isdigit() and 0 < int(text) <= _RTMAX:
+    """`KILL`, `SIGKILL`, `kill`, `RTMIN+1`, `9`, or `0`, which only asks. Raises InvalidArgument."""
+    if text.isascii() and text.isdigit() and int(text) <= _RTMAX:
         return int(text)
     name = text.upper().removeprefix("SIG")
     for base, number, sign in (("RTMIN", _RTMIN, "+"), ("RTMAX", _RTMAX, "-")):
@@ -48,8 +64,9 @@ def parse_signal(text: str) -> int:
 
 def delete(call: Call) -> int:
     """`delete`"""
-    for warning in Container(call.root, call.id).delete(force=call.on("force")):
-        call.log.warn(warning)
+    for id in _ids(call):
+        for warning in Container(call.root, id).delete(force=call.on("force")):
+            call.log.warn(warning)
     return 0
 
 

@@ -11,6 +11,7 @@ from inception.record import replace
 from inception.runtime.bundle import load_bundle, load_process
 from inception.runtime.create import CreateOptions, listen_env
 from inception.runtime.create import create as create_container
+from inception.runtime.environment import complete
 from inception.runtime.lifecycle import Container
 from inception.runtime.namespaces import has_user_namespace
 from inception.runtime.validate import grantable
@@ -29,7 +30,7 @@ def create(call: Call) -> int:
     """`create`"""
     container, spec, bundle = _load(call)
     child = create_container(container.folder, spec, bundle, _options(call, _console(call)))
-    _note_pid(call, container, child)
+    _tell(call, container, child)
     return 0
 
 
@@ -51,8 +52,9 @@ def run(call: Call) -> int:
     if console is None and spec.process.terminal and not call.on("detach"):
         terminal = _terminal()
         console = terminal.socket
-    child = create_container(container.folder, spec, bundle, _options(call, console))
-    _note_pid(call, container, child)
+    options = replace(_options(call, console), termios=terminal.mode if terminal else None)
+    child = create_container(container.folder, spec, bundle, options)
+    _tell(call, container, child)
     try:
         container.start()
         if call.on("detach"):
@@ -81,11 +83,14 @@ def exec_(call: Call) -> int:
     child = container.exec(
         value,
         console=console,
+        termios=terminal.mode if terminal else None,
         preserve_fds=listen_fds + (call.number("preserve-fds") or 0),
         ignore_paused=call.on("ignore-paused"),
-        sub_cgroup=call.text("cgroup").rpartition(":")[2],
+        below=call.values.get("cgroup", []),
     )
+    call.log.debug(f"process {child.pid} runs in {container.folder.id}")
     _write_pid(call.text("pid-file"), child.pid)
+    _send_pidfd(call.text("pidfd-socket"), child.pidfd)
     return 0 if call.on("detach") else _wait(child, terminal)
 
 
@@ -95,11 +100,12 @@ def exec_(call: Call) -> int:
 def _load(call: Call) -> tuple[Container, Spec, str]:
     container = Container(call.root, call.id)
     bundle = os.path.abspath(call.text("bundle", "."))
-    spec = load_bundle(bundle)
+    spec = load_bundle(bundle, call.text("config", "config.json"))
     assert spec.process is not None and spec.linux is not None
     value, warnings = grantable(spec.process, own_user_namespace=has_user_namespace(spec.linux))
     for warning in warnings:
         call.log.warn(warning)
+    call.log.debug(f"bundle {bundle}: {len(spec.mounts)} mounts, {len(spec.linux.namespaces)} namespaces")
     return container, replace(spec, process=listen_env(value, _listen_fds())), bundle
 
 
@@ -143,7 +149,7 @@ def _terminal() -> Terminal:
 
 def _exec_process(call: Call, container: Container) -> Process:
     """The process of --process, or the container's own with what the flags change."""
-    container.folder.load()
+    state = container.folder.load()
     own = container.folder.load_spec()
     assert own.process is not None and own.linux is not None
     if call.on("process"):
@@ -155,7 +161,7 @@ def _exec_process(call: Call, container: Container) -> Process:
     value, warnings = grantable(value, own_user_namespace=has_user_namespace(own.linux))
     for warning in warnings:
         call.log.warn(warning)
-    return value
+    return complete(value, f"/proc/{state.pid}/root")
 
 
 def _changed(call: Call, own: Process) -> Process:
@@ -168,7 +174,13 @@ def _changed(call: Call, own: Process) -> Process:
     caps = own.capabilities
     if call.on("cap") and caps is not None:
         extra = call.values["cap"]
-        caps = replace(caps, bounding=caps.bounding + extra, effective=caps.effective + extra, permitted=caps.permitted + extra)
+        caps = replace(
+            caps,
+            bounding=caps.bounding + extra,
+            effective=caps.effective + extra,
+            permitted=caps.permitted + extra,
+            ambient=caps.ambient + [name for name in extra if name in caps.inheritable],
+        )
     return replace(
         own,
         args=call.arguments[1:],
@@ -193,9 +205,12 @@ def _id(flag: str, text: str) -> int:
 # ---- while it runs ------------------------------------------------------------------------------------------------------
 
 
-def _note_pid(call: Call, container: Container, child: Child) -> None:
+def _tell(call: Call, container: Container, child: Child) -> None:
+    """Whoever asked where the container's process is."""
+    call.log.debug(f"container {container.folder.id} is created: process {child.pid}")
     try:
         _write_pid(call.text("pid-file"), child.pid)
+        _send_pidfd(call.text("pidfd-socket"), child.pidfd)
     except InceptionError:
         container.delete(force=True)
         raise
@@ -212,6 +227,19 @@ def _write_pid(path: str, pid: int) -> None:
         os.rename(scratch, path)
     except OSError as error:
         raise InvalidArgument(f"--pid-file {path}: {error.strerror}") from error
+
+
+def _send_pidfd(path: str, pidfd: int) -> None:
+    if not path:
+        return
+    import socket as sockets  # for the one option
+
+    try:
+        with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as connection:
+            connection.connect(path)
+            sockets.send_fds(connection, [b"pidfd"], [pidfd])
+    except OSError as error:
+        raise InvalidArgument(f"--pidfd-socket {path}: {error.strerror}") from error
 
 
 def _wait(child: Child, terminal: Terminal | None) -> int:

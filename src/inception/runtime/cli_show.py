@@ -6,7 +6,7 @@ import os
 import sys
 
 from inception.errors import InceptionError, InvalidArgument, Unavailable
-from inception.jsontext import dumps, pretty
+from inception.jsontext import compact, pretty
 from inception.runtime.lifecycle import Container
 from inception.runtime.state import list_ids
 
@@ -43,7 +43,7 @@ def list_(call: Call) -> int:
         except InceptionError:
             continue  # gone meanwhile
     if form == "json":
-        print(dumps(rows) if rows else "null")
+        print(compact(rows) if rows else "null")
         return 0
     lines = [_COLUMNS, *(tuple(str(row[column.lower()]) for column in _COLUMNS) for row in rows)]
     widths = [max(12, *(len(line[column]) + 3 for line in lines)) for column in range(len(_COLUMNS))]
@@ -74,7 +74,7 @@ def ps(call: Call) -> int:
         raise InvalidArgument("invalid format option")
     pids = _pids(Container(call.root, call.id))
     if form == "json":
-        print(dumps(pids))
+        print(compact(pids))
         return 0
     program = next((path for path in _PS if os.path.exists(path)), "")
     if not program:
@@ -116,10 +116,10 @@ def events(call: Call) -> int:
 
     container = Container(call.root, call.id)
     if call.on("stats"):
-        print(dumps(stats(container)))
+        print(compact(stats(container)))
         return 0
     for event in follow(container, _seconds(call.text("interval", "5s"))):
-        sys.stdout.write(dumps(event) + "\n")
+        sys.stdout.write(compact(event) + "\n")
         sys.stdout.flush()
     return 0
 

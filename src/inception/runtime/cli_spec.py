@@ -7,6 +7,7 @@ import os
 from inception.errors import InvalidArgument
 from inception.jsontext import pretty
 from inception.linux import capabilities, seccomp
+from inception.linux.cgroup import Cgroups
 from inception.linux.namespaces import KINDS
 from inception.oci.runtime import (
     SPEC_VERSION,
@@ -28,6 +29,8 @@ from inception.runtime.mounts import option_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from inception.runtime.cli import Call
 
 _KEPT = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
@@ -40,13 +43,25 @@ def spec(call: Call) -> int:
     path = os.path.join(call.text("bundle", "."), "config.json")
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(pretty({"ociVersion": made.oci_version, **encode(made)}, "\t") + "\n")
+            file.write(pretty(_document(made), "\t") + "\n")
     except FileExistsError:
         raise InvalidArgument(f"File {path} exists. Remove it first") from None
     return 0
 
 
+def _document(made: Spec) -> dict[str, Any]:
+    """With what is a default, but what people and their scripts look for."""
+    document = encode(made)
+    document["process"]["user"] = {"uid": 0, "gid": 0}
+    for rule in document["linux"].get("resources", {}).get("devices", []):
+        rule.setdefault("access", "rwm")
+    return {"ociVersion": made.oci_version, **document}
+
+
 def _default() -> Spec:
+    kinds = ["pid", "network", "ipc", "uts", "mount"]
+    if Cgroups.detect().layout == "v2":  # elsewhere whoever is in one can't mount its hierarchies' roots
+        kinds.append("cgroup")
     return Spec(
         process=Process(
             terminal=True,
@@ -61,7 +76,7 @@ def _default() -> Spec:
         hostname="inception",
         mounts=defaults.default_mounts(),
         linux=Linux(
-            namespaces=[Namespace(type=kind) for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
+            namespaces=[Namespace(type=kind) for kind in kinds],
             resources=Resources(devices=[Rule(allow=False, access="rwm")]),
             masked_paths=defaults.MASKED_PATHS,
             readonly_paths=defaults.READONLY_PATHS,
@@ -108,7 +123,7 @@ def features(call: Call) -> int:
         "memoryPolicy": {"modes": sorted(process.MEMORY_MODES), "flags": sorted(process.MEMORY_FLAGS)},
         "intelRdt": {"enabled": False},
         "mountExtensions": {"idmap": {"enabled": True}},
-        "netDevices": {"enabled": False},
+        "netDevices": {"enabled": True},
     }
     document = {
         "ociVersionMin": "1.0.0",

@@ -41,7 +41,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from inception.oci.runtime import Device, Linux, Mount, Process, Spec
+    from inception.oci.runtime import Device, IdMapping, Linux, Mount, Process, Spec
 
     class Join(Protocol):
         """How to get into cgroups; `linux.cgroup.JoinPlan` is one."""
@@ -66,7 +66,7 @@ _DEV_LINKS = (
     ("core", "/proc/kcore"),
     ("ptmx", "pts/ptmx"),
 )
-_ENOENT, _EEXIST, _ENOTDIR, _ENOSYS = 2, 17, 20, 38
+_ENOENT, _EEXIST, _ENOTDIR, _EINVAL, _ENOSYS = 2, 17, 20, 22, 38
 
 
 def plan_container(
@@ -82,6 +82,7 @@ def plan_container(
     keyring: str = "",
     preserve_fds: int = 0,
     rootless: bool = False,
+    termios: bytes | None = None,
 ) -> Plan:
     """The plan of *spec*'s init, with *rootfs* (an overlay or bind mount) as its root.
 
@@ -90,7 +91,7 @@ def plan_container(
     pivot_root (value 1, with the hooks of that moment) and before the program (value 2), where it waits on the listening
     socket `start` for whoever lets it go on. Not `pivot`: chroot, for a host on a ramdisk. `keyring` names a session keyring
     of its own. The descriptors `preserve0`.. become 3.. of the program. `rootless`: our rights come from the container's user
-    namespace.
+    namespace. `termios` is the terminal's mode.
 
     A namespace whose path is `fd:NAME` is joined through the inherited descriptor NAME; a bind mount's source may be `fd:NAME`
     too; with a terminal the plan needs the socket `console`, with hooks of the container's namespaces `state.creating`,
@@ -108,7 +109,7 @@ def plan_container(
     _plan_session(plan, die_with_parent, keyring)
     process_steps.plan_oom_score(plan, process)
     _plan_cgroups(plan, join)
-    builder = _Root(plan, spec, join)
+    builder = _Root(plan, spec, join, rootfs.source if rootfs.type == "bind" else "")
     if has_user_namespace(linux) and not rootless:
         # While the host's paths can be reached: its root may use what the namespace's root may not.
         _plan_root(plan, spec, rootfs)
@@ -125,12 +126,13 @@ def plan_container(
     plan.call("move_mount", ROOT, "", AT_FDCWD, "/", abi.MOVE_MOUNT_F_EMPTY_PATH, why="Attaches the root over the host's.")
     builder.mounts()
     builder.devices()
-    slave = builder.terminal(process) if process.terminal else None
+    slave = builder.terminal(process, termios) if process.terminal else None
     _plan_loopback(plan, linux)
     _plan_names(plan, spec)
     builder.kernel_settings(process)
     builder.protect(linux)
     builder.working_directory(process)
+    builder.finish()
     if spec.root and spec.root.readonly:
         plan.source = "root.readonly"
         plan_setattr(plan, ROOT, RDONLY, 0, 0, recursive=False, why="Nothing can be written to the root itself.")
@@ -139,7 +141,7 @@ def plan_container(
         plan.source = "hooks"
         plan.call("pause", 1, 1, why="The runtime runs the hooks that may see the container before its root is entered.")
         if hooks is not None:
-            process_steps.plan_hooks(plan, hooks.create_container, "createContainer", "state.creating", "output")
+            process_steps.plan_hooks(plan, hooks.create_container, "createContainer", "state.creating", process)
     _plan_pivot(plan, linux, pivot=pivot)
     if slave is not None:
         process_steps.plan_controlling_terminal(plan, slave)
@@ -313,8 +315,9 @@ _release: list[tuple[int, int]] = []
 class _Root:
     """The part of the plan that fills the root, with the descriptors it makes on the way."""
 
-    def __init__(self, plan: Plan, spec: Spec, join: Join | None) -> None:
+    def __init__(self, plan: Plan, spec: Spec, join: Join | None, root: str) -> None:
         assert spec.linux is not None
+        self.root = root  # where it is on the host, if it is a folder there
         self.plan = plan
         self.join = join
         self.spec = spec
@@ -323,6 +326,7 @@ class _Root:
         self.dev: Slot | None = None
         self.own_dev = False  # /dev is a filesystem of ours, empty but for what we put there
         self.host_dev = False  # /dev came from the host; its nodes are not ours to make
+        self.readonly_dev = False  # ... once they are in it
         self.devpts: Slot | None = None
         self.opened: dict[str, Slot] = {}  # sources of bind mounts by their place, nodes by their path
         self.in_userns = has_user_namespace(spec.linux)
@@ -332,17 +336,47 @@ class _Root:
         for index, mount in enumerate(self.spec.mounts):
             where = f"mounts[{index}]"
             options = MountOptions(mount.options, where)
-            if is_bind(mount, options) and not options.remount:
+            if is_bind(mount, options) and not options.remount and not self._below_root(mount):
                 self.opened[where] = Slot(f"source{index}")
                 plan_source(self.plan, mount, options, where, self.opened[where], self._idmap(index, mount, options))
                 self._detach(self.opened[where])
         self.plan.source = "linux.devices"
-        for path in [*(f"/dev/{name}" for name, _, _ in _DEFAULT_DEVICES), *(device.path for device in self.linux.devices)]:
-            if path not in self.opened:
-                self.opened[path] = Slot(f"node:{path}")
-                flags = abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC
-                self.plan.call("open_tree", AT_FDCWD, path, flags, out=self.opened[path], why="Its root can't make devices.")
-                self._detach(self.opened[path])
+        for path in (f"/dev/{name}" for name, _, _ in _DEFAULT_DEVICES):
+            self._take_node(AT_FDCWD, path, path)
+        made = [device for device in self.linux.devices if device.type != "p" and device.path not in self.opened]
+        if made and _kernel() < (6, 15):  # before, nothing could be cloned out of a mount that is attached nowhere
+            for device in made:
+                self._take_node(AT_FDCWD, device.path, device.path)
+                kind = _DEVICE_TYPES.get(device.type, 0)
+                self.plan.call("expect_dev", self.opened[device.path], kind, os.makedev(device.major, device.minor))
+        elif made:
+            self._make_nodes(made)
+
+    def _take_node(self, directory: Slot | int, name: str, path: str) -> None:
+        mount = self.opened[path] = Slot(f"node:{path}")
+        flags = abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC
+        self.plan.call("open_tree", directory, name, flags, out=mount, why="Its root can't make devices.")
+        self._detach(mount)
+
+    def _make_nodes(self, devices: list[Device]) -> None:
+        """Device nodes in a filesystem of the host's, since only there they open; each is then mounted by itself."""
+        plan, fs, nodes = self.plan, Slot("fs"), Slot("nodes")
+        plan.call("fsopen", "tmpfs", abi.FSOPEN_CLOEXEC, out=fs, why="For device nodes made outside of its user namespace.")
+        plan.call("fsconfig", fs, abi.FSCONFIG_CMD_CREATE, None, None, 0)
+        plan.call("fsmount", fs, abi.FSMOUNT_CLOEXEC, 0, out=nodes)
+        for index, device in enumerate(devices):
+            plan.source = f"linux.devices[{self.linux.devices.index(device)}]"
+            name = f"n{index}"
+            uid = outside(device.uid or 0, self.linux.uid_mappings)
+            gid = outside(device.gid or 0, self.linux.gid_mappings)
+            plan.call("mknodat", nodes, name, _device_mode(device, plan.source), os.makedev(device.major, device.minor))
+            plan.call("fchownat", nodes, name, uid, gid, abi.AT_SYMLINK_NOFOLLOW)
+            self._take_node(nodes, name, device.path)
+
+    def _below_root(self, mount: Mount) -> str:
+        """The path inside the root of a source that lies there: what was mounted in the root before it counts."""
+        path = os.path.normpath(mount.source)
+        return path[len(self.root) :] if self.root not in ("", "/") and path.startswith(f"{self.root}/") else ""
 
     def _detach(self, mount: Slot) -> None:
         attributes = mount_attr(propagation=abi.MS_PRIVATE)
@@ -370,8 +404,11 @@ class _Root:
             bind = is_bind(mount, options)
             check_destination(mount.destination, mount.type, bind, where)
             opened = self.opened.get(where)
+            if mount.destination == "/dev" and not bind and options.set & RDONLY:
+                options.set, self.readonly_dev = options.set & ~RDONLY, True
+            inside = self._below_root(mount) if bind and opened is None else ""
             idmap = None if opened is not None else self._idmap(index, mount, options)
-            made = plan_mount(self.plan, ROOT, mount, options, where, source=opened, idmap=idmap)
+            made = plan_mount(self.plan, ROOT, mount, options, where, source=opened, idmap=idmap, inside=inside)
             if mount.destination == "/proc":
                 self.plan.call("expect_fs", made, abi.PROC_SUPER_MAGIC)
                 self.proc = None if bind else made
@@ -413,6 +450,12 @@ class _Root:
             self.plan.call("openat2", where, name, how, 24, out=found)
             self.plan.call("expect_dev", found, mode & 0o170000, number if mode & 0o170000 != abi.S_IFIFO else 0)
 
+    def finish(self) -> None:
+        """What had to stay writable until here."""
+        if self.readonly_dev and self.dev is not None:
+            self.plan.source = "mounts"
+            plan_setattr(self.plan, self.dev, RDONLY, 0, 0, recursive=False, why="/dev takes no files any more.")
+
     def _bind_node(self, path: str, directory: Slot, name: str) -> None:
         """The host's node, where no node can be made."""
         mount = self.opened.get(path)
@@ -423,9 +466,6 @@ class _Root:
 
     def _device(self, device: Device) -> None:
         plan = self.plan
-        kind = _DEVICE_TYPES.get(device.type)
-        if kind is None:
-            raise InvalidArgument(f"{plan.source}.type: unknown device type {device.type!r}")
         folder, _, name = process_steps.clean(device.path, plan.source + ".path").rpartition("/")
         if not name:
             raise InvalidArgument(f"{plan.source}.path: {device.path!r} names no file")
@@ -439,19 +479,19 @@ class _Root:
         if self.in_userns and device.type != "p":
             self._bind_node(device.path, directory or self.dev or ROOT, name)
             return
-        mode = kind | (0o666 if device.file_mode is None else device.file_mode & 0o7777)
+        mode = _device_mode(device, plan.source)
         number = 0 if device.type == "p" else os.makedev(device.major, device.minor)
         self._node(name, mode, number, directory)
         if device.uid or device.gid:
             where = directory or self.dev
             plan.call("fchownat", where, name, device.uid or 0, device.gid or 0, abi.AT_SYMLINK_NOFOLLOW)
 
-    def terminal(self, process: Process) -> Slot:
+    def terminal(self, process: Process, termios: bytes | None) -> Slot:
         """The container's terminal, also as /dev/console."""
         plan = self.plan
         if self.devpts is None:
             raise InvalidArgument("process.terminal: needs a devpts mount at /dev/pts")
-        slave = process_steps.plan_terminal(plan, process, self.devpts, plan.inherit("console"))
+        slave = process_steps.plan_terminal(plan, process, self.devpts, plan.inherit("console"), termios)
         if self.dev is not None and not self.host_dev:
             mount = Slot("mount")
             plan.call("open_tree", slave, "", abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC | AT_EMPTY_PATH, out=mount)
@@ -520,6 +560,25 @@ class _Root:
         self.plan.call("target", ROOT, path, abi.TARGET_DIRECTORY, -1, 0o755, IN_ROOT, out=Slot("cwd"))
 
 
+def _device_mode(device: Device, where: str) -> int:
+    kind = _DEVICE_TYPES.get(device.type)
+    if kind is None:
+        raise InvalidArgument(f"{where}.type: unknown device type {device.type!r}")
+    return kind | (0o666 if device.file_mode is None else device.file_mode & 0o7777)
+
+
+def outside(id: int, maps: list[IdMapping]) -> int:
+    """The host's number of an id inside; without maps, or for one that has none, the id itself.
+
+    >>> outside(5, [])
+    5
+    """
+    for entry in maps:
+        if entry.container_id <= id < entry.container_id + entry.size:
+            return entry.host_id + id - entry.container_id
+    return id
+
+
 def _plan_loopback(plan: Plan, linux: Linux) -> None:
     """A network namespace starts with its loopback down, which surprises every program."""
     if any(namespace.type == "network" and not namespace.path for namespace in linux.namespaces):
@@ -550,6 +609,9 @@ def _plan_pivot(plan: Plan, linux: Linux, *, pivot: bool) -> None:
         plan.call("mount", None, ".", None, abi.MS_SLAVE | abi.MS_REC, None, why="What goes away here stays on the host.")
         plan.call("umount2", ".", abi.MNT_DETACH, why="The host's files are gone from this process's world.")
     else:
+        # A chroot leaves the host's /proc in the mount namespace: with it the kernel would let a new, unmasked one be mounted.
+        for path in kernel_mounts():
+            plan.call("umount2", path, abi.MNT_DETACH, tolerate=(_ENOENT, _EINVAL), why="Not for the container to copy.")
         plan.call("fchdir", ROOT)
         plan.call("chroot", ".", why="The new root hides the host's, which can't go away.")
     if linux.rootfs_propagation.removeprefix("r") in ("shared", "slave", "unbindable"):
@@ -560,6 +622,17 @@ def _plan_pivot(plan: Plan, linux: Linux, *, pivot: bool) -> None:
     plan.source = "process.cwd"
     plan.call("chdir", "/")
     plan.call("fchdir", Slot("cwd"), why="The working directory, by the descriptor that was opened inside the root.")
+
+
+def kernel_mounts() -> list[str]:
+    """Where the host has procfs and sysfs, what is mounted last first."""
+    found = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            head, _, tail = line.partition(" - ")
+            if tail.partition(" ")[0] in ("proc", "sysfs"):
+                found.append(head.split(" ")[4].replace("\\040", " "))
+    return found[::-1]
 
 
 def _open_how(flags: int, resolve: int) -> bytes:

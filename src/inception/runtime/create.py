@@ -26,6 +26,7 @@ from inception.record import Record, encode, replace
 from inception.runtime import cgroups, filters, idmap
 from inception.runtime.child import Child, begin, resume
 from inception.runtime.container import plan_container
+from inception.runtime.environment import complete
 from inception.runtime.hooks import encode_state, run_hooks, tail
 from inception.runtime.namespaces import has_new_user_namespace
 from inception.runtime.shortcut import shortcut_of
@@ -33,6 +34,7 @@ from inception.runtime.state import Folder, RuntimeState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from inception.runtime.netdevices import NetDevices
     from inception.runtime.plan import Plan
 
 
@@ -40,6 +42,7 @@ class CreateOptions(Record):
     """What the command line adds to a bundle. Descriptors stay the caller's."""
 
     console: int | None = None  # the socket that gets the terminal's master
+    termios: bytes | None = None  # its mode, other than the kernel's usual one
     pivot: bool = True
     keyring: bool = True
     preserve_fds: int = 0  # from 3 on, after those of LISTEN_FDS
@@ -62,6 +65,7 @@ def create(folder: Folder, spec: Spec, bundle: str, options: CreateOptions) -> C
             foreign_cgroups=cgroups.folders(cgroups.at(path)),
             created=_now(),
             oci_version=spec.oci_version,
+            shares_pids=not any(space.type == "pid" and not space.path for space in spec.linux.namespaces),
             rootfs=spec.root.path,
             annotations=spec.annotations,
         )
@@ -91,6 +95,7 @@ class _Creation:
         self.fds: dict[str, int] = {}
         self.owned: list[int] = []
         self.hooks_ran = False
+        self.net_devices: NetDevices | None = None
 
     def run(self) -> Child:
         plan = self._plan()
@@ -99,6 +104,7 @@ class _Creation:
             self.child = begin(plan.compile(), self.fds)
             self._write_maps()
             self._note_child(plan)
+            self._move_net_devices()
             self._run_hooks()
             self.child = resume(self.child)
         except SpawnError as error:
@@ -111,18 +117,20 @@ class _Creation:
         return self.child
 
     def _plan(self) -> Plan:
-        spec = self.spec
-        assert spec.linux is not None and spec.root is not None
+        process, root, linux = self.spec.process, self.spec.root, self.spec.linux
+        assert process is not None and root is not None and linux is not None
+        spec = replace(self.spec, process=complete(process, root.path, self.spec.mounts))
         return plan_container(
             spec,
-            rootfs=Mount(destination="/", type="bind", source=spec.root.path, options=["rbind"]),
+            rootfs=Mount(destination="/", type="bind", source=root.path, options=["rbind"]),
             join=self._make_cgroup(),
             hold=True,
-            seccomp=filters.load(self.folder.root, spec.linux.seccomp),
+            seccomp=filters.load(self.folder.root, linux.seccomp),
             pivot=self.options.pivot,
             keyring=f"_ses.{self.folder.id}" if self.options.keyring else "",
             preserve_fds=self.options.listen_fds + self.options.preserve_fds,
             rootless=os.geteuid() != 0,
+            termios=self.options.termios,
         )
 
     def _make_cgroup(self) -> JoinPlan | None:
@@ -150,8 +158,10 @@ class _Creation:
     def _open_descriptor(self, name: str) -> int:
         if name == "start":
             return socket.listen(self.folder.start_socket)
-        if name in ("state.creating", "state.created", "output"):
+        if name in ("state.creating", "state.created"):
             return os.memfd_create(name, os.MFD_CLOEXEC)
+        if name == "output":
+            return os.open(self.folder.output, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         if name.startswith("idmap"):
             return self._open_idmap(int(name[5:]))
         if name.startswith("copy:"):
@@ -180,6 +190,14 @@ class _Creation:
         self.state.boot_id = process.boot_id()
         self.state.steps = len(plan.steps)
 
+    def _move_net_devices(self) -> None:
+        assert self.spec.linux is not None
+        if self.spec.linux.net_devices:
+            from inception.runtime.netdevices import NetDevices
+
+            self.net_devices = NetDevices(self.spec.linux, self.state.pid)
+            self.net_devices.move()
+
     def _run_hooks(self) -> None:
         told = self.state.told("creating")
         self.hooks_ran = True
@@ -194,6 +212,8 @@ class _Creation:
 
     def undo(self) -> None:
         """End the process, remove the rest; poststop hooks when other hooks had their turn."""
+        if self.net_devices is not None:
+            self.net_devices.give_back()
         if self.child is not None:
             process.pidfd_send_signal(self.child.pidfd, 9)
             process.reap(self.child.pidfd)
@@ -208,6 +228,8 @@ class _Creation:
     def close(self) -> None:
         for fd in self.owned:
             os.close(fd)
+        if self.net_devices is not None:
+            self.net_devices.close()
 
 
 def listen_env(value: Process, listen_fds: int) -> Process:

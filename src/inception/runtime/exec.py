@@ -24,7 +24,7 @@ from inception.runtime.plan import Plan, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from inception.oci.runtime import Namespace, Process, Seccomp
+    from inception.oci.runtime import Linux, Namespace, Process, Seccomp
     from inception.runtime.container import Join
 
 _ALL = ("mount", "pid", "uts", "ipc", "network", "cgroup")
@@ -40,6 +40,8 @@ def plan_exec(
     die_with_parent: bool = False,
     preserve_fds: int = 0,
     rootless: bool = False,
+    linux: Linux | None = None,
+    termios: bytes | None = None,
 ) -> Plan:
     """The plan of *process* in the container whose init's pidfd is the slot `init`.
 
@@ -84,7 +86,7 @@ def plan_exec(
         process_steps.plan_die_with_parent(plan)
     plan.source = "process"
     plan.call("setsid", why="A session of its own.")
-    slave = _plan_terminal(plan, process) if process.terminal else None
+    slave = _plan_terminal(plan, process, termios) if process.terminal else None
     plan.source = "process.cwd"
     if not process.cwd.startswith("/"):
         raise InvalidArgument(f"process.cwd: {process.cwd!r} is not an absolute path")
@@ -96,6 +98,8 @@ def plan_exec(
     plan.call("fchdir", cwd)
     if slave is not None:
         process_steps.plan_controlling_terminal(plan, slave)
+    if linux is not None:
+        process_steps.plan_personality(plan, linux)
     filter = process_steps.Filter.of(profile, seccomp)
     process_steps.plan_process(
         plan, process, filter=filter, die_with_parent=die_with_parent, preserved=preserved, rootless=rootless
@@ -103,10 +107,10 @@ def plan_exec(
     return plan
 
 
-def _plan_terminal(plan: Plan, process: Process) -> Slot:
+def _plan_terminal(plan: Plan, process: Process, termios: bytes | None) -> Slot:
     plan.source = "process.terminal"
     devpts = Slot("devpts")
     how = struct.pack("=QQQ", abi.O_PATH | abi.O_DIRECTORY | abi.O_CLOEXEC, 0, IN_ROOT)
     plan.call("chdir", "/")
     plan.call("openat2", AT_FDCWD, "dev/pts", how, 24, out=devpts, why="The container's own terminals.")
-    return process_steps.plan_terminal(plan, process, devpts, plan.inherit("console"))
+    return process_steps.plan_terminal(plan, process, devpts, plan.inherit("console"), termios)

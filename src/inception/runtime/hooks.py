@@ -1,6 +1,7 @@
 """Hooks of the runtime's own namespaces: programs that get the container's state on stdin.
 
-A hook's environment is exactly what the spec says; it runs from /, in a session of its own, and is killed after its timeout.
+A hook's environment is what the spec says, or our own where it says nothing; it runs from /, in a session of its own, and is
+killed after its timeout.
 What it writes is shown when it fails. Those of the container's namespaces are steps of the plan (process.py).
 Source: runtime-spec config.md, "POSIX-platform Hooks".
 """
@@ -27,7 +28,7 @@ def run_hooks(hooks: list[Hook], state: State, kind: str, *, warn: bool = False)
     failures = []
     for index, hook in enumerate(hooks):
         try:
-            _run(hook, encode_state(state), f"hooks.{kind}[{index}]: {hook.path}")
+            _run(hook, encode_state(state), f"error running {kind} hook #{index}: {hook.path}")
         except InceptionError as error:
             if not warn:
                 raise
@@ -62,7 +63,7 @@ def _run(hook: Hook, state: bytes, what: str) -> None:
 
 
 def _start(hook: Hook, stdin: int, output: int, what: str) -> int:
-    env = dict(variable.partition("=")[::2] for variable in hook.env)
+    env = dict(os.environ if hook.env is None else (variable.partition("=")[::2] for variable in hook.env))
     actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
     try:
         return os.posix_spawn(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from inception.runtime.plan import Plan
 
 _SIGKILL = 9
+_FREEZER_TIMEOUT_S = 0.5
 _KILL_TIMEOUT_S = 10.0
 _LOCK_TIMEOUT_S = 30.0
 
@@ -105,10 +106,21 @@ class Container:
                 pass_listener(child, spec.linux.seccomp if spec.linux else None, state.told("created"))
                 child = resume(child)
         except SpawnError as error:
+            failure = _plan_again(spec, error, state).failure(error)
             if spec.hooks is not None and spec.hooks.start_container:
+                failure = type(failure)(f"{failure}{self._hooks_output()}", failure.hint, failure.exit_code)
                 self._destroy(state, spec.hooks)
-            raise _plan_again(spec, error, state).failure(error) from None
+            raise failure from None
         os.close(child.pidfd)
+
+    def _hooks_output(self) -> str:
+        from inception.runtime.hooks import tail
+
+        try:
+            with open(self.folder.output, "rb") as file:
+                return tail(file.fileno())
+        except FileNotFoundError:
+            return ""
 
     # ---- another process --------------------------------------------------------------------------------------------
 
@@ -118,9 +130,10 @@ class Container:
         stdio: tuple[int, int, int] = (0, 1, 2),
         *,
         console: int | None = None,
+        termios: bytes | None = None,
         preserve_fds: int = 0,
         ignore_paused: bool = False,
-        sub_cgroup: str = "",
+        below: list[str] | None = None,
     ) -> Child:
         """Another process in the container; the caller is its parent. Raises Conflict, StartFailed."""
         from inception.runtime import filters
@@ -136,11 +149,13 @@ class Container:
         plan = plan_exec(
             value,
             namespaces=spec.linux.namespaces,
-            join=cgroups.join(self._sub_cgroup(state, sub_cgroup)),
+            join=cgroups.join(cgroups.at(state.cgroup), below),
             seccomp=filters.load(self.folder.root, spec.linux.seccomp),
             profile=spec.linux.seccomp,
             preserve_fds=preserve_fds,
             rootless=os.geteuid() != 0,
+            linux=spec.linux,
+            termios=termios,
         )
         init = self.folder.open_init(state)
         fds = {f"preserve{number}": 3 + number for number in range(preserve_fds)} | {"init": init}
@@ -162,20 +177,15 @@ class Container:
             os.close(init)
             os.sched_setaffinity(0, affinity)
 
-    @staticmethod
-    def _sub_cgroup(state: RuntimeState, below: str) -> Cgroup:
-        cgroup = cgroups.at(cgroups.cgroup_path(f"{state.cgroup}/{below}", ""))
-        if below and not cgroup.exists():
-            raise NotFound(f"--cgroup {below}: there is no such cgroup in the container's")
-        return cgroup
-
     # ---- signals ----------------------------------------------------------------------------------------------------
 
     def kill(self, signal: int, *, all: bool = False) -> None:
         """Send *signal* to init, or with *all* to everything in its cgroup. Raises Conflict for one that has ended."""
         state, status = self.load()
-        if all:
-            self._kill_all(cgroups.at(state.cgroup), signal)
+        cgroup = cgroups.at(state.cgroup)
+        # Where init's end takes nobody along, for want of a pid namespace of its own, KILL is meant for all.
+        if all or (signal == _SIGKILL and state.shares_pids and (status != "stopped" or cgroup.pids())):
+            self._kill_all(cgroup, signal)
             return
         if status == "stopped":
             raise Conflict("container not running")
@@ -189,8 +199,6 @@ class Container:
 
     @staticmethod
     def _kill_all(cgroup: Cgroup, signal: int) -> None:
-        if not cgroup.exists():
-            raise Conflict("container not running")
         if signal == _SIGKILL:
             cgroup.kill()
             return
@@ -244,6 +252,8 @@ class Container:
                 process.pidfd_send_signal(pidfd, _SIGKILL)
                 if not state.foreign_cgroups:
                     cgroup.kill()
+                if not process.wait_pidfd(pidfd, _FREEZER_TIMEOUT_S):
+                    cgroups.unfreeze(cgroup, state.pid)
                 if not process.wait_pidfd(pidfd, _KILL_TIMEOUT_S):
                     raise Unavailable(f"container {self.folder.id} did not end within {_KILL_TIMEOUT_S:.0f} s of SIGKILL")
             except ProcessLookupError:

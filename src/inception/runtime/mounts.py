@@ -149,10 +149,11 @@ def plan_filesystem(plan: Plan, fstype: str, source: str, options: MountOptions,
     plan.call("fsmount", fs, abi.FSMOUNT_CLOEXEC, options.set, out=out)
 
 
-def plan_bind(plan: Plan, source: str, options: MountOptions, out: Slot) -> None:
+def plan_bind(plan: Plan, source: str, options: MountOptions, out: Slot, *, root: Slot | None = None) -> None:
     """A copy of the host's mount (or folder, or file) at *source*, attached nowhere, in *out*.
 
     A source `fd:NAME` is a copy of what the inherited descriptor NAME has, `mount:NAME` is itself a mount.
+    With *root* the source is a path inside of it.
     """
     flags = abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC | (abi.AT_RECURSIVE if options.recursive_bind else 0)
     if source.startswith("mount:"):  # made by the caller and attached nowhere: it is taken itself, for one start
@@ -162,6 +163,11 @@ def plan_bind(plan: Plan, source: str, options: MountOptions, out: Slot) -> None
     elif source.startswith("fd:"):  # a place that the caller has opened, beneath a root of its own
         held = plan.inherit(source[3:])
         plan.call("open_tree", held, "", flags | AT_EMPTY_PATH, out=out, why="Takes a copy of what was opened before.")
+    elif root is not None:
+        found = Slot("source")
+        how = struct.pack("=QQQ", abi.O_PATH | abi.O_CLOEXEC, 0, IN_ROOT)
+        plan.call("openat2", root, source.lstrip("/"), how, 24, out=found, why="A place in the container's own root.")
+        plan.call("open_tree", found, "", flags | AT_EMPTY_PATH, out=out)
     else:
         plan.call("open_tree", AT_FDCWD, source, flags, out=out, why="Takes a copy of what the host has there.")
     set, clear = options.set, options.clear & ~options.set
@@ -207,13 +213,24 @@ def is_bind(mount: Mount, options: MountOptions) -> bool:
     return options.bind or mount.type in ("bind", "rbind")
 
 
-def plan_source(plan: Plan, mount: Mount, options: MountOptions, where: str, out: Slot, idmap: Slot | None) -> None:
-    """A bind mount's copy of the host's files, attached nowhere, with its flags and id map, in *out*."""
+def plan_source(
+    plan: Plan,
+    mount: Mount,
+    options: MountOptions,
+    where: str,
+    out: Slot,
+    idmap: Slot | None,
+    *,
+    root: Slot | None = None,
+    inside: str = "",
+) -> None:
+    """A bind mount's copy of the host's files, attached nowhere, with its flags and id map, in *out*; with *inside*, of the
+    files that *root* has there."""
     plan.source = where
     options.recursive_bind |= mount.type == "rbind"
     if options.data:
         raise InvalidArgument(f"{where}.options: {options.data[0]!r} is not an option of a bind mount")
-    plan_bind(plan, mount.source, options, out)
+    plan_bind(plan, inside or mount.source, options, out, root=root if inside else None)
     if idmap is not None:
         plan_idmap(plan, out, idmap, recursive=options.recursive_idmap)
 
@@ -247,8 +264,10 @@ def plan_mount(
     *,
     source: Slot | None = None,
     idmap: Slot | None = None,
+    inside: str = "",
 ) -> Slot:
-    """One entry of the spec's `mounts`; the slot holds the mount. A bind mount's *source* may be there already."""
+    """One entry of the spec's `mounts`; the slot holds the mount. A bind mount's *source* may be there already, or be a path
+    *inside* the root."""
     plan.source = where
     made = Slot({"/proc": "proc", "/dev": "dev", "/dev/pts": "devpts"}.get(mount.destination, "mount"))
     kind: int = abi.TARGET_DIRECTORY
@@ -257,7 +276,7 @@ def plan_mount(
         if source is not None:
             made = source
         else:
-            plan_source(plan, mount, options, where, made, idmap)
+            plan_source(plan, mount, options, where, made, idmap, root=root, inside=inside)
         kind = abi.TARGET_LIKE_SOURCE
     elif options.copy_up:
         if mount.type != "tmpfs":
@@ -270,6 +289,8 @@ def plan_mount(
             resolve |= abi.RESOLVE_NO_SYMLINKS
         why = f"A new {mount.type} filesystem, not yet visible to anyone."
         plan_filesystem(plan, mount.type, mount.source, options, made, why)
+        if mount.type == "tmpfs" and not any(option.startswith("mode=") for option in options.data):
+            plan.call("mode_of", root, mount.destination, made, resolve, why="Its mode is that of the folder it covers.")
     plan_attach(plan, root, mount.destination, made, kind=kind, resolve=resolve)
     if options.propagation:
         plan_setattr(

@@ -52,6 +52,8 @@ _OPS: dict[str, int] = {
         "parent_alive",
         "fork",
         "reap",
+        "mode_of",
+        "close",
         "exec",
     )
 }
@@ -133,6 +135,13 @@ class Plan:
         if slot not in self.inherited:
             self.inherited.append(slot)
         return slot
+
+    def close_all_but(self, kept: list[Slot], why: str) -> None:
+        """Close every descriptor that was given or made so far, but for *kept*."""
+        held = dict.fromkeys([*self.inherited, *(step.out for step in self.steps if step.out is not None)])
+        rest = [slot for slot in held if slot not in kept]
+        for start in range(0, len(rest), 6):
+            self.call("close", *rest[start : start + 6], why=why)
 
     def number(self, slot: Slot) -> int:
         """The descriptor's number in the new process, for structures that hold numbers; *slot* is an inherited one."""

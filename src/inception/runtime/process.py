@@ -78,7 +78,7 @@ def plan_die_with_parent(plan: Plan) -> None:
     plan.call("parent_alive", PARENT, why="The starter may have ended before the line above; then end here.")
 
 
-def plan_terminal(plan: Plan, process: Process, devpts: Slot, console: Slot) -> Slot:
+def plan_terminal(plan: Plan, process: Process, devpts: Slot, console: Slot, termios: bytes | None) -> Slot:
     """A terminal of the container's own devpts; its master goes over the socket *console*. The slot holds the slave."""
     plan.source = "process.terminal"
     master, slave = Slot("master"), Slot("terminal")
@@ -91,6 +91,8 @@ def plan_terminal(plan: Plan, process: Process, devpts: Slot, console: Slot) -> 
     if process.console_size:
         size = struct.pack("HHHH", process.console_size.height, process.console_size.width, 0, 0)
         plan.call("ioctl", master, abi.TIOCSWINSZ, size, why="Its first size.")
+    if termios is not None:
+        plan.call("ioctl", slave, abi.TCSETS, termios, why="How it treats what passes, from the first byte on.")
     plan.call("send_fd", console, master, b"/dev/ptmx", 9, why="Hands the master to whoever shows the terminal.")
     return slave
 
@@ -149,7 +151,7 @@ def plan_process(
     if die_with_parent:
         plan_die_with_parent(plan)
     if start_hooks is not None:
-        _plan_wait(plan, process, start_hooks)
+        _plan_wait(plan, process, start_hooks, [*(preserved or []), *([PARENT] if die_with_parent else [])])
     if preserved:
         plan.source = "preserve-fds"
         plan.call("preserve", preserved[0], len(preserved), why="What the caller passes on to the program.")
@@ -161,25 +163,27 @@ def plan_process(
     plan_exec_program(plan, process)
 
 
-def _plan_wait(plan: Plan, process: Process, hooks: list[Hook]) -> None:
+def _plan_wait(plan: Plan, process: Process, hooks: list[Hook], kept: list[Slot]) -> None:
     """Created: everything that can be known to fail has failed by now."""
     plan.source = "process.args"
     plan.call("find", candidates(process), list(process.args), why="A program that is not there is told now.")
     plan.source = "lifecycle"
     listener = plan.inherit("start")
+    kept = [*kept, listener, *([plan.inherit("state.created"), plan.inherit("output")] if hooks else [])]
+    plan.close_all_but(kept, why="Nothing of the host stays open while it waits, whoever may look at it.")
     plan.call("pause", 2, 0, why="The container is created.")
     plan.call("accept", listener, why="Waits for `start`.")
-    plan_hooks(plan, hooks, "startContainer", "state.created", "")
+    plan_hooks(plan, hooks, "startContainer", "state.created", process)
 
 
-def plan_hooks(plan: Plan, hooks: list[Hook], kind: str, state: str, output: str) -> None:
-    """Hooks of the container's namespaces: run by its own process, with the state on stdin."""
+def plan_hooks(plan: Plan, hooks: list[Hook], kind: str, state: str, process: Process) -> None:
+    """Hooks of the container's namespaces: run by its own process, with the state on stdin; without an environment of their
+    own they have *process*'s."""
     for index, hook in enumerate(hooks):
         plan.source = f"hooks.{kind}[{index}]"
         timeout = -1 if hook.timeout is None else hook.timeout * 1000
-        written = plan.inherit(output) if output else -1
-        argv = list(hook.args or [hook.path])
-        plan.call("hook", plan.inherit(state), written, hook.path, argv, list(hook.env), timeout)
+        argv, env = list(hook.args or [hook.path]), list(process.env if hook.env is None else hook.env)
+        plan.call("hook", plan.inherit(state), plan.inherit("output"), hook.path, argv, env, timeout)
 
 
 def plan_personality(plan: Plan, linux: Linux) -> None:

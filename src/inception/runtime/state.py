@@ -4,6 +4,7 @@
     config.json   the spec as it was at `create`
     shortcut      what a program without Python needs to know (shortcut.py)
     start         the socket on which a created container's process waits; renamed once `start` was called
+    output        what hooks in the container's namespaces have written, for the error when one fails
     lock          held by whoever changes the container; it goes with the folder
 
 Any number of commands run at once. `status` is not kept but observed: a pid counts only together with its start time and the
@@ -44,6 +45,7 @@ class RuntimeState(Record, style="camel"):
     boot_id: str = ""
     foreign_cgroups: list[str] = []  # folders at the cgroup's path that were there before, and stay
     steps: int = 0  # of the plan: a failure after `start` is counted from its end
+    shares_pids: bool = False  # its pid namespace is not of its own making
     rootfs: str = ""
     annotations: dict[str, str] = {}
 
@@ -97,6 +99,7 @@ class Folder:
         self.id = id
         self.path = f"{root}/{id}"
         self.start_socket = f"{self.path}/start"
+        self.output = f"{self.path}/output"
 
     # ---- making, locking, removing ----------------------------------------------------------------------------------
 
@@ -148,6 +151,7 @@ class Folder:
             "shortcut",
             "start",
             "started",
+            "output",
             "config.json",
             "state.json",
             "lock",

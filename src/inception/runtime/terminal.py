@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_TERMIOS_BYTES = 36  # of the kernel's struct termios: four words of flags (those of output are the second), then characters
+
+
 class Terminal:
-    """`socket` goes to the plan's slot `console`; `relay` copies until the process has ended."""
+    """`socket` goes to the plan's slot `console`, `mode` into the plan; `relay` copies until the process has ended."""
 
     def __init__(self) -> None:
         self._ours, theirs = socket.socketpair()
         self.socket = theirs.detach()
+        self.mode = _plain_mode()
 
     def relay(self, pidfd: int) -> None:
         """Copy between stdin, stdout and the terminal until the process ends; ours is raw meanwhile, sizes follow."""
@@ -40,6 +44,23 @@ class Terminal:
             os.close(master)
 
 
+def _plain_mode() -> bytes:
+    """The kernel's mode for a new terminal, but that newlines stay what they are: whoever reads us gets what the program
+    wrote, and the carriage returns are for our own terminal to add, if we have one."""
+    import fcntl
+    import termios
+
+    master, slave = pty.openpty()
+    try:
+        mode = bytearray(fcntl.ioctl(slave, termios.TCGETS, bytes(_TERMIOS_BYTES)))
+    finally:
+        os.close(master)
+        os.close(slave)
+    flags = int.from_bytes(mode[4:8], "little") & ~termios.ONLCR
+    mode[4:8] = flags.to_bytes(4, "little")
+    return bytes(mode)
+
+
 def _make_raw(fd: int) -> Callable[[], None]:
     if not os.isatty(fd):
         return lambda: None
@@ -48,6 +69,9 @@ def _make_raw(fd: int) -> Callable[[], None]:
 
     before = termios.tcgetattr(fd)
     tty.setraw(fd)
+    mode = termios.tcgetattr(fd)
+    mode[1] |= termios.OPOST
+    termios.tcsetattr(fd, termios.TCSANOW, mode)
     return lambda: termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 

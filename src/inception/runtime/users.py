@@ -61,6 +61,14 @@ def resolve_user(root: RootDir, user: str, group_add: list[str] | None = None) -
     )
 
 
+def home_of(root: RootDir, uid: int, passwd: str = "etc/passwd") -> str:
+    """The home of the first user with this number, else `/`. Raises InvalidArgument for a file that is a trap."""
+    for fields in _lines(root, passwd):
+        if len(fields) > 5 and _number(fields[2]) == uid:
+            return fields[5] or "/"
+    return "/"
+
+
 class _User(Record):
     name: str
     uid: int

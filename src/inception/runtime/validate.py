@@ -20,8 +20,6 @@ _MAX_ARG_BYTES = 2 << 20
 _MAX_ID = (1 << 32) - 2
 _SYSCTL_NAMESPACES = (("net.", "network"), ("fs.mqueue.", "ipc"), ("kernel.msg", "ipc"), ("kernel.shm", "ipc"))
 _SYSCTL_OTHERS = {"kernel.sem": "ipc", "kernel.domainname": "uts"}
-# A sub-directory of a mounted resctrl filesystem, by the specification; no machine of ours has one to prove it on.
-_REFUSED_LINUX = ("intelRdt", "netDevices")
 _SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 _KINDS = ("prestart", "create_runtime", "create_container", "start_container", "poststart", "poststop")
 
@@ -88,9 +86,12 @@ def check_process(process: Process, where: str = "process") -> None:
 
 def _check_linux(linux: Linux) -> None:
     check_namespaces(linux)
-    for key in _REFUSED_LINUX:
-        if linux.intel_rdt if key == "intelRdt" else linux.net_devices:
-            raise InvalidArgument(f"linux.{key}: is not supported")
+    if linux.net_devices:
+        from inception.runtime.netdevices import check_net_devices  # netlink is for those who ask
+
+        check_net_devices(linux)
+    if linux.intel_rdt:
+        _check_intel_rdt()
     if linux.mount_label:
         _check_selinux()
     maps = (("uidMappings", linux.uid_mappings), ("gidMappings", linux.gid_mappings))
@@ -108,6 +109,14 @@ def _check_linux(linux: Linux) -> None:
     kinds = {namespace.type for namespace in linux.namespaces}
     for key in linux.sysctl:
         _check_sysctl(key, kinds)
+
+
+def _check_intel_rdt() -> None:
+    """A folder of a mounted resctrl filesystem, by the specification; no machine of ours has one to prove it on."""
+    with open("/proc/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
+        if any(line.split(" ")[2] == "resctrl" for line in mounts):
+            raise InvalidArgument("linux.intelRdt: is not supported")
+    raise InvalidArgument("linux.intelRdt: this machine has no resctrl filesystem")
 
 
 def _check_selinux() -> None:
@@ -162,7 +171,7 @@ def check_hooks(hooks: Hooks) -> None:
                 raise InvalidArgument(f"{place}.path: {hook.path!r} is not an absolute path")
             if hook.timeout is not None and hook.timeout <= 0:
                 raise InvalidArgument(f"{place}.timeout: must be greater than zero")
-            for variable in hook.env:
+            for variable in hook.env or []:
                 if "=" not in variable or "\0" in variable:
                     raise InvalidArgument(f"{place}.env: {variable!r} is not NAME=VALUE")
 
@@ -192,7 +201,9 @@ def grantable(process: Process, *, own_user_namespace: bool) -> tuple[Process, l
                 kept[name].append(capability)
     warnings = [f"process.capabilities: unknown capability {capability!r} is ignored" for capability in unknown]
     warnings += [f"process.capabilities: {capability} can't be granted: we don't have it" for capability in withheld]
-    if set(caps.ambient) - set(kept["ambient"]) - {*unknown, *withheld}:
-        warnings.append("process.capabilities.ambient: only what is permitted and inheritable too can be ambient")
+    for capability in sorted(set(caps.ambient) - set(kept["ambient"]) - {*unknown, *withheld}):
+        warnings.append(
+            f"process.capabilities.ambient: can't raise ambient capability {capability}: it must be permitted and inheritable"
+        )
     changed: Capabilities = replace(caps, **kept)
     return replace(process, capabilities=changed), warnings

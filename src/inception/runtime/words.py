@@ -35,6 +35,7 @@ _SHOWN: dict[str, tuple[str, ...]] = {
     "target": ("", "", "kind", "", "oct", "RESOLVE_"),
     "write": ("at", "", "", "drop", "RESOLVE_"),
     "mask": ("", "", "", "", "RESOLVE_"),
+    "mode_of": ("", "", "", "RESOLVE_"),
     "expect_fs": ("", "magic"),
     "expect_dev": ("", "node", "device"),
     "umask": ("oct",),
@@ -220,7 +221,7 @@ _HINTS: dict[tuple[str, int], str] = {
     ("fsopen", _ENODEV): "the kernel has no such filesystem; see /proc/filesystems",
     ("mount_setattr", _ENOSYS): "needs Linux 5.12",
     ("mount_setattr", _EPERM): "a mount that came from another user namespace keeps its flags",
-    ("target", _ELOOP): "the path is a symbolic link in the image; here it must be a plain directory",
+    ("target", _ELOOP): "it must be mounted on ordinary directory, and is a symbolic link in the image",
     ("target", _ENOTDIR): "a directory is mounted onto a file, or a parent of the target is a file in the image",
     ("pivot_root", _EINVAL): "the host's root is a ramdisk (initramfs), which cannot be exchanged",
     ("write", _EACCES): "the kernel refuses the value, or lowering it needs CAP_SYS_RESOURCE",
@@ -292,12 +293,14 @@ def _explain_exec(step: Step, errno: int, value: int, head: bytes) -> StartFaile
 def _explain_hook(step: Step, errno: int, status: int) -> StartFailed:
     path, timeout_ms = step.args[2], step.args[5]
     assert isinstance(path, str) and isinstance(timeout_ms, int)
+    kind, _, number = step.source.removeprefix("hooks.").rstrip("]").partition("[")
+    what = f"error running {kind} hook #{number}: {path}"
     if errno == _ETIMEDOUT:
-        return StartFailed(f"{step.source}: {path}: did not end within {timeout_ms // 1000} s")
+        return StartFailed(f"{what}: did not end within {timeout_ms // 1000} s")
     if errno != _ECHILD:
-        return StartFailed(f"{step.source}: {path}: {os.strerror(errno)}")
+        return StartFailed(f"{what}: {os.strerror(errno)}")
     hint = "127 also means that the file could not be executed" if status == 127 else ""
-    return StartFailed(f"{step.source}: {path}: exit status {status}", hint)
+    return StartFailed(f"{what}: exit status {status}", hint)
 
 
 def _interpreter_hint(head: bytes) -> str:

@@ -35,7 +35,6 @@ def test_switches_take_no_word_and_may_be_false():
         (["--none", "web"], "flag provided but not defined: -none"),
         (["web", "--bundle"], "flag needs an argument: -bundle"),
         (["--detach=perhaps", "web"], "invalid boolean value 'perhaps' for -detach"),
-        (["--pidfd-socket", "x", "web"], "--pidfd-socket: is not supported; a pid file tells the pid"),
     ],
 )
 def test_a_wrong_option_is_named(words: list[str], message: str):
@@ -46,13 +45,23 @@ def test_a_wrong_option_is_named(words: list[str], message: str):
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("KILL", 9), ("SIGTERM", 15), ("hup", 1), ("9", 9), ("RTMIN", 34), ("RTMIN+3", 37), ("SIGRTMAX-1", 63), ("64", 64)],
+    [
+        ("KILL", 9),
+        ("SIGTERM", 15),
+        ("hup", 1),
+        ("9", 9),
+        ("RTMIN", 34),
+        ("RTMIN+3", 37),
+        ("SIGRTMAX-1", 63),
+        ("64", 64),
+        ("0", 0),
+    ],
 )
 def test_signals_by_name_and_number(text: str, number: int):
     assert parse_signal(text) == number
 
 
-@pytest.mark.parametrize("text", ["", "0", "65", "-9", "NONE", "RTMIN+", "RTMIN+40", "9 ", "٩"])
+@pytest.mark.parametrize("text", ["", "65", "-9", "NONE", "RTMIN+", "RTMIN+40", "9 ", "٩"])
 def test_other_signals_are_refused(text: str):
     with pytest.raises(InvalidArgument):
         parse_signal(text)

@@ -39,8 +39,11 @@ def check(changes: dict[str, object]) -> None:
         ({"process": {"cwd": "/a\0"}}, "process.cwd[0]: holds a NUL byte"),
         ({"process": {"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 8}}}, "process.ioPriority.priority: 8"),
         ({"hostname": "x"}, "hostname: needs a uts namespace of its own"),
-        ({"linux": {"intelRdt": {"closID": "x"}}}, "linux.intelRdt: is not supported"),
-        ({"linux": {"netDevices": {"eth0": {}}}}, "linux.netDevices: is not supported"),
+        ({"linux": {"intelRdt": {"closID": "x"}}}, "linux.intelRdt: this machine has no resctrl"),
+        (
+            {"linux": {"netDevices": {"eth0": {}}, "namespaces": [{"type": "mount"}]}},
+            "linux.netDevices: unable to move network devices without a NET namespace",
+        ),
         ({"linux": {"uidMappings": IDMAP}}, "linux.uidMappings: needs a user namespace"),
         ({"linux": {"namespaces": [{"type": "mount"}, {"type": "user"}]}}, "linux.uidMappings: missing"),
         ({"linux": {"timeOffsets": {"boottime": {"secs": 1}}}}, "linux.timeOffsets: needs a new time namespace"),
@@ -78,7 +81,7 @@ def test_capabilities_that_cannot_be_granted_are_left_out_with_a_warning():
     assert (process.capabilities.bounding, process.capabilities.ambient) == (["CAP_KILL"], [])
     assert warnings == [
         "process.capabilities: unknown capability 'CAP_NONE' is ignored",
-        "process.capabilities.ambient: only what is permitted and inheritable too can be ambient",
+        "process.capabilities.ambient: can't raise ambient capability CAP_KILL: it must be permitted and inheritable",
     ]
 
 
