@@ -131,9 +131,8 @@ def command_of(module: str, *, site: bool = False) -> list[str]:
     """
     if _pack is not None:
         return [sys.executable, "-IS", "-Xutf8", _pack.part, module]
-    source = __file__.rpartition("/inception/")[0]
-    code = f"import sys; sys.path.insert(0, {source!r}); from {module} import main; sys.exit(main(sys.argv[1:]))"
-    return [sys.executable, "-I" if site else "-IS", "-Xutf8", "-c", code]
+    part = f"{__file__.rpartition('/')[0]}/part.py"
+    return [sys.executable, "-I" if site else "-IS", "-Xutf8", part, module]
 
 
 def start(fd: int, part: str, name: str) -> None:

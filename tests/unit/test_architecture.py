@@ -21,7 +21,7 @@ LAYERS = [
     ["oci"],
     ["linux"],
     # Below everything: values and errors that know no other part.
-    ["record", "jsontext", "duration", "caching", "preload"],
+    ["record", "jsontext", "duration", "caching", "preload", "part"],
     ["errors", "_spawn"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

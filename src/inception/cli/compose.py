@@ -77,9 +77,32 @@ def flags_of(call: Call) -> Flags:
 
 
 def load_project(
-    call: Call, services: Sequence[str] = (), *, all_resources: bool = False, interpolated: bool = True
+    call: Call,
+    services: Sequence[str] = (),
+    *,
+    all_resources: bool = False,
+    interpolated: bool = True,
+    without_file: bool = False,
 ) -> Project:
-    """The project that the flags name; *services* are those that the verb was given."""
+    """The project that the flags name; *services* are those that the verb was given.
+
+    *without_file*: for what exists its name is enough, from -p or COMPOSE_PROJECT_NAME, where no file is found.
+    """
+    from inception.compose.load import FileMissing
+
+    flags = flags_of(call)
+    name = flags.text("project-name") or os.environ.get("COMPOSE_PROJECT_NAME", "")
+    try:
+        return _load_files(call, services, all_resources=all_resources, interpolated=interpolated)
+    except FileMissing:
+        if not without_file or not name:
+            raise
+    from inception.compose.adopt import project_of_labels
+
+    return project_of_labels(call.engine, name)
+
+
+def _load_files(call: Call, services: Sequence[str], *, all_resources: bool, interpolated: bool) -> Project:
     from inception.compose.load import load
 
     flags = flags_of(call)

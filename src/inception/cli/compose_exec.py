@@ -42,7 +42,7 @@ def container_of(call: Call, project: Project, service: str, index: int = 0) -> 
 def exec(call: Call) -> int:
     flags = call.flags
     service, *command = call.arguments
-    project = load_project(call, [service])
+    project = load_project(call, [service], without_file=True)
     container = container_of(call, project, service, flags.number("index"))
     if container.record.state.status != "running":
         raise NotFound(f'service "{service}" is not running')
@@ -257,7 +257,7 @@ def cp(call: Call) -> int:
         service, colon, path = target.partition(":")
     if not colon or "/" in service:
         raise InvalidArgument("unknown copy direction: name a service before a colon, as in SERVICE:SRC_PATH")
-    project = load_project(call, [service])
+    project = load_project(call, [service], without_file=True)
     container = container_of(call, project, service, call.flags.number("index"))
     words = [source, f"{container.id}:{path}"] if to_container else [f"{container.id}:{path}", target]
     options = [word for word, name in (("-a", "archive"), ("-L", "follow-link")) if call.flags.on(name)]

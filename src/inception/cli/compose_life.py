@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _project(call: Call) -> tuple[Project, Observed]:
-    project = load_project(call, call.arguments, all_resources=True)
+    project = load_project(call, call.arguments, all_resources=True, without_file=True)
     for name in call.arguments:
         if name not in project.services:
             raise NotFound(f"no such service: {name}")

@@ -224,7 +224,7 @@ def _after(time: str) -> str:
 
 def logs(call: Call) -> int:
     flags = call.flags
-    project = load_project(call, call.arguments)
+    project = load_project(call, call.arguments, without_file=True)
     for name in call.arguments:
         if name not in project.services:
             raise NotFound(f"no such service: {name}")

@@ -21,7 +21,7 @@ _STATUSES = ("paused", "restarting", "removing", "running", "dead", "created", "
 
 def _containers(call: Call, *, everything: bool = True, orphans: bool = True) -> list[Container]:
     """The containers of the services that were named, in the order of their names; *orphans* too when none was."""
-    project = load_project(call, call.arguments)
+    project = load_project(call, call.arguments, without_file=True)
     for name in call.arguments:
         if name not in project.services and name not in project.disabled:
             raise NotFound(f"no such service: {name}")
@@ -205,7 +205,7 @@ def ls(call: Call) -> int:
 
 def port(call: Call) -> int:
     service, private = call.arguments
-    project = load_project(call, [service])
+    project = load_project(call, [service], without_file=True)
     container = container_of(call, project, service, call.flags.number("index"))
     protocol = call.flags.text("protocol")
     for binding in container.record.state.ports:
@@ -230,7 +230,7 @@ def top(call: Call) -> int:
 
 
 def volumes(call: Call) -> int:
-    project = load_project(call, call.arguments)
+    project = load_project(call, call.arguments, without_file=True)
     names = {each.name for each in project.volumes.values()}
     found = [
         each for each in call.engine.volumes.list() if each.name in names or each.labels.get(labels.PROJECT) == project.name
@@ -250,7 +250,7 @@ def volumes(call: Call) -> int:
 
 def events(call: Call) -> int:
     flags = call.flags
-    project = load_project(call, call.arguments)
+    project = load_project(call, call.arguments, without_file=True)
     filters = {"type": ["container"], "label": [f"{labels.PROJECT}={project.name}"]}
     try:
         for event in call.engine.events.read(

@@ -47,6 +47,10 @@ def warn_on_stderr(text: str) -> None:
     print(f"WARN: {text}", file=sys.stderr)
 
 
+class FileMissing(NotFound):
+    """No file was named, and none is here."""
+
+
 def load(
     files: Sequence[str] = (),
     *,
@@ -140,7 +144,7 @@ def _default_files(start: str, warn: Callable[[str], None]) -> list[str]:
             break
         parent = os.path.dirname(directory)
         if parent == directory:
-            raise NotFound(
+            raise FileMissing(
                 "no configuration file provided: not found",
                 "name one with -f, or go to the folder of a compose.yaml",
             )
