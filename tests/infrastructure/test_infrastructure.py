@@ -220,3 +220,22 @@ def test_up_again_changes_nothing(site):
     before = {s: site.inspect(s)["Id"] for s in ("nginx", "wordpress", "mariadb")}
     site.up()
     assert {s: site.inspect(s)["Id"] for s in before} == before
+
+
+def test_dockers_own_compose_brings_the_same_up(site, compose):
+    """Over our socket, with builds of its own making: BuildKit's protocol."""
+    site.down()
+    run_root = site.data.parent / "run"
+    server = subprocess.Popen([*site.engine, "serve"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: (run_root / "docker.sock").exists())
+        site.environment |= {"DOCKER_HOST": f"unix://{run_root}/docker.sock", "DOCKER_CONFIG": str(site.data.parent)}
+        project = [compose, "--progress=plain", "--file", HERE / "infrastructure/srcs/docker-compose.yml"]
+        said = site.run(*project, "up", "--detach", "--build", "--wait")
+        assert "load build definition from Dockerfile" in said
+        assert "Inception is up" in get()
+        assert curl("--tlsv1.3", SITE) == 0
+        site.run(*project, "down")
+    finally:
+        server.terminate()
+        server.wait(30)

@@ -30,8 +30,8 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
 Headers = list[tuple[str, str]]
-_STREAM_WINDOW = 1 << 20
-_CONNECTION_WINDOW = 8 << 20
+_STREAM_WINDOW = 4 << 20
+_CONNECTION_WINDOW = 16 << 20
 _FRAME = 128 << 10
 _CANCEL = 8  # RFC 9113, section 7
 _SETTINGS: dict[SettingCodes | int, int] = {
