@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from inception.oci.image import parse_platform
+from inception.record import replace
 from inception.store import Store
 from inception.store.archive import load, load_layout, save
 from inception.store.images import Image
@@ -88,6 +90,31 @@ def test_skopeo_reads_what_we_push_and_we_what_it_writes(
         pulled = pull(back, f"{registry.host}/back:1")
         assert pulled.document.rootfs == image.document.rootfs
         assert trees(back, pulled) == trees(store, image)
+
+
+@pytest.mark.needs("skopeo")
+def test_an_index_goes_through_skopeo_and_comes_back_whole(registry: DebianRegistry, store: Store, tmp_path: Path) -> None:
+    for platform in ("amd64", "arm64"):
+        image = made(store, platform)
+        document = replace(image.document, architecture=platform, variant="")
+        with store.lease():
+            store.images.create(document, image.layer_ids, names=[f"app:{platform}"])
+    name, other = f"{registry.host}/app:1", f"{registry.host}/other:1"
+    digest = push_index(store, name, ["app:amd64", "app:arm64"]).digest
+    skopeo("copy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false", f"docker://{name}", f"docker://{other}")
+    assert json.loads(skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{other}"))["manifests"][1]["platform"] == {
+        "architecture": "arm64",
+        "os": "linux",
+    }
+    fresh = Store(str(tmp_path / "fresh"))
+    pulled = pull(fresh, other, all_platforms=True)
+    assert pulled.repo_digests == [f"{registry.host}/other@{digest}"]
+    assert {image.id for image in fresh.images.platforms(other)} == {
+        store.images.resolve(f"app:{platform}").id for platform in ("amd64", "arm64")
+    }
+    skopeo("copy", "--all", "--src-tls-verify=false", f"docker://{other}", f"oci:{tmp_path}/layout:x")
+    (loaded,) = load_layout(Store(str(tmp_path / "third")), str(tmp_path / "layout"), platform=parse_platform("linux/arm64"))
+    assert loaded.document.architecture == "arm64"
 
 
 @pytest.mark.needs("skopeo")

@@ -678,3 +678,20 @@ def test_warnings_of_a_registry_are_told_once(misbehaving: Misbehaving, store: S
     push(store, f"{misbehaving.host}/app:1", news.append)
     told = [each.status for each in news if each.status.startswith("Warning")]
     assert told == [f'Warning from {misbehaving.host}: your "plan" ends [31msoon']
+
+
+def test_a_short_name_means_the_repository_that_the_settings_say(plain: DebianRegistry, store: Store, tmp_path: Path) -> None:
+    full = f"{plain.host}/team/web"
+    image = make_image(store, *LAYERS, name=f"{full}:2")
+    push(store, f"{full}:2")
+    (tmp_path / "registries.json").write_text(json.dumps({"short_names": {"web": full, "team/x": f"{full}:tag"}}))
+    fresh = Store(str(tmp_path / "fresh"))
+    assert pull(fresh, "web:2").names == [f"{full}:2"]
+    assert fresh.images.resolve("web:2").id == image.id
+    assert push(fresh, "web:2").digest
+    fresh.images.tag("web:2", "web:2")
+    assert fresh.images.resolve("web:2").names == [f"{full}:2", "web:2"], "a name that is here comes first"
+    with pytest.raises(NotFound, match="No such image: web:3"):
+        fresh.images.resolve("web:3")
+    with pytest.raises(InvalidArgument, match=r"short_names.team/x: .*: a repository, without a tag"):
+        pull(fresh, "team/x")

@@ -333,6 +333,7 @@ def test_an_overloaded_registry_is_asked_again(registry: Registry, store: Store)
     ("status", "error", "words"),
     [
         (401, Forbidden, "pull access denied for 127.0.0.1:.*/app, repository does not exist or may require a login"),
+        (403, Forbidden, "pull access denied for 127.0.0.1:.*/app, repository does not exist or may require a login"),
         (404, NotFound, "manifest for .*/app:1 not found: manifest unknown"),
         (418, Unavailable, "answers 418"),
     ],
@@ -346,6 +347,73 @@ def test_a_refusal_has_words(status: int, error: type[InceptionError], words: st
     with pytest.raises(error, match=words):
         pull(store, f"{registry.name}:1")
     assert len(registry.requests) == 1
+
+
+def test_a_limit_that_lasts_too_long_says_how_long(registry: Registry, store: Store) -> None:
+    def busy(request: BaseHTTPRequestHandler) -> bool:
+        body = b'{"errors": [{"code": "TOOMANYREQUESTS", "message": "your pull rate limit"}]}'
+        send(request, body, "application/json", 429, Retry_After="3600")
+        return True
+
+    registry.hook = busy
+    with pytest.raises(Unavailable, match="has had too many requests: toomanyrequests: your pull rate limit") as caught:
+        pull(store, f"{registry.name}:1")
+    assert caught.value.hint == "it says: again in 3600 s"
+    assert len(registry.requests) == 1
+
+
+def test_a_wrong_clock_is_named_when_no_token_is_good(registry: Registry, store: Store) -> None:
+    def refuse(request: BaseHTTPRequestHandler) -> bool:
+        request.date_time_string = lambda timestamp=None: "Mon, 01 Jan 2024 00:00:00 GMT"  # type: ignore[method-assign]
+        send(request, b"", "text/plain", 401)
+        return True
+
+    registry.hook = refuse
+    with pytest.raises(Forbidden) as caught:
+        pull(store, f"{registry.name}:1")
+    assert "the clocks of this machine and of 127.0.0.1" in caught.value.hint and "minutes apart" in caught.value.hint
+
+
+def test_plain_http_and_tls_taken_for_each_other_have_hints(registry: Registry, store: Store) -> None:
+    host = registry.name.partition("/")[0]
+    with pytest.raises(Unavailable, match=r"TLS with 127\.0\.0\.1 failed") as caught:
+        pull(store, f"{registry.name}:1", registries=Registries(hosts={host: Host(http=False)}))
+    assert caught.value.hint.startswith('it does not speak TLS: "hosts": {"127.0.0.1": {"http": true}}')
+
+    def complain(request: BaseHTTPRequestHandler) -> bool:
+        send(request, b"Client sent an HTTP request to an HTTPS server.\n", "text/plain", 400)
+        return True
+
+    registry.hook = complain
+    with pytest.raises(Unavailable, match="speaks TLS, and was asked in plain http") as caught:
+        pull(store, f"{registry.name}:1")
+    assert caught.value.hint.startswith('set "http": false for it')
+
+
+def test_a_proxy_of_the_environment_is_asked_for_other_hosts_alone(
+    registry: Registry, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = registry.name.partition("/")[0]
+    asked: list[str] = []
+
+    def forward(request: BaseHTTPRequestHandler) -> bool:
+        asked.append(request.path)
+        request.path = request.path.removeprefix("http://registry.invalid")
+        return False
+
+    registry.hook = forward
+    settings = Registries(hosts={"registry.invalid": Host(http=True)})
+    monkeypatch.setenv("HTTP_PROXY", f"http://{proxy}")
+    assert pull(store, "registry.invalid/app:1", registries=settings).names == ["registry.invalid/app:1"]
+    assert asked and all(path.startswith("http://registry.invalid/v2/app/") for path in asked)
+    monkeypatch.setenv("NO_PROXY", ".invalid")
+    with pytest.raises(Unavailable, match="does not answer: no such host"):
+        pull(Store(f"{store.root}-2"), "registry.invalid/app:1", registries=settings)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY")
+    with pytest.raises(Unavailable, match=r"proxy 127\.0\.0\.1:1: Connection refused"):
+        pull(Store(f"{store.root}-2"), "registry.invalid/app:1", registries=settings)
+    pull(store, f"{registry.name}:1")
 
 
 def test_a_redirect_of_a_blob_is_followed_and_a_circle_is_not(registry: Registry, store: Store) -> None:

@@ -1,6 +1,7 @@
 """What this machine's owner says about registries: one JSON file that everything obeys, from `run` to `build` and `compose`.
 
     {"offline": false,
+     "short_names": {"web": "registry.example:5000/team/web"},
      "hosts": {
        "docker.io": {"mirrors": ["https://mirror.example"]},
        "registry.example:5000": {"ca": "/etc/ssl/example.pem", "realms": ["login.example"]},
@@ -17,7 +18,7 @@ from __future__ import annotations
 import os
 
 from inception.errors import Forbidden, InvalidArgument, Unavailable
-from inception.oci.reference import DEFAULT_DOMAIN
+from inception.oci.reference import DEFAULT_DOMAIN, Reference
 from inception.record import Record, decode
 
 TYPE_CHECKING = False
@@ -48,9 +49,10 @@ class Host(Record):
 
 
 class Registries(Record):
-    """The file. `offline` forbids every transfer."""
+    """The file. `offline` forbids every transfer. `short_names` are repositories by a name without a registry."""
 
     hosts: dict[str, Host] = {}
+    short_names: dict[str, str] = {}
     offline: bool = False
 
 
@@ -90,6 +92,22 @@ def load_registries(path: str = "") -> Registries:
     if len(data) > _MAX_BYTES:
         raise InvalidArgument(f"{path}: larger than {_MAX_BYTES} bytes")
     return decode(Registries, load_json(data, path), path, unknown="error")
+
+
+def full_name(registries: Registries, name: str) -> str:
+    """*name* with its short name spelt out, or as it is. Raises InvalidArgument for settings that make no sense."""
+    end = len(name)
+    for mark in ("@", ":"):
+        at = name.find(mark, 0, end)
+        if at >= 0 and "/" not in name[at:end]:
+            end = at
+    found = registries.short_names.get(name[:end], "")
+    if not found:
+        return name
+    reference = Reference.parse(found)
+    if ":" in found.rpartition("/")[2] or "@" in found:
+        raise InvalidArgument(f"{settings_path()}: short_names.{name[:end]}: {found!r}: a repository, without a tag")
+    return f"{reference.repository}{name[end:]}"
 
 
 def endpoint(registries: Registries, domain: str) -> Endpoint:

@@ -111,7 +111,7 @@ class Images:
 
     def find(self, text: str) -> str:
         """The id that *text* means; see `resolve`."""
-        found = self._by_full_id(text) or self._by_name(text) or self._by_prefix(text)
+        found = self._by_full_id(text) or self._by_name(text) or self._by_prefix(text) or self._by_short_name(text)
         if not found:
             raise NotFound(f"No such image: {_with_tag(text)}")
         return found
@@ -307,6 +307,13 @@ class Images:
                 "SELECT image_id FROM image_names WHERE repository = ? AND tag = ?", (reference.repository, reference.tag)
             )
         return row[0] if row else ""
+
+    def _by_short_name(self, text: str) -> str:
+        """By a name that the settings of this machine give a registry to."""
+        from inception.store.hosts import full_name, load_registries  # only for what isn't here under its own name
+
+        name = full_name(load_registries(), text)
+        return self._by_name(name) if name != text else ""
 
     def _by_prefix(self, text: str) -> str:
         prefix = text.removeprefix("sha256:")

@@ -16,7 +16,7 @@ from inception.oci.reference import Reference
 from inception.record import Record, decode
 from inception.store import credentials as logins
 from inception.store.credentials import Credentials
-from inception.store.hosts import Registries, endpoint, load_registries, mirrors
+from inception.store.hosts import Registries, endpoint, full_name, load_registries, mirrors
 from inception.store.images import decode_manifest, load_json
 from inception.store.indexes import fits
 from inception.store.progress import Progress, silent
@@ -56,7 +56,8 @@ def pull(
     name, or not for this platform), Forbidden (the registry wants another login), Unavailable (it does not answer, or
     breaks), InvalidArgument (what it sent is not what it says).
     """
-    reference = Reference.parse(name)
+    registries = registries if registries is not None else load_registries()
+    reference = Reference.parse(full_name(registries, name))
     sources = _Sources(reference, registries, credentials)
     try:
         digest, image = _known(store, reference, sources, platform, all_platforms)
@@ -195,7 +196,8 @@ def pull_all_tags(
     registries: Registries | None = None,
 ) -> list[Image]:
     """Every tag of a repository."""
-    reference = Reference.parse(name)
+    registries = registries if registries is not None else load_registries()
+    reference = Reference.parse(full_name(registries, name))
     sources = _Sources(reference, registries, credentials)
     try:
         tags = sources.tags()
@@ -218,8 +220,9 @@ def fetch_document(
     name: str, credentials: Credentials | None = None, registries: Registries | None = None
 ) -> tuple[bytes, str]:
     """The manifest or index that a name stands for, as it lies in its registry, and its media type."""
-    reference = Reference.parse(name)
-    where = endpoint(registries if registries is not None else load_registries(), reference.domain)
+    registries = registries if registries is not None else load_registries()
+    reference = Reference.parse(full_name(registries, name))
+    where = endpoint(registries, reference.domain)
     repository = open_repository(reference, where, f"inspect {reference.familiar}", credentials, "pull")
     try:
         return repository.manifest(reference.digest or reference.tag)

@@ -38,7 +38,7 @@ from inception.oci.reference import Reference
 from inception.record import Record, encode, replace
 from inception.store.archive import open_layer
 from inception.store.content import chunks_of, copy_hashed
-from inception.store.hosts import Registries, endpoint, load_registries
+from inception.store.hosts import Registries, endpoint, full_name, load_registries
 from inception.store.images import decode_manifest
 from inception.store.indexes import TYPES, platform_of
 from inception.store.progress import Progress, silent
@@ -105,6 +105,9 @@ def push(
     if compression not in _MEDIA:
         raise InvalidArgument(f"push {name}: compression {compression!r}: must be gzip or zstd")
     reference = _target(name)
+    if not store.db.row("SELECT 1 FROM image_names WHERE repository = ? AND tag = ?", (reference.repository, reference.tag)):
+        registries = registries if registries is not None else load_registries()
+        reference = _target(full_name(registries, name))
     image = _image(store, reference, platform)
     index = "" if platform else store.indexes.of(reference)
     whole = bool(index) and store.indexes.is_complete(index)
