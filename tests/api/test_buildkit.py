@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.store.registries import HTPASSWD, DebianRegistry
 
 from .support import Host
 
@@ -320,6 +322,39 @@ def test_the_lines_of_a_failure_are_shown(docker: Client) -> None:
     done = docker.run("build", ".")
     assert done.returncode == 1
     assert "Dockerfile:3\n--------------------\n" in done.stderr and ">>> RUN exit 3" in done.stderr
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[DebianRegistry]:
+    """One that wants a log-in, which the docker CLI of these tests has."""
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    server = DebianRegistry(tmp_path, f"auth: {{htpasswd: {{realm: tests, path: {tmp_path}/htpasswd}}}}")
+    yield server
+    server.close()
+
+
+@pytest.mark.needs("buildx", "docker-registry")
+def test_registries_are_spoken_to_with_the_clients_log_ins(docker: Client, registry: DebianRegistry) -> None:
+    name = f"{registry.host}/team/base:1"
+    docker.write(Dockerfile="FROM bb\nRUN date +%N >/made\n")
+    denied = docker.run("build", "--push", "-t", name, ".")
+    assert denied.returncode == 1 and "denied" in denied.stderr
+    log_in = base64.b64encode(b"user:secret").decode()
+    config = Path(docker.environment["DOCKER_CONFIG"]) / "config.json"
+    config.write_text(json.dumps({"auths": {registry.host: {"auth": log_in}}}))
+    docker("build", "--push", "--cache-to", "type=inline", "-t", name, ".")
+    made = docker.host.docker("run", "--rm", name, "cat", "/made")
+    # Neither the image nor its cache is here any more; base images and caches are fetched as the client.
+    docker.host.docker("rmi", name)
+    docker("buildx", "prune", "-af")
+    output = docker("build", "--progress=plain", "--cache-from", name, "-t", "again", ".")
+    assert steps(output)["RUN date +%N >/made"] == "CACHED"
+    assert docker.host.docker("run", "--rm", "again", "cat", "/made") == made
+    docker.write(Dockerfile=f"FROM {name}\nRUN cat /made\n")
+    assert made in docker("build", "--progress=plain", ".")
+    config.write_text("{}")
+    docker.host.docker("rmi", name)
+    assert "denied" in docker.run("build", ".").stderr
 
 
 @pytest.mark.needs("buildx")

@@ -18,7 +18,9 @@ from inception.api.buildkit.grpc import NOT_FOUND, Channel, GrpcError, Method, S
 from inception.api.buildkit.http2 import Connection
 from inception.api.buildkit.options import parse_caches, parse_exporters, parse_request
 from inception.api.buildkit.protobuf import Message, Value
+from inception.api.buildkit.status import Log, Vertexes
 from inception.api.errors import NotSupported
+from inception.build.progress import Event
 from inception.build.tree import Tree
 from inception.errors import InceptionError, InvalidArgument
 
@@ -167,6 +169,50 @@ def test_when_the_peer_goes_away_both_sides_hear_of_it():
 
     asyncio.run(_talk({"/x/Wait": Method(messages.BYTES, messages.BYTES, wait)}, talk))
     assert ended == ["server"]
+
+
+# --- progress ---
+
+
+def test_a_log_waits_for_its_readers_and_forgets_when_there_are_none():
+    piece = {"logs": [{"vertex": "v", "msg": b"x" * (1 << 20)}]}
+
+    async def run() -> list[int]:
+        log = Log()
+        for _ in range(9):
+            await log.add(piece)  # nobody reads: the oldest go
+        reader = log.read()
+        seen = [len(await anext(reader))]
+        for _ in range(3):
+            adding = asyncio.create_task(log.add(piece))
+            await asyncio.sleep(0.01)
+            assert not adding.done(), "a reader that is behind is not waited for"
+            while not adding.done():
+                seen.append(len(await anext(reader)))
+                await asyncio.sleep(0)
+        await log.end()
+        seen += [len(data) async for data in reader]
+        return seen
+
+    seen = asyncio.run(asyncio.wait_for(run(), 20))
+    assert 3 + 3 <= len(seen) <= 4 + 3 and set(seen) == {len(messages.STATUS_RESPONSE.encode(piece))}
+
+
+def test_events_become_vertexes_logs_and_statuses():
+    vertexes = Vertexes("ref")
+
+    def tell(kind: str, step: int, name: str, data: bytes = b"") -> Any:
+        return vertexes.response(Event(kind=kind, step=step, name=name, data=data))
+
+    (mine,) = tell("start", 1, "[1/2] RUN x")["vertexes"]
+    (own,) = tell("start", 2, "[internal] load build context")["vertexes"]
+    assert mine["digest"] != own["digest"] and "completed" not in mine
+    assert tell("output", 1, "", b"hello")["logs"][0]["msg"] == b"hello"
+    assert tell("output", 2, "", b"transferring context: 2B\n")["statuses"][0]["id"] == "transferring context: 2B"
+    assert tell("cached", 2, "")["vertexes"][0]["cached"]
+    assert tell("failed", 1, "", b"why") is None, "in which words is known later"
+    assert vertexes.failures("[1/2] RUN x", "in BuildKit's words")[0]["vertexes"][0]["error"] == "in BuildKit's words"
+    assert vertexes.failures()[0]["vertexes"][0]["error"] == "why"
 
 
 # --- files from a stranger ---

@@ -12,7 +12,7 @@ from inception.api.buildkit.http2 import Connection
 from inception.api.buildkit.jobs import Solver
 from inception.api.buildkit.session import session_of
 from inception.api.hijack import RAW, Hijacked, Taken, head_of
-from inception.errors import InceptionError, InvalidArgument, NotFound
+from inception.errors import InceptionError, InvalidArgument
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -35,7 +35,8 @@ async def grpc(call: Call) -> web.StreamResponse:
         await Connection(wire, service).run()
     finally:
         wire.close()
-        await call.run(_remove_loose, call, gateway.loose)
+        if gateway.loose:
+            await call.run(_remove_loose, call, gateway.loose)
     return Taken()
 
 
@@ -76,5 +77,5 @@ def _remove_loose(call: Call, images: set[str]) -> None:
         try:
             if not call.engine.images.get(image_id).names:
                 call.engine.images.remove(image_id)
-        except (NotFound, InceptionError):
+        except InceptionError:
             pass  # it has been removed, or somebody uses it by now

@@ -45,7 +45,18 @@ _FRONTEND_CAPS = (
     "gateway.evaluate",
     "gateway.warnings",
 )
-_LLB_CAPS = ("source.image", "source.local", "source.git", "source.http", "platform", "constraints", "exporter.multiple")
+# Those of raw definitions are there so that it is us who refuse one, by name.
+_LLB_CAPS = (
+    "source.image",
+    "source.local",
+    "source.git",
+    "source.http",
+    "platform",
+    "constraints",
+    "meta.description",
+    "meta.ignorecache",
+    "exporter.multiple",
+)
 _BUILD_ID = "buildkit-controlapi-buildid"
 _LINT = "frontend.lint"
 
@@ -83,7 +94,7 @@ class Gateway:
     async def _solve(self, call: Call) -> Value:
         request, job = call.request, await self._job(call)
         if request["definition"] is not None and request["definition"]["def"]:
-            raise NotSupported("a raw definition (LLB) is not supported: Dockerfiles alone are built")
+            raise NotSupported("a raw definition (LLB) is not supported: Dockerfiles alone are built; download what it names")
         if not request["frontend"]:
             return {"result": {"ref": {}}}  # an empty definition has an empty result
         if any(policy["rules"] for policy in request["source_policies"]):

@@ -7,7 +7,6 @@ frontend) the calls to LLBBridge name it too. The one that needs it may come fir
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 _APPEARS_S = 5.0
 # A client that asks for the progress of a build that was over at once still gets it.
-_ENDED = 64
+_KEPT_S = 10.0
 
 
 class Solver:
@@ -38,7 +37,6 @@ class Solver:
         self.server = server
         self.sessions = Sessions()
         self._jobs: dict[str, Job] = {}
-        self._ended: deque[str] = deque()
         self._news = asyncio.Condition()
 
     async def begin(self, request: Value) -> Job:
@@ -63,9 +61,7 @@ class Solver:
     async def end(self, job: Job) -> None:
         await job.log.end()
         job.returned.cancel()
-        self._ended.append(job.ref)
-        while len(self._ended) > _ENDED:
-            self._jobs.pop(self._ended.popleft(), None)
+        asyncio.get_running_loop().call_later(_KEPT_S, self._jobs.pop, job.ref, None)
 
 
 class Job:
