@@ -21,6 +21,7 @@ ALLOWED_SKIPS: dict[str, str] = {
     "cgroup2-controllers": "the machine's controllers sit in v1 hierarchies",
     "test-machine": "only in the machine of `make test-vm`",
     "oci-schemas": "the image specification's JSON schemas may not lie beside the checkout",
+    "pid-max-of-namespaces": "since Linux 6.14; before, pid_max is the whole machine's",
     "buildx": "Debian's testing suite may have one that does not run on this release",
 }
 
@@ -55,6 +56,7 @@ NEEDS = {
     "cgroup2": lambda: _mounted("cgroup2"),
     "cgroup2-controllers": _cgroup2_has_memory,
     "test-machine": _in_test_machine,
+    "pid-max-of-namespaces": lambda: tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2]) >= (6, 14),
     "oci-schemas": (Path(__file__).parents[2] / "shared/specs/oci-image/schema").is_dir,
 }
 

@@ -334,3 +334,95 @@ def help_form(rt: Runtime) -> None:
     assert "runc exec" in rt.command("exec", "--help").out.splitlines()[1]
     first, second, third, *_ = rt.command("--version").out.splitlines()
     assert "runc version " in first and second.startswith("commit:") and third.startswith("spec: ")
+
+
+# ---- namespaces, limits, filters ----------------------------------------------------------------------------------------
+
+
+@case("linux: user namespace", "another container's is joined, and owns the container's other namespaces")
+def join_user_namespace(rt: Runtime) -> None:
+    maps = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    own = {"namespaces": namespaces("user"), "uidMappings": maps, "gidMappings": maps}
+    assert rt.create("sleep 60", linux=own).code == 0
+    joined = {"type": "user", "path": f"/proc/{rt.state()['pid']}/ns/user"}
+    found = rt.run(
+        "readlink /proc/self/ns/user; grep -c 100000 /proc/self/uid_map; hostname x && hostname",
+        linux={"namespaces": namespaces(joined)},
+    )
+    assert found.out == f"{os.readlink(joined['path'])}\n1\nx\n", found
+
+
+@case("process: CPU affinity", "that of the caller is not the container's, nor an exec's")
+def affinity_reset(rt: Runtime) -> None:
+    cpus = os.sched_getaffinity(0)
+    show = ["grep", "Cpus_allowed_list", "/proc/self/status"]
+    free = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+    os.sched_setaffinity(0, {min(cpus)})
+    try:
+        assert rt.run(show).out == free
+        assert rt.create("sleep 60").code == 0 and rt.start().code == 0
+        assert rt.command("exec", rt.id, *show).out == free
+    finally:
+        os.sched_setaffinity(0, cpus)
+
+
+@case("runc: update", "memory without a limit lifts that of memory and swap; 0 ends a burst")
+def update_lifts(rt: Runtime) -> None:
+    limits = {"memory": {"limit": 1 << 25, "swap": 1 << 26}, "cpu": {"quota": 50000, "period": 100000, "burst": 20000}}
+    assert rt.create("sleep 60", linux={"resources": limits}).code == 0 and rt.start().code == 0
+    for words in (["--memory", "-1"], ["--cpu-burst", "0"], ["--cpu-period", "1000000", "--cpu-quota", "500000"]):
+        found = rt.command("update", *words, rt.id)
+        assert found.code == 0, found
+    shown = {
+        file.name: file.read_text().strip()
+        for folder in cgroups_named(rt.id)
+        for name in ("memory.limit_in_bytes", "memory.max", "cpu.cfs_burst_us", "cpu.max.burst", "cpu.cfs_quota_us", "cpu.max")
+        if (file := folder / name).exists()
+    }
+    assert shown.get("memory.max", "max") == "max" and int(shown.get("memory.limit_in_bytes", 1 << 62)) > 1 << 60
+    assert shown.get("cpu.cfs_burst_us", "0") == shown.get("cpu.max.burst", "0") == "0"
+    assert shown.get("cpu.cfs_quota_us", "500000") == "500000" and shown.get("cpu.max", "500000 1000000") == "500000 1000000"
+
+
+@case("linux: cgroupsPath", "one that is frozen is an error")
+def frozen_cgroup(rt: Runtime) -> None:
+    folder = Path(f"/sys/fs/cgroup/freezer/itest-{os.getpid()}-ice")
+    if not folder.parent.exists():
+        return
+    folder.mkdir()
+    try:
+        (folder / "freezer.state").write_text("FROZEN")
+        found = rt.create("true", linux={"cgroupsPath": f"/{folder.name}"})
+        assert found.code == 1 and "frozen" in found.err, found
+    finally:
+        (folder / "freezer.state").write_text("THAWED")
+        _until(lambda: _removed(folder))
+
+
+@case("linux: seccomp", "calls newer than a list of what is allowed do not exist: ENOSYS")
+def seccomp_newer(rt: Runtime) -> None:
+    source = rt.folder / "try.c"
+    source.write_text(
+        "#include <stdio.h>\n#include <errno.h>\n#include <unistd.h>\n#include <sys/syscall.h>\n"
+        "int main(void){syscall(1000);int a=errno;syscall(SYS_getppid+0);errno=0;syscall(SYS_acct,0);"
+        'printf("%d %d\\n",a,errno);}'
+    )
+    subprocess.run(["gcc", "-static", "-o", str(rt.rootfs / "bin/try"), str(source)], check=True)
+    names = """
+        execve brk arch_prctl set_tid_address set_robust_list rseq prlimit64 readlinkat getrandom mprotect newfstatat write
+        exit_group fstat mmap munmap readlink uname getppid
+    """.split()  # noqa: SIM905 (a list of names)
+    profile = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}]}
+    nnp = {"noNewPrivileges": True}
+    found = rt.run(["/bin/try"], linux={"seccomp": {**profile, "architectures": ["SCMP_ARCH_X86_64"]}}, process=nnp)
+    assert found.out == "38 1\n", found
+
+
+@case("linux: seccomp", "NOTIFY of everything, or of what hands the listener on, is an error")
+def seccomp_notify_refused(rt: Runtime) -> None:
+    listener = {"listenerPath": str(rt.folder / "none")}
+    everything = {"defaultAction": "SCMP_ACT_NOTIFY", **listener}
+    one = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["write"], "action": "SCMP_ACT_NOTIFY"}], **listener}
+    for profile in (everything, one):
+        found = rt.run("true", linux={"seccomp": profile})
+        assert found.code == 1 and "SCMP_ACT_NOTIFY cannot be used" in found.err, found

@@ -58,6 +58,9 @@ _RET: int = abi.BPF_RET | abi.BPF_K
 _FAIL = -1  # a jump target to be filled in: the next rule
 _MAX_INSTRUCTIONS = 4096
 _X32_BIT = 0x40000000
+_ENOSYS = 38
+# Defaults that let a call through, to the kernel or to a tracer that answers itself.
+_PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
 _END = 1 << 32
 
 # struct seccomp_data: int nr; u32 arch; u64 instruction_pointer; u64 args[6]. Both machines are little-endian.
@@ -97,12 +100,13 @@ def compile_filter(seccomp: Description) -> bytes:
         if name == "SCMP_ARCH_X32":
             continue
         rules = _rules(seccomp, numbers(name), default)
+        newer = 1 + _last(seccomp, numbers(name)) if seccomp.default_action not in _PERMISSIVE else None
         if name == "SCMP_ARCH_X86_64":
             if "SCMP_ARCH_X32" in listed:
                 rules |= _rules(seccomp, numbers("SCMP_ARCH_X32"), default)
             else:
                 rules[-1] = abi.SECCOMP_RET_KILL_PROCESS  # everything from the x32 bit on
-        sections[_AUDIT[name]] = [(_LD, 0, 0, _NUMBER), *_search(_ranges(rules, default))]
+        sections[_AUDIT[name]] = [(_LD, 0, 0, _NUMBER), *_search(_ranges(rules, default, newer))]
     code: Code = [(_LD, 0, 0, _ARCH)]
     for audit, section in sections.items():
         code += [(_JEQ, 1, 0, audit), (_JA, 0, 0, len(section)), *section]
@@ -110,6 +114,10 @@ def compile_filter(seccomp: Description) -> bytes:
     if len(code) > _MAX_INSTRUCTIONS:
         raise InvalidArgument(f"linux.seccomp: {len(code)} instructions; the kernel takes {_MAX_INSTRUCTIONS}")
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
+
+
+def _last(seccomp: Description, table: dict[str, int]) -> int:
+    return max((table[name] for rule in seccomp.syscalls for name in rule.names if name in table), default=-1)
 
 
 def _action(name: str, errno: int | None, where: str) -> int:
@@ -225,8 +233,12 @@ _COMPARE = {
 ACTIONS, OPERATORS, ARCHITECTURES = list(_ACTIONS), list(_COMPARE), list(_AUDIT)
 
 
-def _ranges(rules: dict[int, int | Code], default: int) -> list[tuple[int, int | Code]]:
-    """(first number, answer) of each range, in order; the first starts at 0."""
+def _ranges(rules: dict[int, int | Code], default: int, newer: int | None = None) -> list[tuple[int, int | Code]]:
+    """(first number, answer) of each range, in order; the first starts at 0.
+
+    From *newer* on are calls that the description's author knew nothing of. They get ENOSYS, as from an older kernel: a C
+    library then does without, where a flat EPERM would make it give up. libseccomp's users (runc, crun) do the same.
+    """
     beyond = rules.pop(-1, None)
     ranges: list[tuple[int, int | Code]] = [(0, default)]
 
@@ -237,10 +249,19 @@ def _ranges(rules: dict[int, int | Code], default: int) -> list[tuple[int, int |
             ranges.append((start, answer))
 
     for number in sorted(rules):
+        if newer and number >= _X32_BIT:
+            break
         put(number, rules[number])
         put(number + 1, default)
+    if newer:
+        put(newer, abi.SECCOMP_RET_ERRNO | _ENOSYS)
     if beyond is not None:
         put(_X32_BIT, beyond)
+    elif newer:
+        put(_X32_BIT, default)
+        for number in sorted(number for number in rules if number >= _X32_BIT):
+            put(number, rules[number])
+            put(number + 1, default)
     return ranges
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from inception.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from inception.linux.bpf import DeviceRule
 from inception.linux.cgroup import Cgroup, Cgroups, JoinPlan
+from inception.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from inception.linux.cgroup import Write
     from inception.oci.runtime import Resources
 
 _PREFIX = "/inception-runc-"
@@ -55,7 +58,7 @@ def make(cgroup: Cgroup, resources: Resources | None) -> JoinPlan:
     rules = device_rules(resources)
     try:
         join = cgroup.create(limited_controllers(writes), [*rules, *_ALLOWED] if rules else None)
-        cgroup.apply(writes)
+        _apply(cgroup, writes)
     except OSError as error:
         raise Unavailable(f"linux.resources: {error.filename or cgroup.path}: {error.strerror}") from error
     return join
@@ -68,11 +71,37 @@ def update(cgroup: Cgroup, pid: int, resources: Resources) -> None:
     writes = plan_resources(resources, cgroup.cgroups)
     try:
         cgroup.join(pid, [name for name in limited_controllers(writes) if not _is_there(cgroup, name)])
-        cgroup.apply(writes)
+        _apply(cgroup, writes)
         if resources.devices:
             cgroup.set_devices([*device_rules(resources), *_ALLOWED])
     except OSError as error:
         raise Unavailable(f"{error.filename or cgroup.path}: {error.strerror}") from error
+
+
+# What the kernel calls a file where the scheduler of the disks is BFQ.
+_OTHER_NAMES = {
+    "blkio.weight": "blkio.bfq.weight",
+    "blkio.weight_device": "blkio.bfq.weight_device",
+    "io.weight": "io.bfq.weight",
+}
+
+
+def _apply(cgroup: Cgroup, writes: list[Write]) -> None:
+    """Write limits. One that only makes sense with another's new value (a period with its quota, memory with swap) is refused
+    before that, and tried again at the end."""
+    again = []
+    for write in writes:
+        try:
+            cgroup.apply([write])
+        except OSError as error:
+            other = _OTHER_NAMES.get(write.file, "")
+            if error.errno == errno.ENOENT and other:
+                cgroup.apply([replace(write, file=other)])
+            elif error.errno == errno.EINVAL:
+                again.append(write)
+            else:
+                raise
+    cgroup.apply(again)
 
 
 def join(cgroup: Cgroup, below: list[str] | None = None) -> JoinPlan:
@@ -172,6 +201,15 @@ def _check_fit(cgroup: Cgroup) -> None:
     for folder in folders(cgroup):
         with open(f"{folder}/cgroup.procs", "rb") as file:
             if file.read(1):
-                raise Conflict(f"linux.cgroupsPath: {cgroup.path} is not empty: there are processes in {folder}")
-    if is_frozen(cgroup):
-        raise Conflict(f"linux.cgroupsPath: {cgroup.path} is frozen")
+                raise Conflict(f"linux.cgroupsPath: container's cgroup is not empty: there are processes in {folder}")
+    if is_frozen(cgroup) or _is_frozen1(cgroup):
+        raise Conflict(f"linux.cgroupsPath: container's cgroup unexpectedly frozen: {cgroup.path}")
+
+
+def _is_frozen1(cgroup: Cgroup) -> bool:
+    """By the freezer of v1, where another is the one that we use."""
+    try:
+        with open(f"{cgroup.folder('freezer')}/freezer.state", encoding="utf-8") as file:
+            return file.read().strip() != "THAWED"
+    except OSError:
+        return False

@@ -321,7 +321,7 @@ def _run(name: str, words: list[str], options: Call, log: Log) -> int:
     if call.on("help"):
         return _help([name])
     if not verb.module:
-        raise InvalidArgument(f"{name}: is not supported: it needs criu")
+        raise InvalidArgument(f"{name}: is not supported, with or without criu")
     least = 1 if verb.usage.startswith("CONTAINER-ID") else 0
     if not least <= len(call.arguments) <= verb.most:
         raise InvalidArgument(f'"{name}" expects {verb.usage or "no arguments"}')

@@ -179,13 +179,16 @@ def _parse_size(text: str, option: str) -> int:
     return _parse(digits.removesuffix(suffix), option) * _SUFFIXES[suffix]
 
 
+_ZEROES = ("burst", "idle")
+
+
 def _without_zeroes(values: dict[str, Any]) -> dict[str, Any]:
-    """Engines send a whole document in which 0 and "" mean: leave it."""
+    """Engines send a whole document in which 0 and "" mean: leave it; but for what only those send who mean it."""
     kept: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
             value = _without_zeroes(value)
-        if value not in (None, "", {}, []) and not (value == 0 and type(value) is int):
+        if value not in (None, "", {}, []) and not (value == 0 and type(value) is int and key not in _ZEROES):
             kept[key] = value
     return kept
 
@@ -198,6 +201,10 @@ def _with_partners(resources: Any, known: dict[str, Any]) -> Any:
     """Limits that only make sense together get the partner that the container has."""
     from inception.record import replace
 
+    memory = resources.memory
+    if memory is not None and memory.limit == -1 and memory.swap is None and known.get("memory", {}).get("swap"):
+        # Else the limit of memory and swap together would stay, below that of memory.
+        return replace(resources, memory=replace(memory, swap=-1))
     for section, field, partner in _PARTNERS:
         given = getattr(resources, section)
         value = known.get(section, {}).get(partner)

@@ -109,6 +109,8 @@ def plan_container(
     _plan_session(plan, die_with_parent, keyring)
     process_steps.plan_oom_score(plan, process)
     _plan_cgroups(plan, join)
+    if hold:
+        process_steps.plan_affinity(plan)
     builder = _Root(plan, spec, join, rootfs.source if rootfs.type == "bind" else "")
     if has_user_namespace(linux) and not rootless:
         # While the host's paths can be reached: its root may use what the namespace's root may not.

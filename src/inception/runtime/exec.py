@@ -70,6 +70,8 @@ def plan_exec(
         plan.source = "process.execCPUAffinity.final"
         cpus = process_steps.number_set(affinity.final, plan.source)
         plan.call("sched_setaffinity", 0, len(cpus), cpus, why="Where it runs, once it is in the container's cgroup.")
+    elif linux is not None and affinity is None:
+        process_steps.plan_affinity(plan)
     process_steps.plan_label(plan, process, None)
     kinds = _ALL if namespaces is None else tuple(namespace.type for namespace in namespaces)
     flags = 0

@@ -18,7 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.oci.runtime import Seccomp
 
-_VERSION = 1  # of what the compiler makes of a description
+_VERSION = 2  # of what the compiler makes of a description
+_HANDS_OVER = ("sendmsg", "write")  # by which the listener reaches the agent
 _FOLDER = "@seccomp"  # no container's: ids hold no @
 
 
@@ -56,6 +57,15 @@ def _keep(path: str, program: bytes) -> None:
 
 
 def check_listener(seccomp: Seccomp | None) -> None:
-    """Raises InvalidArgument for metadata without anyone to read it."""
-    if seccomp is not None and seccomp.listener_metadata and not seccomp.listener_path:
+    """Raises InvalidArgument for metadata without anyone to read it, and for a filter that would wait for its own listener."""
+    if seccomp is None:
+        return
+    if seccomp.default_action == "SCMP_ACT_NOTIFY":
+        raise InvalidArgument("linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be used as default action")
+    for index, rule in enumerate(seccomp.syscalls):
+        for name in rule.names if rule.action == "SCMP_ACT_NOTIFY" else []:
+            if name in _HANDS_OVER:
+                place = f"linux.seccomp.syscalls[{index}].names"
+                raise InvalidArgument(f"{place}: SCMP_ACT_NOTIFY cannot be used for the {name} syscall")
+    if seccomp.listener_metadata and not seccomp.listener_path:
         raise InvalidArgument("linux.seccomp.listenerMetadata: must not be set without listenerPath")

@@ -57,7 +57,7 @@ def plan_namespaces(plan: Plan, linux: Linux, *, rootless: bool = False) -> None
     check_namespaces(linux)
     plan.clone_source = "linux.namespaces"
     new = {namespace.type: index for index, namespace in enumerate(linux.namespaces) if not namespace.path}
-    in_steps = "user" in new or "time" in new or (rootless and has_user_namespace(linux))
+    in_steps = "time" in new or has_user_namespace(linux)  # a user namespace, new or joined, is to own the others
     if not in_steps:
         for kind in _AT_CLONE:
             plan.clone_flags |= KINDS[kind][1] if kind in new else 0

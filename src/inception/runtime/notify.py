@@ -41,7 +41,8 @@ def pass_listener(child: Child, seccomp: Seccomp | None, state: State) -> None:
 
         process.pidfd_send_signal(child.pidfd, 9)
         os.close(child.channel)
-        raise Unavailable(f"linux.seccomp.listenerPath: {seccomp.listener_path}: {error.strerror}") from error
+        cause = f"failed to connect with seccomp agent: {error.strerror}"
+        raise Unavailable(f"linux.seccomp.listenerPath: {seccomp.listener_path}: {cause}") from error
     finally:
         agent.close()
         os.close(child.passed)

@@ -388,6 +388,13 @@ def capability_mask(names: list[str], where: str) -> int:
     return value
 
 
+def plan_affinity(plan: Plan) -> None:
+    """Every CPU that the cgroup has: where our own caller is pinned says nothing about the container."""
+    if len(os.sched_getaffinity(0)) < (os.cpu_count() or 1):
+        plan.source = "process.execCPUAffinity"
+        plan.call("sched_setaffinity", 0, 128, b"\xff" * 128, why="Not only where the runtime itself may run.")
+
+
 def plan_oom_score(plan: Plan, process: Process) -> None:
     """oom_score_adj, unless it is what we have: lowering it even to the same takes a privilege."""
     if process.oom_score_adj is None:
