@@ -312,7 +312,6 @@ def test_what_is_not_supported_says_so(host: Host, line: str) -> None:
     "options, named",
     [
         (["--gpus", "all"], "DeviceRequests"),
-        (["--link", "x"], "Links"),
         (["--storage-opt", "size=1g"], "StorageOpt"),
         (["--device-read-bps", "/dev/sda:1mb"], "BlkioDeviceReadBps"),
         (["--log-driver", "syslog"], "syslog"),
