@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from .support import Host
+from .support import Dockerd, Host
 
 
 @pytest.fixture(scope="session")
 def busybox_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root filesystem: the static busybox, with its names in /bin."""
     tree = tmp_path_factory.mktemp("rootfs")
+    tree.chmod(0o755)
     for folder in ("bin", "etc", "root", "var"):
         (tree / folder).mkdir()
     (tree / "tmp").mkdir(mode=0o1777)
@@ -54,6 +55,18 @@ def host(tmp_path_factory: pytest.TempPathFactory, busybox_tar: Path) -> Iterato
         found.remove()
     log = found.log.read_text()
     assert "Traceback" not in log and "Error:" not in log, log
+
+
+@pytest.fixture(scope="module")
+def dockerd(tmp_path_factory: pytest.TempPathFactory, busybox_tar: Path) -> Iterator[Dockerd]:
+    found = Dockerd(tmp_path_factory.mktemp("dockerd"))
+    found.start()
+    try:
+        found.docker("import", "-c", 'CMD ["sh"]', "-c", "ENV PATH=/bin", str(busybox_tar), "bb:latest")
+        yield found
+        found.clean()
+    finally:
+        found.stop()
 
 
 @pytest.fixture

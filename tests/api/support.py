@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+DOCKERD = str(Path(__file__).parents[2] / "bench/dockerd")
+
 
 class Host:
     """`inception serve` on a root below *folder*. `docker` runs the real CLI against it."""
@@ -120,6 +122,22 @@ class Host:
             received += connection.recv(1)
         assert received.startswith(b"HTTP/1.1 101 UPGRADED"), received
         return connection
+
+
+class Dockerd(Host):
+    """A real dockerd in namespaces of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.folder = folder
+        self.socket = f"{folder}/docker.sock"
+        self.address = f"unix://{self.socket}"
+
+    def start(self, *_options: str) -> None:
+        subprocess.run([DOCKERD, "start", self.folder], check=True, timeout=60)
+
+    def stop(self, _number: int = 0) -> int:
+        return subprocess.run([DOCKERD, "stop", self.folder], check=True, timeout=60).returncode
 
 
 def read_all(connection: socket.socket) -> bytes:

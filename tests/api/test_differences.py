@@ -7,14 +7,13 @@ sizes and addresses are normalised.
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .support import Host
+from .support import Dockerd, Host
 
 pytestmark = pytest.mark.needs("root", "nft", "docker", "dockerd")
 
@@ -25,37 +24,6 @@ KNOWN = {
     for line in (Path(__file__).parents[2] / "docs/clients/differences.md").read_text().splitlines()
     if line.startswith("| `")
 }
-
-
-class Dockerd(Host):
-    """A real dockerd in namespaces of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.folder = folder
-        self.socket = f"{folder}/docker.sock"
-        self.address = f"unix://{self.socket}"
-
-    def start(self, *_options: str) -> None:
-        subprocess.run([TOOL, "start", self.folder], check=True, timeout=60)
-
-    def stop(self, _number: int = 0) -> int:
-        return subprocess.run([TOOL, "stop", self.folder], check=True, timeout=60).returncode
-
-
-TOOL = str(Path(__file__).parents[2] / "bench/dockerd")
-
-
-@pytest.fixture(scope="module")
-def dockerd(tmp_path_factory: pytest.TempPathFactory, busybox_tar: Path) -> Iterator[Dockerd]:
-    found = Dockerd(tmp_path_factory.mktemp("dockerd"))
-    found.start()
-    try:
-        found.docker("import", "-c", 'CMD ["sh"]', "-c", "ENV PATH=/bin", str(busybox_tar), "bb:latest")
-        yield found
-        found.clean()
-    finally:
-        found.stop()
 
 
 SESSION = """\

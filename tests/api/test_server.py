@@ -242,7 +242,7 @@ def test_tcp_without_tls_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.needs("openssl")
 def test_tcp_wants_a_certificate_of_the_authority(tmp_path: Path) -> None:
-    _certificates(tmp_path)
+    make_certificates(tmp_path)
     host = Host(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -258,7 +258,7 @@ def test_tcp_wants_a_certificate_of_the_authority(tmp_path: Path) -> None:
         assert host.stop() == 0
 
 
-def _certificates(folder: Path) -> None:
+def make_certificates(folder: Path) -> None:
     def openssl(*arguments: str) -> None:
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 

@@ -14,6 +14,7 @@ LAYERS = [
     ["cli"],
     ["compose"],
     ["api"],
+    ["client"],
     ["build"],
     ["engine"],
     ["monitor"],

@@ -11,12 +11,16 @@ from inception.errors import InceptionError, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inception.build import BuildConfig, BuildFailed, BuildResult
     from inception.build.cacheplaces import CachePlace
     from inception.build.output import Attestations, Output
     from inception.build.secrets import SecretSource
     from inception.cli.flags import Flags
     from inception.engine.config import Ulimit
+
+    Builder = Callable[..., BuildResult]
 
 _PROGRESS = ("auto", "plain", "tty", "quiet", "rawjson")
 
@@ -27,6 +31,9 @@ def build(call: Call) -> int:
     if progress not in _PROGRESS:
         raise InvalidArgument(f"invalid progress type {progress!r}: expected one of {', '.join(_PROGRESS)}")
     config = _config(flags, call.arguments[0])
+    for name in ("explain", "check", "why"):
+        if flags.on(name) and call.is_remote:
+            raise InvalidArgument(f"build --{name} is not possible on another engine", "run it on that machine, without --host")
     if flags.on("explain"):
         return _explain(call, config)
     if flags.on("check"):
@@ -83,9 +90,10 @@ def _write(path: str, text: str) -> None:
 
 
 def _build(call: Call, config: BuildConfig, progress: str) -> BuildResult:
-    from inception.build import BuildFailed, DockerfileError, build
+    from inception.build import BuildFailed, DockerfileError
     from inception.build.progress import open_progress
 
+    build = builder_of(call)
     try:
         if progress == "quiet":
             return build(call.engine, config)
@@ -94,6 +102,17 @@ def _build(call: Call, config: BuildConfig, progress: str) -> BuildResult:
     except (BuildFailed, DockerfileError) as error:
         show_failure(error)
         raise
+
+
+def builder_of(call: Call) -> Builder:
+    """The one here, or the one of another machine's engine."""
+    if call.is_remote:
+        from inception.client.build import build as build_there
+
+        return build_there
+    from inception.build import build
+
+    return build
 
 
 def show_failure(error: InceptionError) -> None:

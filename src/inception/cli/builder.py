@@ -15,6 +15,12 @@ def prune(call: Call) -> int:
         return 0
     from inception.build.cache import BuildCache
 
+    if call.is_remote:
+        from inception.client.build import prune as prune_there
+
+        freed = prune_there(call.engine, flags.filters("filter"), flags.number("keep-storage"))
+        print("Total reclaimed space: " + human_size(freed, 4))
+        return 0
     freed = BuildCache(call.engine.store).prune(
         unused_since=_unused_since(flags.filters("filter")), keep_bytes=flags.number("keep-storage")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from inception.errors import InceptionError
@@ -21,6 +22,9 @@ class Settings:
         self.root = root
         self.run_root = run_root
         self.debug = debug
+        self.host = ""
+        self.context = ""
+        self.tls: dict[str, str] = {}
 
 
 class Call:
@@ -35,12 +39,53 @@ class Call:
 
     @property
     def engine(self) -> Engine:
-        """Opened when first asked for, so that a bad flag never touches the disk."""
+        """Opened when first asked for, so that a bad flag never touches the disk. Another machine's where `-H`, DOCKER_HOST or
+        a context say so: it has the same attributes, and `is_remote` tells."""
         if self._engine is None:
-            from inception.engine.engine import Engine
-
-            self._engine = Engine(self.settings.root or None, self.settings.run_root or None)
+            self._engine = self._elsewhere() or self._here()
         return self._engine
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the engine is another machine's."""
+        from inception.engine.engine import Engine
+
+        return not isinstance(self.engine, Engine)
+
+    def local_engine(self, what: str) -> Engine:
+        """This machine's own engine, for *what* can't be done from afar. Raises InvalidArgument when another was asked for."""
+        if self.settings.host or self.settings.context:
+            from inception.errors import InvalidArgument
+
+            raise InvalidArgument(f"{what} is not possible on another engine", "run it on that machine, without --host")
+        return self._here()
+
+    def _here(self) -> Engine:
+        from inception.engine.engine import Engine
+
+        return Engine(self.settings.root or None, self.settings.run_root or None)
+
+    def _elsewhere(self) -> Engine | None:
+        settings, environment = self.settings, os.environ
+        if settings.root or settings.run_root:
+            if settings.host or settings.context:
+                from inception.errors import InvalidArgument
+
+                raise InvalidArgument("conflicting options: --host and --context are about another engine's own --root")
+            return None
+        named = settings.host or settings.context or "DOCKER_HOST" in environment or "DOCKER_CONTEXT" in environment
+        if not named:  # nearly always, and then nothing more is imported
+            return None
+        from inception.client import address
+        from inception.client.engine import RemoteEngine
+
+        found = address.find(settings.host, settings.context, environment, settings.tls)
+        return None if found is None else cast(RemoteEngine(found))
+
+
+def cast(engine: object) -> Engine:
+    """`tests/unit/client/test_interface.py` holds that both engines have the same verbs."""
+    return engine  # type: ignore[return-value]
 
 
 def complain(error: Exception) -> None:

@@ -66,7 +66,8 @@ class ComposeSettings(Settings):
     """The global flags with those of `compose`."""
 
     def __init__(self, settings: Settings, flags: Flags) -> None:
-        super().__init__(settings.root, settings.run_root, settings.debug)
+        super().__init__()
+        self.__dict__.update(settings.__dict__)
         self.flags = flags
 
 

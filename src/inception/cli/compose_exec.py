@@ -70,8 +70,7 @@ def exec(call: Call) -> int:
     try:
         with container.exec_start(config) as process:
             session.run(process)
-            assert process.exit_code is not None
-            return process.exit_code
+            return process.wait()
     finally:
         session.close()
 

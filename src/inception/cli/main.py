@@ -80,11 +80,18 @@ def _globals(argv: list[str]) -> tuple[Settings | None, list[str]]:
     while argv and argv[0].startswith("-"):
         word = argv.pop(0)
         name, equals, value = word.partition("=")
-        if name in ("--root", "--run-root"):
+        name = _SHORT.get(name, name)
+        if name in _GLOBALS:
             if not equals and not argv:
                 raise _bad_global(f"flag needs an argument: {name}")
             value = value if equals else argv.pop(0)
             setattr(settings, name[2:].replace("-", "_"), value)
+        elif name in ("--tlscacert", "--tlscert", "--tlskey"):
+            if not equals and not argv:
+                raise _bad_global(f"flag needs an argument: {name}")
+            settings.tls[name[2:]] = value if equals else argv.pop(0)
+        elif word in ("--tls", "--tlsverify"):
+            settings.tls[word[2:]] = "1"
         elif word in ("--debug", "-D"):
             settings.debug = True
         elif word in ("--version", "-v"):
@@ -96,6 +103,10 @@ def _globals(argv: list[str]) -> tuple[Settings | None, list[str]]:
         else:
             raise _bad_global(f"unknown shorthand flag: '{word[1:2]}' in {word}")
     return settings, argv
+
+
+_GLOBALS = ("--root", "--run-root", "--host", "--context")
+_SHORT = {"-H": "--host", "-c": "--context"}
 
 
 def _bad_global(message: str) -> InceptionError:

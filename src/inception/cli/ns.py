@@ -52,7 +52,7 @@ def ns(call: Call) -> int:
 
 def container_names(call: Call, root: PidNamespace) -> dict[int, str]:
     """The names of our own containers by the pid namespace of their first process. Makes nothing where there is no engine."""
-    engine = call.engine
+    engine = call.local_engine("ns")
     if not os.path.exists(f"{engine.root}/state.db"):
         return {}
     first = {namespace.processes[0].pid: namespace.id for namespace in root.all()[1:] if namespace.processes}

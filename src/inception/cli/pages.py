@@ -14,11 +14,15 @@ PROGRAM = "inception"
 
 _GLOBAL = """\
 Global Options:
+  -c, --context string    Work on the engine of this context of docker's (env DOCKER_CONTEXT)
   -D, --debug             Show the chain of causes below an error
+  -H, --host string       Work on the engine at this address (env DOCKER_HOST): unix:///PATH, tcp://HOST:PORT, ssh://HOST
       --root string       Where images, volumes and containers are kept (env INCEPTION_ROOT)
                           (default "/var/lib/inception")
       --run-root string   Where the state of what runs is kept (env INCEPTION_RUN_ROOT)
                           (default "/run/inception")
+      --tls, --tlsverify, --tlscacert, --tlscert, --tlskey
+                          Certificates for a tcp address, as docker takes them
   -v, --version           Print version information and quit
 """
 

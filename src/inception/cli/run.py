@@ -14,7 +14,7 @@ from inception.cli.call import Call
 from inception.cli.flags import Command, UsageError
 from inception.cli.run_config import config_of
 from inception.cli.terminal import check_terminal
-from inception.errors import InvalidArgument, NotFound
+from inception.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from inception.cli.streams import Session
     from inception.engine.config import ContainerConfig
     from inception.engine.container import Container
+    from inception.monitor.client import AttachStream
     from inception.store.progress import Progress
 
 _FAILED = 125
-_KILLED = 137
 
 
 def run(call: Call) -> int:
@@ -183,26 +183,15 @@ def follow(session: Session, container: Container) -> int:
         return finish(session, container, stream)
 
 
-def finish(session: Session, container: Container, stream: object) -> int:
+def finish(session: Session, container: Container, stream: AttachStream) -> int:
     """Pass the stream's data until its end; answers the container's exit code."""
-    from inception.engine.release import release
-    from inception.monitor.client import AttachStream, MonitorGone
+    from inception.monitor.client import MonitorGone
 
-    assert isinstance(stream, AttachStream)
     try:
         session.run(stream)
     except MonitorGone:
-        pass  # killed together with its monitor: what the engine makes of that is the answer
-    if session.detached:
-        return 0
-    try:
-        code = stream.exit_status.exit_code if stream.exit_status is not None else container.wait()
-        release(
-            container.engine, container.id
-        )  # the stream's owner cleans up, so that `run --rm` leaves nothing when it returns
-    except NotFound:
-        code = stream.exit_status.exit_code if stream.exit_status is not None else _KILLED
-    return code
+        pass
+    return 0 if session.detached else container.settle(stream)
 
 
 _USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"

@@ -27,7 +27,7 @@ def serve(call: Call) -> int:
 
     listeners = _inherited() or [_open(call, address) for address in _addresses(call)]
     names = tuple(name for listener in listeners for name in listener.names)
-    server = Server(call.engine, names)
+    server = Server(call.local_engine("serve"), names)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
@@ -44,7 +44,7 @@ def serve(call: Call) -> int:
 
 
 def _addresses(call: Call) -> list[str]:
-    return call.flags.list("host") or [f"unix://{call.engine.run_root}/docker.sock"]
+    return call.flags.list("host") or [f"unix://{call.local_engine('serve').run_root}/docker.sock"]
 
 
 def _open(call: Call, address: str) -> Listener:
@@ -169,7 +169,7 @@ def dial_stdio(call: Call) -> int:
     import socket
     import threading
 
-    path = call.flags.text("socket") or f"{call.engine.run_root}/docker.sock"
+    path = call.flags.text("socket") or f"{call.local_engine('system dial-stdio').run_root}/docker.sock"
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         connection.connect(path)

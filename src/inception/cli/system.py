@@ -85,7 +85,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 
 
 def resume(call: Call) -> int:
-    for name in call.engine.system.resume():
+    for name in call.local_engine("system resume").system.resume():
         print(name)
     return 0
 

@@ -6,6 +6,7 @@ import os
 
 from inception.compose import labels
 from inception.compose.container import image_name
+from inception.engine.engine import Engine
 from inception.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from inception.build.progress import Event
     from inception.compose.model import Project, Service
     from inception.compose.progress import Progress
-    from inception.engine import Engine
 
 
 def build_config(
@@ -61,10 +61,15 @@ def build_image(
     quiet: bool = False,
 ) -> str:
     """Builds the image of *service*; its id."""
+    config = build_config(project, service, arguments=arguments, no_cache=no_cache, pull=pull)
+    told = None if quiet else _Told(f"Image {image_name(project, service)}", progress)
+    if not isinstance(engine, Engine):
+        from inception.client.build import build as build_there
+
+        return build_there(engine, config, told).image_id
     from inception.build import build
 
-    config = build_config(project, service, arguments=arguments, no_cache=no_cache, pull=pull)
-    return build(engine, config, None if quiet else _Told(f"Image {image_name(project, service)}", progress)).image_id
+    return build(engine, config, told).image_id
 
 
 class _Told:

@@ -7,14 +7,17 @@ import select
 import time
 
 from inception.compose import labels
+from inception.engine.engine import Engine
 from inception.errors import Unavailable
 from inception.monitor import client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from inception.engine import Engine
     from inception.engine.config import ContainerState
     from inception.engine.container import Container
+
+
+_ASK_EVERY_MS = 200
 
 
 class Cancelled(Exception):
@@ -47,6 +50,8 @@ def await_condition(engine: Engine, container: Container, condition: str, stop: 
     Nothing is asked again and again: the container's monitor tells of every health probe and of its exit. Raises
     Unavailable when it can't become so any more or *deadline* passes, Cancelled when *stop* is set.
     """
+    if not isinstance(engine, Engine):
+        return _await_by_asking(container, condition, stop, deadline)
     while True:
         try:
             connection = client.watch(engine.run_dir(container.id))
@@ -64,6 +69,21 @@ def await_condition(engine: Engine, container: Container, condition: str, stop: 
                     _next_change(connection, container, stop, deadline)
             except client.MonitorGone:
                 continue  # it has ended: look once more
+
+
+def _await_by_asking(container: Container, condition: str, stop: Stop, deadline: float | None) -> str:
+    """As `await_condition`, for a container of another machine, whose monitor can't be heard from here."""
+    while True:
+        done = settled(container, condition, container.state)
+        if done:
+            return done
+        poll = select.poll()
+        poll.register(stop.fileno(), select.POLLIN)
+        poll.poll(_ASK_EVERY_MS)
+        if stop.is_set:
+            raise Cancelled
+        if deadline is not None and time.monotonic() > deadline:
+            raise Unavailable(f"timeout waiting for dependencies: container {container.name} is {describe(container.state)}")
 
 
 def _next_change(connection: client.Connection, container: Container, stop: Stop, deadline: float | None) -> None:

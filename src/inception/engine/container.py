@@ -167,6 +167,20 @@ class Container:
 
         return attach(self.engine, self.id, stdin=stdin, stdout=stdout, stderr=stderr, lossless=lossless)
 
+    def settle(self, stream: AttachStream) -> int:
+        """The exit code of a container whose *stream* has ended; with what it leaves cleaned up."""
+        from inception.engine.release import release
+        from inception.errors import NotFound
+
+        status = stream.exit_status
+        try:
+            # Without a status its monitor was killed together with it: what the engine makes of that is the answer.
+            code = status.exit_code if status is not None else self.wait()
+            release(self.engine, self.id)
+        except NotFound:
+            code = status.exit_code if status is not None else 137
+        return code
+
     def stop(self, *, timeout_s: float | None = None, signal: str = "") -> None:
         """Ask it to end with its stop signal; after *timeout_s* (its own, else 10; -1 waits for ever) kill it.
 

@@ -18,7 +18,7 @@ from inception.monitor.status import MonitorStatus, parse_status
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
+    from typing import Any, Self
 
 ANSWER_TIMEOUT_S = 10.0
 _STREAMS = {protocol.STDOUT: "stdout", protocol.STDERR: "stderr"}
@@ -96,7 +96,7 @@ class Connection:
     def close(self) -> None:
         self._socket.close()
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:

@@ -1,0 +1,239 @@
+"""Our configuration as the JSON that Docker's API takes: the other way round than `api/convert.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from inception.errors import InvalidArgument
+from inception.record import encode
+
+if TYPE_CHECKING:
+    from inception.engine.config import (
+        ContainerConfig,
+        EndpointConfig,
+        MountConfig,
+        NetworkConfig,
+        PortBinding,
+        ResourceConfig,
+        UpdateConfig,
+    )
+
+_BRIDGE = "com.docker.network.bridge."
+
+
+def container_body(config: ContainerConfig) -> dict[str, Any]:
+    """The body of `POST /containers/create`; name and platform are the query's."""
+    exposed = [*config.exposed_ports, *(f"{port.container_port}/{port.protocol}" for port in config.ports)]
+    volumes = [mount.target for mount in config.mounts if mount.type == "volume" and not mount.source and not mount.labels]
+    networks = dict(config.networks)
+    body: dict[str, Any] = {
+        "Image": config.image,
+        "Cmd": config.command,
+        "Entrypoint": [""] if config.entrypoint == [] else config.entrypoint,
+        "Env": config.env,
+        "User": config.user,
+        "WorkingDir": config.working_dir,
+        "Hostname": config.hostname,
+        "Domainname": config.domainname,
+        "Labels": config.labels,
+        "Tty": config.tty,
+        "OpenStdin": config.open_stdin,
+        "StdinOnce": config.stdin_once,
+        "AttachStdin": config.open_stdin and config.stdin_once,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "ExposedPorts": {port if "/" in port else f"{port}/tcp": {} for port in exposed},
+        "Volumes": {target: {} for target in volumes},
+        "HostConfig": _host(config),
+    }
+    if config.stop_signal:
+        body["StopSignal"] = config.stop_signal
+    if config.stop_timeout_s is not None:
+        body["StopTimeout"] = config.stop_timeout_s
+    if config.healthcheck is not None:
+        body["Healthcheck"] = encode(config.healthcheck)
+    if networks:
+        body["NetworkingConfig"] = {"EndpointsConfig": {name: endpoint_body(each) for name, each in networks.items()}}
+    return body
+
+
+def _host(config: ContainerConfig) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "Binds": [_bind(mount) for mount in config.mounts if _is_bind_text(mount)],
+        "Mounts": [mount_body(mount) for mount in config.mounts if _is_mount(mount)],
+        "Tmpfs": {mount.target: _tmpfs(mount) for mount in config.mounts if mount.type == "tmpfs"},
+        "VolumesFrom": config.volumes_from,
+        "NetworkMode": config.network_mode or "bridge",
+        "PortBindings": _ports(config.ports),
+        "PublishAllPorts": config.publish_all,
+        "RestartPolicy": {"Name": config.restart.name, "MaximumRetryCount": config.restart.maximum_retries},
+        "AutoRemove": config.auto_remove,
+        "CapAdd": config.cap_add,
+        "CapDrop": config.cap_drop,
+        "SecurityOpt": config.security_opt,
+        "Privileged": config.privileged,
+        "ReadonlyRootfs": config.read_only,
+        "PidMode": config.pid_mode,
+        "IpcMode": config.ipc_mode,
+        "UTSMode": config.uts_mode,
+        "CgroupnsMode": config.cgroupns_mode,
+        "UsernsMode": config.userns_mode,
+        "CgroupParent": config.cgroup_parent,
+        "ExtraHosts": [
+            entry.replace("=", ":", 1) if ":" not in entry.partition("=")[0] else entry for entry in config.extra_hosts
+        ],
+        "Dns": config.dns,
+        "DnsSearch": config.dns_search,
+        "DnsOptions": config.dns_options,
+        "Sysctls": config.sysctls,
+        "GroupAdd": config.group_add,
+        "Links": config.links,
+        "Isolation": config.isolation,
+        "LogConfig": {"Type": config.log.driver, "Config": config.log.options},
+        **resources_body(config.resources),
+    }
+    if config.init:
+        body["Init"] = True
+    if config.masked_paths is not None:
+        body["MaskedPaths"] = config.masked_paths
+    if config.readonly_paths is not None:
+        body["ReadonlyPaths"] = config.readonly_paths
+    if config.runtime:
+        body["Runtime"] = config.runtime
+    return {name: value for name, value in body.items() if value not in ("", [], {}, None)}
+
+
+def resources_body(limits: ResourceConfig) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "Memory": limits.memory_bytes,
+        "MemorySwap": limits.memory_swap_bytes,
+        "MemoryReservation": limits.memory_reservation_bytes,
+        "MemorySwappiness": limits.memory_swappiness,
+        "NanoCpus": limits.nano_cpus,
+        "CpuShares": limits.cpu_shares,
+        "CpuQuota": limits.cpu_quota_us,
+        "CpuPeriod": limits.cpu_period_us,
+        "CpusetCpus": limits.cpuset_cpus,
+        "CpusetMems": limits.cpuset_mems,
+        "PidsLimit": limits.pids_limit,
+        "BlkioWeight": limits.blkio_weight,
+        "OomKillDisable": limits.oom_kill_disable,
+        "OomScoreAdj": limits.oom_score_adj,
+        "ShmSize": limits.shm_size_bytes,
+        "Ulimits": [{"Name": each.name, "Soft": each.soft, "Hard": each.hard} for each in limits.ulimits],
+        "Devices": [
+            {"PathOnHost": each.host_path, "PathInContainer": each.container_path, "CgroupPermissions": each.permissions}
+            for each in limits.devices
+        ],
+        "DeviceCgroupRules": limits.device_cgroup_rules,
+    }
+    return {name: value for name, value in body.items() if value}
+
+
+def update_body(changes: UpdateConfig) -> dict[str, Any]:
+    """The body of `POST /containers/ID/update`."""
+    names = {
+        "memory_bytes": "Memory",
+        "memory_swap_bytes": "MemorySwap",
+        "memory_reservation_bytes": "MemoryReservation",
+        "nano_cpus": "NanoCpus",
+        "cpu_shares": "CpuShares",
+        "cpu_quota_us": "CpuQuota",
+        "cpu_period_us": "CpuPeriod",
+        "cpuset_cpus": "CpusetCpus",
+        "cpuset_mems": "CpusetMems",
+        "pids_limit": "PidsLimit",
+        "blkio_weight": "BlkioWeight",
+    }
+    given = changes.__dict__
+    body: dict[str, Any] = {there: given[here] for here, there in names.items() if given.get(here) is not None}
+    if changes.restart is not None:
+        body["RestartPolicy"] = {"Name": changes.restart.name, "MaximumRetryCount": changes.restart.maximum_retries}
+    return body
+
+
+def endpoint_body(endpoint: EndpointConfig) -> dict[str, Any]:
+    """One `EndpointSettings`."""
+    body: dict[str, Any] = {"Aliases": endpoint.aliases, "Links": endpoint.links, "MacAddress": endpoint.mac_address}
+    if endpoint.ipv4_address:
+        body["IPAMConfig"] = {"IPv4Address": endpoint.ipv4_address}
+    return {name: value for name, value in body.items() if value}
+
+
+def network_body(config: NetworkConfig) -> dict[str, Any]:
+    """The body of `POST /networks/create`."""
+    pool: dict[str, Any] = {"Subnet": config.subnet, "Gateway": config.gateway, "IPRange": config.ip_range}
+    pool["AuxiliaryAddresses"] = config.auxiliary_addresses
+    pool = {name: value for name, value in pool.items() if value}
+    options = dict(config.options)
+    if config.mtu:
+        options.setdefault("com.docker.network.driver.mtu", str(config.mtu))
+    if config.bridge_name:
+        options.setdefault(f"{_BRIDGE}name", config.bridge_name)
+    if not config.inter_container:
+        options.setdefault(f"{_BRIDGE}enable_icc", "false")
+    if not config.masquerade:
+        options.setdefault(f"{_BRIDGE}enable_ip_masquerade", "false")
+    if config.default_host_ip:
+        options.setdefault(f"{_BRIDGE}host_binding_ipv4", config.default_host_ip)
+    return {
+        "Name": config.name,
+        "Driver": config.driver,
+        "CheckDuplicate": True,
+        "Internal": config.internal,
+        "Attachable": config.attachable,
+        "Labels": config.labels,
+        "Options": options,
+        "IPAM": {"Driver": "default", "Config": [pool] if pool else []},
+    }
+
+
+def _is_bind_text(mount: MountConfig) -> bool:
+    """`-v`: it makes a missing host folder, which no other form asks for."""
+    return mount.type == "bind" and mount.create_host_path
+
+
+def _is_mount(mount: MountConfig) -> bool:
+    if mount.type == "volume":
+        return bool(mount.source or mount.labels)
+    return mount.type == "bind" and not mount.create_host_path
+
+
+def _bind(mount: MountConfig) -> str:
+    words = ["ro"] if mount.read_only else []
+    if mount.propagation:
+        words.append(mount.propagation)
+    return ":".join([mount.source, mount.target, *([",".join(words)] if words else [])])
+
+
+def mount_body(mount: MountConfig) -> dict[str, Any]:
+    """One of `HostConfig.Mounts`."""
+    body: dict[str, Any] = {"Type": mount.type, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
+    if mount.type == "bind":
+        options: dict[str, Any] = {"Propagation": mount.propagation}
+        if mount.read_only and not mount.recursive_read_only:
+            options["ReadOnlyNonRecursive"] = True
+        body["BindOptions"] = {name: value for name, value in options.items() if value}
+    elif mount.type == "volume":
+        options = {"NoCopy": mount.no_copy, "Labels": mount.labels, "Subpath": mount.subpath}
+        if mount.driver or mount.driver_options:
+            options["DriverConfig"] = {"Name": mount.driver or "local", "Options": mount.driver_options}
+        body["VolumeOptions"] = {name: value for name, value in options.items() if value}
+    return {name: value for name, value in body.items() if value not in ({}, "")}
+
+
+def _tmpfs(mount: MountConfig) -> str:
+    given = {option.partition("=")[0] for option in mount.tmpfs_options}
+    size = [f"size={mount.tmpfs_size_bytes}"] if mount.tmpfs_size_bytes and "size" not in given else []
+    mode = [f"mode={mount.tmpfs_mode:o}"] if mount.tmpfs_mode != 0o1777 and "mode" not in given else []
+    return ",".join([*(["ro"] if mount.read_only else []), *mount.tmpfs_options, *size, *mode])
+
+
+def _ports(ports: list[PortBinding]) -> dict[str, Any]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for port in ports:
+        if port.host_port_end and not port.host_port:
+            raise InvalidArgument(f"invalid port range of {port.container_port}")
+        number = f"{port.host_port}-{port.host_port_end}" if port.host_port_end else str(port.host_port or "")
+        found.setdefault(f"{port.container_port}/{port.protocol}", []).append({"HostIp": port.host_ip, "HostPort": number})
+    return found
