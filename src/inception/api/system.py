@@ -15,7 +15,7 @@ from inception.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from inception.api.hub import Subscription
-    from inception.engine.results import Event
+    from inception.engine.results import CacheEntry, Event
 
 
 async def ping(call: Call) -> web.Response:
@@ -99,11 +99,25 @@ async def df(call: Call) -> web.Response:
             "Volumes": [volume_document(volume, sizes.get(volume.name)) for volume in engine.volumes.list()]
             if wanted("volume")
             else [],
-            "BuildCache": [],
+            "BuildCache": [_cache_entry(entry) for entry in engine.system.build_cache()] if wanted("build-cache") else [],
             "BuilderSize": rows["Build Cache"].size_bytes if "Build Cache" in rows else 0,
         }
 
     return reply(await call.run(gather))
+
+
+def _cache_entry(entry: CacheEntry) -> dict[str, Any]:
+    return {
+        "ID": entry.id,
+        "Type": "regular",
+        "Description": "",
+        "InUse": False,
+        "Shared": entry.shared,
+        "Size": entry.size_bytes,
+        "CreatedAt": entry.created or None,
+        "LastUsedAt": entry.used,
+        "UsageCount": entry.usage,
+    }
 
 
 def _volume_sizes(engine: Any) -> list[tuple[str, int]]:

@@ -46,7 +46,20 @@ class RemoteImages:
     def platforms(self, reference: str) -> Sequence[Image]:
         return [self.get(reference)]
 
-    def ensure(self, reference: str, *, pull: str = "missing", progress: OnProgress = None, platform: str = "") -> Image:
+    def shared_sizes(self) -> dict[str, int]:
+        """Bytes of each image that another has too, by id."""
+        rows = self._ask("GET", "/images/json", shared_size=True)
+        return {row["Id"]: row["SharedSize"] for row in rows if row.get("SharedSize", -1) > 0}
+
+    def ensure(
+        self,
+        reference: str,
+        *,
+        pull: str = "missing",
+        progress: OnProgress = None,
+        platform: str = "",
+        credentials: Credentials | None = None,
+    ) -> Image:
         """The image, pulled when it is not there; *pull* is `missing`, `always` or `never`."""
         if pull not in ("", "missing", "always", "never"):
             raise InvalidArgument(f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"')
@@ -58,7 +71,7 @@ class RemoteImages:
                     raise
             if progress is not None:
                 progress(Progress(status=f"Unable to find image '{_tagged(reference)}' locally"))
-        return self.pull(reference, progress=progress, platform=platform)
+        return self.pull(reference, progress=progress, platform=platform, credentials=credentials)
 
     def pull(
         self,

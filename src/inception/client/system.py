@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from inception.client.networks import RemoteVolume
 from inception.client.transport import filters_text
-from inception.engine.results import DiskUsageRow, Event, PruneReport
+from inception.engine.results import CacheEntry, DiskUsageRow, Event, PruneReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +71,20 @@ class RemoteSystem:
                 size_bytes=cached,
                 reclaimable_bytes=cached,
             ),
+        ]
+
+    def build_cache(self) -> list[CacheEntry]:
+        """What the builder's cache holds."""
+        return [
+            CacheEntry(
+                id=row["ID"],
+                size_bytes=row.get("Size") or 0,
+                created=row.get("CreatedAt") or "",
+                used=row.get("LastUsedAt") or "",
+                usage=row.get("UsageCount") or 0,
+                shared=bool(row.get("Shared")),
+            )
+            for row in self.engine.transport.json("GET", "/system/df", type="build-cache").get("BuildCache") or []
         ]
 
     def volume_sizes(self) -> list[tuple[RemoteVolume, int]]:
