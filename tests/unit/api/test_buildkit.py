@@ -16,7 +16,7 @@ from inception.api.buildkit import filesync, messages
 from inception.api.buildkit.filesync import DATA, ERR, FIN, REQ, STAT, Receiver
 from inception.api.buildkit.grpc import NOT_FOUND, Channel, GrpcError, Method, Service
 from inception.api.buildkit.http2 import Connection
-from inception.api.buildkit.options import parse_caches, parse_exporters, parse_request
+from inception.api.buildkit.options import parse_annotations, parse_caches, parse_exporters, parse_request
 from inception.api.buildkit.protobuf import Message, Value
 from inception.api.buildkit.status import Log, Vertexes
 from inception.api.errors import NotSupported
@@ -475,9 +475,15 @@ def test_exporters_and_caches_are_understood_or_refused():
         False,
     )
     assert (local.type, local.to_caller) == ("local", True)
-    for exporter in ({"type": "earthly", "attrs": {}}, {"type": "moby", "attrs": {"annotation.x": "y"}}):
+    for exporter in ({"type": "earthly", "attrs": {}}, {"type": "moby", "attrs": {"odd": "y"}}):
         with pytest.raises(NotSupported):
             parse_exporters({"exporters": [exporter], "exporter": ""})
+    noted = {"annotation.a": "1", "annotation-manifest[linux/amd64].b": "2"}
+    notes = parse_annotations({"exporters": [{"type": "image", "attrs": noted}], "exporter": ""})
+    assert [(note.level, note.platform, note.key, note.value) for note in notes] == [
+        ("manifest", "", "a", "1"),
+        ("manifest", "linux/amd64", "b", "2"),
+    ]
     imports = '[{"Type":"registry","Attrs":{"ref":"host:5000/a"}}]'
     (place,) = parse_caches([{"type": "registry", "attrs": {"ref": "host:5000/a"}}], {"cache-imports": imports})
     assert place.place == "host:5000/a:latest"

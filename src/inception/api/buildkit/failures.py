@@ -6,39 +6,25 @@ from typing import Any
 
 from inception.api.buildkit.grpc import (
     CANCELED,
-    FAILED_PRECONDITION,
-    INVALID_ARGUMENT,
-    NOT_FOUND,
     UNIMPLEMENTED,
     UNKNOWN,
     GrpcError,
     details_of,
 )
 from inception.api.buildkit.messages import SOURCE, SUBREQUEST
-from inception.api.errors import NotSupported, message_of
+from inception.api.errors import message_of
 from inception.build import BuildFailed, DockerfileError
 from inception.build.execute import Abandoned
 from inception.build.source import CommandFailed
-from inception.errors import Conflict, InceptionError, InvalidArgument, NotFound
-
-_CODES: tuple[tuple[type[Exception], int], ...] = (
-    (NotSupported, UNIMPLEMENTED),
-    (Abandoned, CANCELED),
-    (BuildFailed, UNKNOWN),
-    (InvalidArgument, INVALID_ARGUMENT),
-    (NotFound, NOT_FOUND),
-    (Conflict, FAILED_PRECONDITION),
-    (InceptionError, UNKNOWN),
-)
-# How Go's clients of BuildKit know the types of details: the path of the package, and JSON's mark although it is a message.
-_PACKAGE = "github.com/moby/buildkit/errdefs"
+from inception.errors import InceptionError
 
 
 def explain(error: InceptionError) -> GrpcError:
     """The error as a client of BuildKit wants it."""
     if isinstance(error, GrpcError):
         return error
-    code = next(number for kind, number in _CODES if isinstance(error, kind))
+    # Go's clients put the name of any other code before the words.
+    code = CANCELED if isinstance(error, Abandoned) else UNKNOWN
     words = words_of(error)
     details = [_source(error)] if isinstance(error, (BuildFailed, DockerfileError)) else []
     return GrpcError(code, words, details_of(code, words, details))

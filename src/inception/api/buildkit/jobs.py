@@ -12,7 +12,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from inception.api.buildkit.failures import words_of
-from inception.api.buildkit.options import Request, parse_cache_targets, parse_caches, parse_exporters, parse_request
+from inception.api.buildkit.options import (
+    Request,
+    parse_annotations,
+    parse_cache_targets,
+    parse_caches,
+    parse_exporters,
+    parse_request,
+)
 from inception.api.buildkit.protobuf import Value
 from inception.api.buildkit.session import Client, Sessions
 from inception.api.buildkit.status import Log, Vertexes
@@ -95,6 +102,7 @@ class Job:
         config = request.config
         config.cache_to = parse_cache_targets((self.request["cache"] or {}).get("exports", []))
         config.outputs = parse_exporters(self.request)
+        config.annotations = parse_annotations(self.request)
         cancels: list[Callable[[], None]] = []
         caller = RemoteCaller(request, client, cancels.append)
         engine, threads = self.solver.server.engine, self.solver.server.threads

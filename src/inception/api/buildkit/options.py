@@ -6,6 +6,7 @@ Source: BuildKit's frontend/dockerui and frontend/dockerfile, buildx's toSolveOp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from inception.api.errors import NotSupported
 from inception.api.fields import Fields
 from inception.build import BuildConfig
 from inception.build.cacheplaces import CachePlace, parse_source, parse_target
-from inception.build.output import Output
+from inception.build.output import Annotation, Output, parse_annotation
 from inception.errors import InvalidArgument
 from inception.oci.reference import Reference
 from inception.record import Record, replace
@@ -39,6 +40,7 @@ _NOTES = (
 )
 _EXPORTERS = {"moby": "image", "image": "image", "docker": "docker", "oci": "oci", "local": "local", "tar": "tar"}
 _STORED = ("moby", "image")
+_ANNOTATION = re.compile(r"annotation(?:-([a-z-]+))?(\[[^]]*\])?\.(.+)", re.DOTALL)
 # How an image is wrapped for a registry or an archive; the store keeps its layers as they are.
 _WRAPPING = (
     "compression",
@@ -237,12 +239,25 @@ def parse_exporters(solve: Value) -> list[Output]:
     return [_exporter(each["type"], each["attrs"]) for each in given]
 
 
+def parse_annotations(solve: Value) -> list[Annotation]:
+    """`annotation-LEVEL[PLATFORM].KEY` of the exporters, as `--annotation` would say it. Raises InvalidArgument."""
+    found = []
+    for each in solve["exporters"]:
+        for name, value in each["attrs"].items():
+            match = _ANNOTATION.fullmatch(name)
+            if match:
+                level, platform, key = match.groups()
+                found += parse_annotation(f"{level or 'manifest'}{platform or ''}:{key}={value}")
+    return found
+
+
 def _exporter(kind: str, attrs: dict[str, str]) -> Output:
     if kind not in _EXPORTERS:
         raise NotSupported(f"exporter {kind} is not supported")
     names = [str(Reference.parse(name)) for name in attrs.get("name", "").split(",") if name]
     for key, value in attrs.items():
-        if key not in ("name", "push", "tar", "mode", "dest", *_WRAPPING) and value not in ("", "false"):
+        known = key in ("name", "push", "tar", "mode", "dest", *_WRAPPING) or _ANNOTATION.fullmatch(key)
+        if not known and value not in ("", "false"):
             raise NotSupported(f"exporter option {key}={value} is not supported for type {kind}")
     if attrs.get("mode", "copy") != "copy" or (kind == "oci" and attrs.get("tar") == "false"):
         raise NotSupported(f"exporter {kind}: only archives and copies are supported")
