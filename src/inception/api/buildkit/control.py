@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from inception import __version__
@@ -80,8 +81,9 @@ class Control:
     async def _status(self, call: Call) -> None:
         job = await self._solver.get(call.request["ref"])
         await call.begin()
-        async for data in job.log.read():
-            await call.send_encoded(data)
+        async with aclosing(job.log.read()) as pieces:
+            async for data in pieces:
+                await call.send_encoded(data)
 
     async def _session(self, call: Call) -> None:
         """A session inside of this connection, for a client that opens none beside it."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from inception.api.buildkit.messages import STATUS_RESPONSE
 from inception.api.buildkit.protobuf import Value
@@ -50,7 +50,7 @@ class Log:
             self._ended = True
             self._news.notify_all()
 
-    async def read(self) -> AsyncIterator[bytes]:
+    async def read(self) -> AsyncGenerator[bytes, None]:
         """From the first that is still there to the end."""
         key = object()
         self._readers[key] = self._first
