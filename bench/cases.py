@@ -278,14 +278,15 @@ def pull(peers: Peers, runs: int) -> list[Result]:
             cleaners = {who: _forget(peers, who) for who in competitors}
             few = max(3, runs // 3)
             results.append(
-                measure(f"pull 500 MB, {form}", competitors, runs=few, peer="docker", reach=1 / 1.5, before=cleaners)
+                measure(f"pull 500 MB, {form}", competitors, runs=few, peer="docker", reach=1 / 1.5, before=cleaners, warm=0)
             )
             results.append(measure(f"pull again, {form}", competitors, runs=few, peer="docker", reach=1.0))
+            results.append(_pull_memory(peers, registry, name, form, cleaners))
         for forget in cleaners.values():
             forget()
     few = max(3, runs // 3)
     loads = {who: command(*base, "load", "-i", archive) for who, base in peers.all().items()}
-    results.append(measure("load 500 MB", loads, runs=few, peer="docker", reach=1.0, before=cleaners))
+    results.append(measure("load 500 MB", loads, runs=few, peer="docker", reach=1.0, before=cleaners, warm=0))
     target = f"{peers.work}/saved.tar"
     saves = {
         who: _in_turn(lambda: _unlink(target), command(*base, "save", "-o", target, _BIG)) for who, base in peers.all().items()
@@ -294,6 +295,27 @@ def pull(peers: Peers, runs: int) -> list[Result]:
     for forget in cleaners.values():
         forget()
     return results
+
+
+def _pull_memory(peers: Peers, registry: Registry, name: str, form: str, cleaners: dict[str, Callable[[], None]]) -> Result:
+    """The most that everything of a competitor held at once while it pulled, shared pages divided among those who share."""
+    result = Result(name=f"peak memory of pull 500 MB, {form}", unit="KiB", runs=1, peer="docker", reach=1.0)
+    for who, words in _pulls(peers, name).items():
+        cleaners[who]()
+        process = subprocess.Popen([*registry.inside, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        roots = [process.pid]
+        if who == "docker":
+            with open(f"{peers.work}/docker/dockerd.pid") as file:
+                roots.append(int(file.read()))
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, pss_kib([pid for root in roots for pid in _tree(root)]))
+            time.sleep(0.02)
+        if process.returncode:
+            result.missing[who] = f"exit code {process.returncode}"
+        else:
+            result.medians[who] = peak
+    return result
 
 
 _BIG = "bench-big:latest"
@@ -374,11 +396,19 @@ def _pulls(peers: Peers, name: str) -> dict[str, list[str]]:
     found = {who: [*base, "pull", "-q", name] for who, base in peers.all().items()}
     if peers.podman_images:
         found["podman"] = [*peers.podman_images, "pull", "-q", "--tls-verify=false", name]
+    if shutil.which("skopeo") and shutil.which("umoci"):
+        place = f"{peers.work}/umoci"
+        copy = f"skopeo --insecure-policy copy -q --src-tls-verify=false docker://{name} oci:{place}/layout:x"
+        unpack = f"umoci unpack --image {place}/layout:x {place}/bundle"
+        found["skopeo+umoci"] = ["sh", "-c", f"{copy} && {{ [ -d {place}/bundle ] || {unpack}; }} >/dev/null 2>&1"]
     return found
 
 
 def _forget(peers: Peers, who: str) -> Callable[[], None]:
     """All images but busybox, and what was downloaded for them."""
+    if who == "skopeo+umoci":
+        place = f"{peers.work}/umoci"
+        return command("sh", "-c", f"rm -rf {place} && mkdir -p {place}/layout && sync")
     base = peers.all()[who]
 
     def clean() -> None:

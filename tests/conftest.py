@@ -15,6 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Machines that are busy take their time, and that is no failure.
+settings.register_profile("inception", deadline=None)
+settings.load_profile("inception")
 
 #: Needs that CI's machine may lack, each with its reason.
 ALLOWED_SKIPS: dict[str, str] = {
