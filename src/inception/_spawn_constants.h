@@ -101,7 +101,7 @@
     X(fsmount) X(fsopen) X(fspick) X(fstatfs) X(getpid) X(getppid) X(ioctl) X(ioprio_set) X(kcmp) X(keyctl) X(kill)           \
     X(linkat) X(listen) X(listmount) X(memfd_create) X(mkdirat) X(mknodat) X(mount) X(mount_setattr) X(move_mount)                      \
     X(name_to_handle_at) X(open_by_handle_at) X(open_tree) X(openat) X(openat2) X(personality) X(pidfd_getfd)                 \
-    X(pidfd_open) X(pidfd_send_signal) X(pivot_root) X(poll) X(ppoll) X(prctl) X(prlimit64) X(read) X(readlinkat)             \
+    X(pidfd_open) X(pidfd_send_signal) X(pivot_root) X(ppoll) X(prctl) X(prlimit64) X(read) X(readlinkat)             \
     X(renameat2) X(rt_sigprocmask) X(sched_setaffinity) X(sched_setattr) X(seccomp) X(sethostname) X(setdomainname)           \
     X(set_mempolicy) X(socket) X(setgid) X(setgroups) X(setns) X(setpriority) X(setregid) X(setresgid) X(setresuid) X(setsid)           \
     X(setuid) X(statfs) X(statmount) X(statx) X(symlinkat) X(getdents64) X(syncfs) X(umask) X(umount2) X(unlinkat) X(unshare) X(wait4)      \
