@@ -114,8 +114,19 @@ class Client:
     def request(self, method: str, target: str, headers: dict[str, str], body: Any = None) -> Response:
         """The answer's head; its body is still to be read. *body* is bytes, or has `read(n)` and a Content-Length among
         *headers*. Raises HttpError, OSError."""
-        connection = self._take() or self._connect()
+        used = self._take()
+        if used is not None:
+            try:
+                return self._exchange(used, method, target, headers, body)
+            except HttpError:
+                # Its server may have hung up while we asked, which no look beforehand can see (RFC 9112, 9.3.1).
+                if method not in ("GET", "HEAD") or used.answered:
+                    raise
+        return self._exchange(self._connect(), method, target, headers, body)
+
+    def _exchange(self, connection: _Connection, method: str, target: str, headers: dict[str, str], body: Any) -> Response:
         try:
+            connection.answered = False
             connection.send(self._head(method, target, headers, body), body)
             return Response(connection, method, self._give_back)
         except BaseException:
@@ -302,6 +313,7 @@ class _Connection:
         self._read_s = read_s
         self._early = b""
         self.version = 1
+        self.answered = False  # something came since the last request, or its time was up
         self.spoilt = False  # a request that was not sent whole: nothing can follow it
         sock.settimeout(read_s)
 
@@ -389,13 +401,16 @@ class _Connection:
 
     def _receive(self, size: int) -> bytes:
         try:
-            return self._sock.recv(min(size, _RECEIVE))  # type: ignore[no-any-return]
+            data: bytes = self._sock.recv(min(size, _RECEIVE))
         except TimeoutError:
+            self.answered = True  # it is there, and slow
             raise HttpError("timed out") from None
         except ConnectionResetError:
             raise HttpError("the connection was reset") from None
         except ValueError:
             raise HttpError("the connection is closed") from None
+        self.answered = self.answered or bool(data)
+        return data
 
 
 class _Inner:

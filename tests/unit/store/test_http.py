@@ -147,6 +147,25 @@ def test_a_connection_is_used_again_until_the_server_hangs_up(servers: Callable[
     asks.close()
 
 
+def test_a_server_that_hangs_up_as_it_is_asked_is_asked_again(servers: Callable[..., Server]) -> None:
+    """It closes an idle connection when the next request is on its way: no look at the connection can see that."""
+    one = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"
+
+    def serve(connection: socket.socket) -> None:
+        head(connection)
+        connection.sendall(one)
+        head(connection)  # and not a word
+
+    server = servers(serve)
+    asks = client(server.port)
+    assert [asks.request("GET", "/", {}).read(9) for _ in range(3)] == [b"1"] * 3
+    assert server.connections == 3
+    with pytest.raises(HttpError):
+        asks.request("POST", "/", {}, b"once")
+    assert server.connections == 3
+    asks.close()
+
+
 def test_what_was_not_read_spoils_no_later_answer(servers: Callable[..., Server]) -> None:
     server = servers(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nabc", b"HTTP/1.1 200 OK\r\n\r\n"))
     asks = client(server.port)
