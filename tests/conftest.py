@@ -24,6 +24,12 @@ settings.load_profile("inception")
 #: Needs that CI's machine may lack, each with its reason.
 ALLOWED_SKIPS: dict[str, str] = {
     "cgroup2-controllers": "the machine's controllers sit in v1 hierarchies",
+    "systemd": "the machine's init may be another",
+    "no-systemd": "the machine's init may be systemd",
+    "apparmor": "the machine's kernel may not have it",
+    "no-apparmor": "the machine's kernel may have it",
+    "no-selinux": "the machine's kernel may have it",
+    "apparmor_parser": "of no use without AppArmor",
     "test-machine": "only in the machine of `make test-vm`",
     "oci-schemas": "the image specification's JSON schemas may not lie beside the checkout",
     "pid-max-of-namespaces": "since Linux 6.14; before, pid_max is the whole machine's",
@@ -62,6 +68,11 @@ NEEDS = {
     "cgroup2-controllers": _cgroup2_has_memory,
     "test-machine": _in_test_machine,
     "pid-max-of-namespaces": lambda: tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2]) >= (6, 14),
+    "systemd": Path("/run/systemd/private").exists,
+    "no-systemd": lambda: not os.path.isdir("/run/systemd/system"),
+    "apparmor": Path("/sys/kernel/security/apparmor/profiles").exists,
+    "no-apparmor": lambda: not os.path.exists("/sys/kernel/security/apparmor/profiles"),
+    "no-selinux": lambda: not os.path.exists("/sys/fs/selinux/enforce"),
     "oci-schemas": (Path(__file__).parents[2] / "shared/specs/oci-image/schema").is_dir,
 }
 

@@ -89,7 +89,7 @@ def main() -> None:
 
 _LIMITS = [
     "- inception-runc: refused by name with an error, never ignored: `linux.intelRdt`, `linux.mountLabel`, "
-    "`linux.personality.flags`, a spec without a mount namespace, the systemd cgroup driver, `checkpoint` and `restore`.",
+    "`linux.personality.flags`, a spec without a mount namespace, `checkpoint` and `restore`.",
     "- `delete` of a container that was created and never started removes it, as runc does and engines expect; the "
     "specification asks for an error.",
 ]

@@ -11,6 +11,7 @@ from tests.vm.root import PROJECT
 
 #: What pure cgroup v2 and full capabilities change most, within the time of an emulated processor.
 SELECTION = ["tests/kernel", "tests/oci"]
+SYSTEMD = ["tests/oci/test_systemd.py"]
 
 
 def main() -> int:
@@ -33,7 +34,7 @@ def main() -> int:
         if given.verb == "cuts":
             return cut(given.count, given.seed, given.keep)
         if given.verb == "all":
-            codes = [run_pytest(False, SELECTION, None, 3600), cut(30, None, None)]
+            codes = [run_pytest(False, SELECTION, None, 3600), run_pytest(True, SYSTEMD, None, 3600), cut(30, None, None)]
             return max(codes)
         words = given.words[1:] if given.words[:1] == ["--"] else given.words
         if given.verb == "run":

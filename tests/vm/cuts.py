@@ -31,7 +31,7 @@ from tests.vm.root import make_disk
 
 JOBS = "tests.vm.cut_jobs"
 KINDS = ("pull", "load", "commit", "build", "rmi")
-_FULL = 9  # names, from which on only removal is tried
+_FULL = 6  # names, from which on only removal is tried
 
 
 class State:
@@ -180,7 +180,7 @@ class Cuts:
         return "\n".join([*lines, *self.failures])
 
 
-def cut_power(count: int, *, seed: int | None = None, states: int = 3, keep: Path | None = None) -> Cuts:
+def cut_power(count: int, *, seed: int | None = None, states: int = 6, keep: Path | None = None) -> Cuts:
     """Checks *count* states. *states* are looked at for each kill; images of failures are kept in *keep*."""
     seed = random.randrange(1 << 30) if seed is None else seed
     print(f"seed {seed}", file=sys.stderr)

@@ -23,7 +23,14 @@ from inception.engine.merge import merge_env
 from inception.engine.names import new_id
 from inception.engine.records import event_attributes
 from inception.engine.seccomp import filter_of
-from inception.engine.spec import Surroundings, held_capabilities, plan_capabilities, plan_env, security_options
+from inception.engine.spec import (
+    Surroundings,
+    apparmor_profile,
+    held_capabilities,
+    plan_capabilities,
+    plan_env,
+    security_options,
+)
 from inception.engine.surroundings import hostname, resolve_user_of
 from inception.errors import Conflict, InvalidArgument, Unavailable
 from inception.linux.path import RootDir
@@ -365,6 +372,7 @@ def plan_values(record: ContainerRecord, config: ExecConfig, user: User, home: s
         user=user,
         capabilities=Capabilities(bounding=capabilities, effective=capabilities, permitted=capabilities),
         no_new_privileges=security_options(own).get("no-new-privileges", "false") != "false",
+        apparmor_profile=apparmor_profile(own),
     )
 
 

@@ -50,7 +50,7 @@ def inspect(engine: Engine, record: ContainerRecord, *, size: bool = False) -> d
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": security_options(config).get("apparmor", ""),
         "ExecIDs": None,
         "HostConfig": _host_config(record),
         "GraphDriver": {"Name": engine.store.snapshots.driver, "Data": _layers(engine, record)},

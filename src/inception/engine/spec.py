@@ -85,6 +85,7 @@ def _process(config: ContainerConfig, around: Surroundings) -> Process:
         rlimits=_rlimits(config),
         no_new_privileges=options.get("no-new-privileges", "false") != "false",
         oom_score_adj=config.resources.oom_score_adj or None,
+        apparmor_profile=apparmor_profile(config),
     )
 
 
@@ -145,6 +146,11 @@ def security_options(config: ContainerConfig) -> dict[str, str]:
         key, separator, value = option.partition("=" if "=" in option else ":")
         found[key] = value if separator else "true"
     return found
+
+
+def apparmor_profile(config: ContainerConfig) -> str:
+    """The profile of its processes; empty for that of whoever starts it."""
+    return "" if config.privileged else security_options(config).get("apparmor", "")
 
 
 def _mounts(config: ContainerConfig, around: Surroundings) -> list[Mount]:

@@ -125,7 +125,11 @@ def _check_security(config: ContainerConfig) -> None:
             if not value:
                 raise InvalidArgument(f"invalid --security-opt: {option!r}")
         elif key == "apparmor":
-            if value != "unconfined" and not os.path.isdir("/sys/kernel/security/apparmor"):
+            from inception.linux.labels import apparmor_enabled
+
+            if not value:
+                raise InvalidArgument(f"invalid --security-opt: {option!r}")
+            if value != "unconfined" and not apparmor_enabled():
                 raise InvalidArgument(f"apparmor profile {value!r}: AppArmor is not enabled on this kernel")
         elif key == "label":
             if value != "disable":

@@ -35,7 +35,7 @@ def cgroup_path(given: str, id: str) -> str:
     if ".." in parts or "\0" in given:
         raise InvalidArgument(f"linux.cgroupsPath: {given!r} must not contain '..'")
     if given.count(":") == 2:
-        raise InvalidArgument(f"linux.cgroupsPath: {given!r} is of systemd's form, which needs the systemd cgroup driver")
+        raise InvalidArgument(f"linux.cgroupsPath: {given!r} is of systemd's form, which needs --systemd-cgroup")
     if not parts:
         raise InvalidArgument("linux.cgroupsPath: the root of all cgroups can't be a container's")
     return "/" + "/".join(parts)
@@ -46,12 +46,13 @@ def at(path: str) -> Cgroup:
     return Cgroups.detect().at(path)
 
 
-def make(cgroup: Cgroup, resources: Resources | None) -> JoinPlan:
-    """Make *cgroup* and put the limits in force. Raises Conflict when processes are in it, or it is frozen."""
+def make(cgroup: Cgroup, resources: Resources | None, *, owned: bool = False) -> JoinPlan:
+    """Make *cgroup* and put the limits in force. Raises Conflict when processes are in it, or it is frozen; when it is *owned*
+    already, nobody looks."""
     from inception.oci.runtime import Resources
     from inception.runtime.resources import device_rules, limited_controllers, plan_resources  # only where limits are set
 
-    if cgroup.exists():
+    if not owned and cgroup.exists():
         _check_fit(cgroup)
     resources = resources or Resources()
     writes = plan_resources(resources, cgroup.cgroups)

@@ -137,7 +137,6 @@ _REFUSED = {
     "mem-bw-schema": "Intel RDT is not supported",
     "process-label": "the kernel has no SELinux",
     "kernel-memory": "no kernel that this runs on has the limit",
-    "systemd-cgroup": "the systemd cgroup driver is not supported; use cgroupfs",
 }
 
 
@@ -147,6 +146,7 @@ class Call:
     def __init__(self, words: list[str], verb: Verb) -> None:
         self.root = DEFAULT_ROOT
         self.log = Log()
+        self.systemd = False  # the cgroup driver of --systemd-cgroup
         self.started: tuple[int, int] | None = None  # what `_shortcut.c` hands over: a connection to init, and its pidfd
         self.values: dict[str, list[str]] = {}
         self.arguments: list[str] = []
@@ -192,7 +192,6 @@ class Call:
             raise InvalidArgument(f"invalid value {manager!r} for flag -cgroup-manager: expected cgroupfs or systemd")
         if manager == "systemd":
             self.values["systemd-cgroup"] = ["true"]
-            self._check("systemd-cgroup")
 
     def _check(self, name: str) -> None:
         if name in _REFUSED and name in self.values:
@@ -328,7 +327,7 @@ def _run(name: str, words: list[str], options: Call, log: Log) -> int:
     if options.text("rootless", "auto") not in ("auto", "true", "false"):
         raise InvalidArgument(f"invalid value {options.text('rootless')!r} for flag -rootless: expected true, false or auto")
     call.root = os.path.abspath(options.text("root", default_root()))
-    call.log, call.started = log, options.started
+    call.log, call.started, call.systemd = log, options.started, options.on("systemd-cgroup")
     preload(f"inception.runtime.{verb.module}")
     module = __import__(f"inception.runtime.{verb.module}", fromlist=[verb.function])
     function: Run = getattr(module, verb.function)

@@ -119,7 +119,12 @@ def update(call: Call) -> int:
         spec = container.folder.load_spec()
         assert spec.linux is not None
         known = encode(spec.linux.resources) if spec.linux.resources else {}
-        cgroups.update(cgroups.at(state.cgroup), state.pid, _with_partners(resources, known))
+        cgroup = cgroups.at(state.cgroup)
+        cgroups.update(cgroup, state.pid, complete := _with_partners(resources, known))
+        if state.unit:
+            from inception.runtime.systemd import update_scope
+
+            update_scope(state.unit, complete, v2="memory" not in cgroup.cgroups.v1)
         spec.linux.resources = decode(Resources, _merged(known, encode(resources)))
         container.folder.save_spec(spec)
     return 0

@@ -119,6 +119,7 @@ def _options(call: Call, console: int | None) -> CreateOptions:
         keyring=not call.on("no-new-keyring"),
         preserve_fds=preserve,
         listen_fds=_listen_fds(),
+        systemd=call.systemd,
     )
 
 

@@ -109,7 +109,7 @@ def features(call: Call) -> int:
     linux = {
         "namespaces": sorted(KINDS),
         "capabilities": list(capabilities.NAMES),
-        "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+        "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
         "seccomp": {
             "enabled": True,
             "actions": sorted(seccomp.ACTIONS),

@@ -34,8 +34,10 @@ from inception.runtime.state import Folder, RuntimeState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from inception.oci.runtime import Resources
     from inception.runtime.netdevices import NetDevices
     from inception.runtime.plan import Plan
+    from inception.runtime.systemd import Helper, Scope
 
 
 class CreateOptions(Record):
@@ -47,6 +49,7 @@ class CreateOptions(Record):
     keyring: bool = True
     preserve_fds: int = 0  # from 3 on, after those of LISTEN_FDS
     listen_fds: int = 0
+    systemd: bool = False  # which then makes the cgroup
 
 
 def create(folder: Folder, spec: Spec, bundle: str, options: CreateOptions) -> Child:
@@ -56,20 +59,26 @@ def create(folder: Folder, spec: Spec, bundle: str, options: CreateOptions) -> C
         raise InvalidArgument("cannot allocate tty if runc will detach without setting console socket")
     if options.console is not None and not spec.process.terminal:
         raise InvalidArgument("cannot use console socket if runc will not detach or allocate tty")
-    path = cgroups.cgroup_path(spec.linux.cgroups_path, folder.id)
+    scope = None
+    if options.systemd:
+        from inception.runtime.systemd import parse_scope
+
+        scope = parse_scope(spec.linux.cgroups_path, folder.id)
+    path = scope.path if scope else cgroups.cgroup_path(spec.linux.cgroups_path, folder.id)
     with folder.make():
         state = RuntimeState(
             id=folder.id,
             bundle=bundle,
             cgroup=path,
-            foreign_cgroups=cgroups.folders(cgroups.at(path)),
+            foreign_cgroups=[] if scope else cgroups.folders(cgroups.at(path)),
+            unit=scope.unit if scope else "",
             created=_now(),
             oci_version=spec.oci_version,
             shares_pids=not any(space.type == "pid" and not space.path for space in spec.linux.namespaces),
             rootfs=spec.root.path,
             annotations=spec.annotations,
         )
-        creation = _Creation(folder, spec, state, options)
+        creation = _Creation(folder, spec, state, options, scope)
         try:
             folder.save(state)
             folder.save_spec(spec)
@@ -84,7 +93,9 @@ def create(folder: Folder, spec: Spec, bundle: str, options: CreateOptions) -> C
 class _Creation:
     """One `create` under way, with what it holds."""
 
-    def __init__(self, folder: Folder, spec: Spec, state: RuntimeState, options: CreateOptions) -> None:
+    def __init__(
+        self, folder: Folder, spec: Spec, state: RuntimeState, options: CreateOptions, scope: Scope | None = None
+    ) -> None:
         self.folder = folder
         self.spec = spec
         self.hooks = spec.hooks or Hooks()
@@ -95,6 +106,8 @@ class _Creation:
         self.fds: dict[str, int] = {}
         self.owned: list[int] = []
         self.hooks_ran = False
+        self.scope = scope
+        self.helper: Helper | None = None
         self.net_devices: NetDevices | None = None
 
     def run(self) -> Child:
@@ -136,6 +149,8 @@ class _Creation:
     def _make_cgroup(self) -> JoinPlan | None:
         assert self.spec.linux is not None
         resources = self.spec.linux.resources
+        if self.scope is not None:
+            return self._start_scope(self.scope, resources)
         try:
             return cgroups.make(self.cgroup, resources)
         except InceptionError:
@@ -143,6 +158,19 @@ class _Creation:
             if os.geteuid() == 0 or set(limits) - {"devices"}:
                 raise
             return None  # an ordinary user who asked for no limits
+
+    def _start_scope(self, scope: Scope, resources: Resources | None) -> JoinPlan:
+        from inception.runtime import systemd
+
+        v2 = "memory" not in self.cgroup.cgroups.v1
+        helper = systemd.Helper()
+        try:
+            systemd.start_scope(scope, self.folder.id, helper, resources, self.spec.annotations, v2=v2)
+        except BaseException:
+            helper.close()
+            raise
+        self.helper = helper
+        return cgroups.make(self.cgroup, resources, owned=True)
 
     def _open_descriptors(self, plan: Plan) -> None:
         """Everything that the plan names."""
@@ -220,12 +248,21 @@ class _Creation:
             os.close(self.child.pidfd)
             if self.child.channel >= 0:
                 os.close(self.child.channel)
-        cgroups.remove(self.cgroup, self.state.foreign_cgroups)
+        if self.scope is None:
+            cgroups.remove(self.cgroup, self.state.foreign_cgroups)
+        elif self.helper is not None:
+            from inception.runtime.systemd import stop_scope
+
+            self.helper.close()
+            stop_scope(self.scope.unit)
+            cgroups.remove(self.cgroup, [])
         self.folder.remove()
         if self.hooks_ran:
             run_hooks(self.hooks.poststop, self.state.told("stopped"), "poststop", warn=True)
 
     def close(self) -> None:
+        if self.helper is not None:
+            self.helper.close()
         for fd in self.owned:
             os.close(fd)
         if self.net_devices is not None:

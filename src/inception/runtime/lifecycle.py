@@ -260,6 +260,11 @@ class Container:
                 pass
             finally:
                 os.close(pidfd)
+        if state.unit:
+            from inception.runtime.systemd import stop_scope
+
+            cgroup.kill()  # else systemd would ask what is left to end, and wait
+            stop_scope(state.unit)
         cgroups.remove(cgroup, state.foreign_cgroups)
         self.folder.remove()
         return run_hooks(hooks.poststop, state.told("stopped"), "poststop", warn=True)

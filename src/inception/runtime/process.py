@@ -411,7 +411,9 @@ def plan_label(plan: Plan, process: Process, procfs: Slot | None) -> None:
     """AppArmor and SELinux labels, which take effect at the execve."""
     if process.apparmor_profile:
         plan.source = "process.apparmorProfile"
-        if not os.path.exists("/sys/module/apparmor"):
+        from inception.linux.labels import apparmor_enabled  # a container without a profile needs no answer
+
+        if not apparmor_enabled():
             raise InvalidArgument("process.apparmorProfile: the kernel has no AppArmor")
         _plan_attr(plan, procfs, "self/attr/apparmor/exec", f"exec {process.apparmor_profile}")
     if process.selinux_label:

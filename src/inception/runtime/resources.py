@@ -93,6 +93,15 @@ def swap_max(limit: int, memory_and_swap: int) -> str:
     return str(memory_and_swap - limit)
 
 
+def io_weight(weight: int) -> int:
+    """cgroup v2 `io.weight` (1 to 10000) for v1 `blkio.weight` (10 to 1000).
+
+    >>> [io_weight(weight) for weight in (10, 500, 1000)]
+    [1, 4950, 10000]
+    """
+    return 1 + (weight - 10) * 9999 // 990
+
+
 def _writes(resources: Resources, v1: dict[str, str]) -> Iterator[Write]:
     if resources.memory is not None:
         yield from (_memory1 if "memory" in v1 else _memory2)(resources.memory)
@@ -237,11 +246,10 @@ def _block_io2(block_io: BlockIo) -> Iterator[Write]:
     if block_io.leaf_weight:
         raise InvalidArgument("linux.resources.blockIO.leafWeight: cgroup v2 has no leaf weights")
     if block_io.weight:
-        # 10..1000 onto 1..10000
-        yield write("weight", 1 + (block_io.weight - 10) * 9999 // 990)
+        yield write("weight", io_weight(block_io.weight))
     for device in block_io.weight_device:
         if device.weight is not None:
-            yield write("weight", f"{device.major}:{device.minor} {1 + (device.weight - 10) * 9999 // 990}")
+            yield write("weight", f"{device.major}:{device.minor} {io_weight(device.weight)}")
     for field, _, key in _THROTTLES:
         for throttle in getattr(block_io, field):
             yield write("max", f"{throttle.major}:{throttle.minor} {key}={throttle.rate}")

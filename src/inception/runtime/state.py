@@ -44,6 +44,7 @@ class RuntimeState(Record, style="camel"):
     pid_start_time: int = 0
     boot_id: str = ""
     foreign_cgroups: list[str] = []  # folders at the cgroup's path that were there before, and stay
+    unit: str = ""  # systemd's, where it owns the cgroup
     steps: int = 0  # of the plan: a failure after `start` is counted from its end
     shares_pids: bool = False  # its pid namespace is not of its own making
     rootfs: str = ""

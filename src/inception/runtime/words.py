@@ -232,6 +232,7 @@ _HINTS: dict[tuple[str, int], str] = {
     ("seccomp", _EINVAL): "the kernel does not take the filter (too long, or a flag it does not know)",
     ("prlimit64", _EPERM): "raising a hard limit needs CAP_SYS_RESOURCE, which this machine withholds",
 }
+_PROFILE_HINT = "is the profile loaded? apparmor_parser loads one, aa-status lists them"
 
 
 def explain_failure(plan: Plan, step: int, errno: int, value: int = 0, head: bytes = b"") -> StartFailed:
@@ -255,7 +256,7 @@ def explain_failure(plan: Plan, step: int, errno: int, value: int = 0, head: byt
     source = f", from {failed.source}" if failed.source else ""
     return StartFailed(
         f"{shown}: {os.strerror(errno)} (step {step + 1} of {len(plan.steps)}{source})",
-        _HINTS.get((failed.name, errno), ""),
+        _PROFILE_HINT if failed.source == "process.apparmorProfile" else _HINTS.get((failed.name, errno), ""),
         exit_code=128,
     )
 
