@@ -372,8 +372,12 @@ def test_the_builder_and_its_cache_are_shown_and_pruned(docker: Client) -> None:
     docker.write(Dockerfile="FROM bb\nCOPY x /\nRUN echo 1 >/1\n", x="1")
     docker("build", "-q", ".")
     assert "layer-" in docker("buildx", "du") and "contexts-" in docker("buildx", "du")
+    docker("build", "-q", ".")
+    folders = docker.host.root / "build-cache/contexts"
+    assert list(folders.glob("*/digests.*"))
     docker("buildx", "prune", "-af")
     assert "contexts-" not in docker("buildx", "du")
+    assert not list(folders.glob("*/d*"))
 
 
 @pytest.mark.needs("buildx")

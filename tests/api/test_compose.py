@@ -84,6 +84,11 @@ def test_a_project_from_nothing_to_its_page(project: Project) -> None:
     assert project("--profile", "tools", "run", "--rm", "-T", "tool") == "a tool"
 
 
+def test_the_classic_builder_is_there_for_those_who_ask_for_it(project: Project) -> None:
+    done = project.run("build", env={**project.host.environment, "DOCKER_BUILDKIT": "0", "WORD": "mellon"})
+    assert done.returncode == 0 and "Successfully tagged judge-web:latest" in done.stdout + done.stderr
+
+
 def test_scaling_and_changing(project: Project) -> None:
     project("up", "-d", "--wait", "--scale", "db=2")
     assert len(project("ps", "-q", "db").split()) == 2

@@ -2,6 +2,7 @@
 
     ROOT/build-cache/KIND/HEX/        KIND: mounts, contexts. HEX: digest of the id, so that no id can be a path (CVE-2024-9675)
       id                              in words, for people and for `prune`
+      digests.0                       of a context's files: `context.py`
       lock.0, data.0                  the folder; `private` takes data.1, data.2, ... while others are in use
 
 `shared` holds the lock together with others, `locked` alone, `private` takes the first folder that is free. Locks are
@@ -88,10 +89,12 @@ class CacheFolders:
 
 
 class CacheFolder:
-    """`data_fd` is the open folder at `path`, `fresh` whether it was made just now. Closing it unlocks it."""
+    """`data_fd` is the open folder at `path`, `digests` a place for those of its files, `fresh` whether it was made just now.
+    Closing it unlocks it."""
 
-    def __init__(self, path: str, lock_fd: int, data_fd: int, fresh: bool) -> None:
-        self.path = path
+    def __init__(self, home: str, number: int, lock_fd: int, data_fd: int, fresh: bool) -> None:
+        self.path = f"{home}/data.{number}"
+        self.digests = f"{home}/digests.{number}"
         self._lock_fd = lock_fd
         self.data_fd = data_fd
         self.fresh = fresh
@@ -135,7 +138,7 @@ def _open(home: str, number: int, sharing: str, check: Callable[[], None] | None
         os.makedirs(data, mode=0o755, exist_ok=True)
         os.utime(lock)  # for `prune`: when it was used
         fd = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return CacheFolder(data, lock, fd, os.fstat(lock).st_size == 0)
+        return CacheFolder(home, number, lock, fd, os.fstat(lock).st_size == 0)
     except BaseException:
         os.close(lock)
         raise
@@ -177,6 +180,7 @@ def _remove(home: str, number: str, unused_since: float | None) -> int:
         freed = tree_size(data)
         os.ftruncate(lock, 0)  # fresh again, whatever happens from here on
         shutil.rmtree(data)
+        shutil.rmtree(f"{home}/digests.{number}", ignore_errors=True)
         return freed
     finally:
         os.close(lock)

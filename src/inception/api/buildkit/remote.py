@@ -189,7 +189,7 @@ class RemoteContext(Context):
         if self._kept is not None:
             self._kept.note_size(size)
             CacheFolders(self._store.root, "contexts").trim(_KEEP_BYTES, time.time() - _KEEP_S)
-            self.digests = Digests(f"{self._store.root}/build-cache", path)
+            self.digests = Digests(self._kept.digests, path)
         self.tree = Tree(self._root.fd, self.rules)
 
     def _take(self, follow: list[str] | None) -> str:
