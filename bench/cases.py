@@ -220,6 +220,13 @@ def build(peers: Peers, runs: int) -> list[Result]:
     ]
 
 
+def builds(peers: Peers, runs: int) -> list[Result]:
+    """Five stages, and a context of 50,000 files."""
+    from bench.builds import builds
+
+    return builds(peers, runs)
+
+
 def infrastructure(peers: Peers, runs: int) -> list[Result]:
     """`compose up --wait` of the flagship with its images built: ours, and docker compose on dockerd."""
     project = os.path.join(os.path.dirname(HERE), "infrastructure")
@@ -482,11 +489,12 @@ CASES: dict[str, Callable[[Peers, int], list[Result]]] = {
     "fifty": fifty,
     "memory": memory,
     "build": build,
+    "builds": builds,
     "pull": pull,
     "thousand": thousand,
     "infrastructure": infrastructure,
 }
-DEFAULT_CASES = [case for case in CASES if case not in ("infrastructure", "pull")]
+DEFAULT_CASES = [case for case in CASES if case not in ("infrastructure", "pull", "builds")]
 
 
 def _tree(pid: int) -> list[int]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import re
 
+from inception.build.expand import ExpansionError, expand
 from inception.build.ignore import clean
 from inception.build.parse import parse_dockerfile
+from inception.errors import InceptionError
+from inception.oci.reference import Reference
 from inception.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from inception.build.config import BuildConfig
     from inception.build.context import Context
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 _RESERVED = ("scratch", "context")
 _SECRET_WORDS = frozenset("apikey auth credential credentials key password pword passwd secret token".split())  # noqa: SIM905
 _PUBLIC = "public"
+_EXPERIMENTAL = ("InvalidDefinitionDescription",)
 _ONCE = ("CMD", "ENTRYPOINT", "HEALTHCHECK")
 _VARIABLE = re.compile(r"(?<!\\)\$(?:\{(\w+)(:?[-+?])?|(\w+))")
 _ALWAYS_KNOWN = {
@@ -53,20 +57,33 @@ def check(engine: Engine, config: BuildConfig) -> list[Warning]:
         context = open_context(engine.store, config, scratch)
         try:
             file = parse_dockerfile(context.dockerfile, context.name)
-            return check_file(file, context)
+
+            def environment(name: str) -> set[str] | None:
+                try:
+                    found = engine.store.images.resolve(name).document.config.env
+                except InceptionError:
+                    return None
+                return {text.partition("=")[0] for text in found}
+
+            return check_file(file, context, environment)
         finally:
             context.close()
 
 
-def check_file(file: Dockerfile, context: Context | None = None) -> list[Warning]:
-    """The warnings of *file*; *context* is for what is copied although it is ignored."""
-    skipped = _skipped(file.source)
-    found = [*_from_parser(file), *_Checker(file, context).run()]
+def check_file(
+    file: Dockerfile, context: Context | None = None, environment: Callable[[str], set[str] | None] = lambda _name: None
+) -> list[Warning]:
+    """The warnings of *file*; *context* is for what is copied although it is ignored. *environment* knows the variables that a
+    base image sets; None when it isn't here."""
+    skipped, tried = _directive(file.source, "skip"), _directive(file.source, "experimental")
+    found = [*_from_parser(file), *_Checker(file, context, environment).run()]
     found = [warning for warning in found if "all" not in skipped and warning.rule.lower() not in skipped]
+    found = [each for each in found if each.rule not in _EXPERIMENTAL or tried & {"all", each.rule.lower()}]
     return sorted(found, key=lambda warning: warning.line)
 
 
-def _skipped(source: Source) -> set[str]:
+def _directive(source: Source, wanted: str) -> set[str]:
+    """The rules that `# check=skip=...` or `# check=experimental=...` names."""
     for line in source.lines:
         if not line.startswith("#"):
             break
@@ -74,7 +91,7 @@ def _skipped(source: Source) -> set[str]:
         if equals and name.strip().lower() == "check":
             for part in value.split(";"):
                 key, _, rules = part.strip().partition("=")
-                if key.strip() == "skip":
+                if key.strip() == wanted:
                     return {rule.strip().lower() for rule in rules.split(",")}
     return set()
 
@@ -87,7 +104,10 @@ def _from_parser(file: Dockerfile) -> Iterator[Warning]:
 
 
 class _Checker:
-    def __init__(self, file: Dockerfile, context: Context | None) -> None:
+    def __init__(self, file: Dockerfile, context: Context | None, environment: Callable[[str], set[str] | None]) -> None:
+        self.environment = environment
+        self.defaults: dict[str, str] = {}
+        self.stages: dict[str, tuple[set[str], bool]] = {}
         self.file = file
         self.context = context
         self.found: list[Warning] = []
@@ -131,7 +151,9 @@ class _Checker:
             for match in _VARIABLE.finditer(text):
                 name, default = match[1] or match[3], match[2]
                 if not default and name not in self.known and not self.has_base:
-                    self.warn("UndefinedVar", f"Usage of undefined variable '${name}'", at)
+                    near = _nearest(name, self.known)
+                    hint = f" (did you mean ${near}?)" if near else ""
+                    self.warn("UndefinedVar", f"Usage of undefined variable '${name}'{hint}", at)
 
     # --- one instruction each ---
 
@@ -154,12 +176,59 @@ class _Checker:
             self.warn("FromPlatformFlagConstDisallowed", f'FROM --platform flag should not use constant value "{platform}"', at)
         if name:
             self._stage_name(name, words, at)
+        self._default_base(base, at)
+        if name:
+            self._described("FROM", [name], at)
         self.in_stage = True
-        # What a base image or another stage sets is known only when it is there: no guesses about it.
-        self.has_base = base != "scratch"
-        self.known = {"PATH", *_PREDEFINED}
+        self.known, self.has_base = self._inherited(base)
+        if name:
+            self.stages[name] = (self.known, self.has_base)
         self.seen_once.clear()
         self.workdir_set = False
+
+    def _inherited(self, base: str) -> tuple[set[str], bool]:
+        """The variables that a stage starts with, and whether its base may set others that are not known here."""
+        if base.lower() in self.stages:
+            known, more = self.stages[base.lower()]
+            return {*known}, more
+        named = self._with_defaults(base)
+        own = set[str]() if base == "scratch" else self.environment(named) if named else None
+        return {"PATH", *_PREDEFINED, *(own or ())}, own is None
+
+    def _with_defaults(self, text: str) -> str:
+        try:
+            return expand(text, {**dict.fromkeys(_ALWAYS_KNOWN, "linux"), **self.defaults}, self.file.escape)
+        except ExpansionError:
+            return ""
+
+    def _default_base(self, base: str, at: Instruction) -> None:
+        """Whether a base whose name has variables is an image's name with nothing but their defaults."""
+        names = {match[1] or match[3] for match in _VARIABLE.finditer(base)}
+        if not names or not names <= self.global_args | _ALWAYS_KNOWN:
+            return
+        named = self._with_defaults(base)
+        try:
+            if named != "scratch":
+                Reference.parse(named)
+        except InceptionError:
+            self.warn(
+                "InvalidDefaultArgInFrom", f"Default value for ARG {base} results in empty or invalid base image name", at
+            )
+
+    def _described(self, keyword: str, names: list[str], at: Instruction) -> None:
+        """Whether the comment right above says what is called so: `# NAME what it is`."""
+        lines = self.file.source.lines
+        above = lines[at.first_line - 2].strip() if at.first_line > 1 else ""
+        if not above.startswith("#") or re.match(r"#\s*(syntax|escape|check)\s*=", above):
+            return
+        text = above[1:].strip()
+        if text and not any(text.startswith(f"{name} ") for name in names):
+            example = names[0] if len(names) == 1 else "<arg_key>"
+            self.warn(
+                "InvalidDefinitionDescription",
+                f"Comment for {keyword} should follow the format: `# {example} <description>`",
+                at,
+            )
 
     def _stage_name(self, name: str, words: list[str], at: Instruction) -> None:
         written = words[-1]
@@ -174,10 +243,12 @@ class _Checker:
         self.stage_names.add(name)
 
     def arg(self, at: Instruction) -> None:
+        self._described("ARG", [name for name, _ in at.pairs], at)
         for name, value in at.pairs:
             (self.known if self.in_stage else self.global_args).add(name)
+            if not self.in_stage and value is not None:
+                self.defaults[name] = self._with_defaults(value)
             self._secret(name, "ARG", at)
-            del value
 
     def env(self, at: Instruction) -> None:
         for name, _ in at.pairs:
@@ -265,6 +336,22 @@ class _Checker:
             if self.context.rules.ignored(clean(source)) and clean(source) != ".":
                 path, verb = os.path.normpath(source), at.name.capitalize()
                 self.warn("CopyIgnoredFile", f'Attempting to {verb} file "{path}" that is excluded by .dockerignore', at)
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    """The known name that *name* may be a slip of, or an empty text."""
+    distance, found = min(((_distance(name, each), each) for each in sorted(known)), default=(9, ""))
+    return found if distance < 3 else ""
+
+
+def _distance(one: str, other: str) -> int:
+    """Levenshtein's."""
+    row = list(range(len(other) + 1))
+    for number, letter in enumerate(one, 1):
+        before, row[0] = row[0], number
+        for place, second in enumerate(other, 1):
+            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (letter != second))
+    return row[-1]
 
 
 def _nothing(_checker: _Checker, _at: Instruction) -> None:

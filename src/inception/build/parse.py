@@ -135,7 +135,7 @@ class _Reader:
                 self.file.warnings_are_errors = value == "true"
             elif name == "skip" and value:
                 self.skipped = {rule.strip() for rule in value.split(",")}
-            else:
+            elif name != "experimental" or not value:  # those rules are checks.py's alone
                 self._fail(f"invalid check directive {text!r}: expected skip=<checks|all> or error=<boolean>", self.number)
 
     def _logical_line(self) -> tuple[int, str]:

@@ -51,6 +51,8 @@ class Selection:
         hasher = small_sha256()
         for source in self.sources:
             hasher.update(f"{'d' if source.is_dir else 'f'}\0{source.name}\0".encode("utf-8", "surrogateescape"))
+            if source.is_dir:  # a destination that isn't there is made like it
+                hasher.update(_line(self, "", source.node, content))
             for path, node in source.entries:
                 hasher.update(_line(self, path, node, content))
         return hasher.hexdigest()

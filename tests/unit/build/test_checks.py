@@ -44,6 +44,18 @@ def test_a_proper_file_has_no_warnings():
         ),
         ("FROM scratch\nCOPY $x /", "2 UndefinedVar: Usage of undefined variable '$x'"),
         (
+            "FROM scratch AS a\nARG USERNAME\nFROM a\nCOPY $USERNAM /",
+            "4 UndefinedVar: Usage of undefined variable '$USERNAM' (did you mean $USERNAME?)",
+        ),
+        (
+            "ARG TAG\nFROM a:$TAG",
+            "2 InvalidDefaultArgInFrom: Default value for ARG a:$TAG results in empty or invalid base image name",
+        ),
+        (
+            "# check=experimental=all\nFROM scratch\n# what it is\nARG A",
+            "4 InvalidDefinitionDescription: Comment for ARG should follow the format: `# A <description>`",
+        ),
+        (
             'FROM a\nCMD ["x"]\nCMD ["y"]',
             "2 MultipleInstructionsDisallowed: Multiple CMD instructions should not be used in the same stage "
             "because only the last one will be used",
@@ -88,3 +100,11 @@ def test_a_warning_shows_its_lines():
     warning = check_file(parse_dockerfile(b"FROM a\nCMD x\n"))[0]
     assert str(warning).startswith("WARNING: JSONArgsRecommended\n")
     assert "   2 | >>> CMD x" in str(warning)
+
+
+def test_a_default_that_makes_a_name_and_a_description_that_describes_are_fine():
+    assert found("ARG TAG=1\nFROM a:$TAG") == []
+    assert (
+        found("# check=experimental=InvalidDefinitionDescription\n\n# one the first\nFROM scratch AS one\n# A so\nARG A") == []
+    )
+    assert found("FROM scratch\n# free words\nARG A") == []
