@@ -10,6 +10,7 @@ Cached layers are held (`layer_holds`), so they outlive the images that had them
 
 from __future__ import annotations
 
+import os
 import time
 
 from inception import jsontext
@@ -18,7 +19,7 @@ from inception.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from inception.store import Store
 
@@ -63,11 +64,18 @@ class Cached(Record):
     created: str
 
 
+REGULAR = "regular"
+#: What else there is, by the folder that it lies in.
+KINDS = {"exec.cachemount": "mounts", "source.local": "contexts"}
+_AT_ONCE = 500  # parameters of one statement
+
+
 class Kept(Record):
-    """`kind` is BuildKit's word for what it is; `shared`: an image has it too."""
+    """`kind` is BuildKit's word for what it is; `keys` lead to it; `shared`: an image has it too."""
 
     id: str
-    kind: str = "regular"
+    kind: str = REGULAR
+    keys: list[str] = []
     description: str = ""
     size_bytes: int
     used_at: int
@@ -144,14 +152,15 @@ class BuildCache:
         from inception.build.folders import CacheFolders
 
         rows = self._db.rows(
-            """SELECT layer_id, max(used_at), size_bytes, EXISTS (SELECT 1 FROM image_layers WHERE image_layers.layer_id = id)
+            """SELECT layer_id, max(used_at), size_bytes, EXISTS (SELECT 1 FROM image_layers WHERE image_layers.layer_id = id),
+                   group_concat(key)
                FROM build_cache JOIN layers ON id = layer_id GROUP BY layer_id"""
         )
         found = [
-            Kept(id=f"layer-{number}", size_bytes=size or 0, used_at=used_at, shared=bool(shared))
-            for number, used_at, size, shared in rows
+            Kept(id=f"layer-{number}", size_bytes=size or 0, used_at=used_at, shared=bool(shared), keys=keys.split(","))
+            for number, used_at, size, shared, keys in rows
         ]
-        for kind, name in (("exec.cachemount", "mounts"), ("source.local", "contexts")):
+        for kind, name in KINDS.items():
             found += [
                 Kept(id=f"{name}-{number}", kind=kind, description=words, size_bytes=size, used_at=used_at)
                 for number, words, size, used_at in CacheFolders(self._store.root, name).entries()
@@ -165,24 +174,47 @@ class BuildCache:
             forgotten += self._shrink(_LIMIT_BYTES)
         return forgotten > 0
 
-    def prune(self, *, unused_since: int | None = None, keep_bytes: int = 0) -> int:
-        """Forgets everything, or what hasn't been used since then, or the oldest until *keep_bytes* are left; cache mounts of
-        RUN included. The bytes that were freed: those of layers that nothing else has."""
+    def prune(
+        self,
+        *,
+        unused_since: int | None = None,
+        keep_bytes: int = 0,
+        max_bytes: int | None = None,
+        min_free_bytes: int | None = None,
+        wanted: Callable[[Kept], bool] | None = None,
+    ) -> int:
+        """Forgets what hasn't been used since *unused_since* (None: everything) and is *wanted*, cache mounts of RUN included,
+        the oldest first: until no more than *max_bytes* are used and *min_free_bytes* are free on the disk, where these are
+        given, and never below *keep_bytes*. The bytes that were freed: those of layers that nothing else has."""
         from inception.build.folders import CacheFolders
 
-        contexts = CacheFolders(self._store.root, "contexts")
-        folders = CacheFolders(self._store.root)
-        if unused_since is not None:
-            self._forget_before(unused_since)
-            freed = folders.prune(unused_since) + contexts.prune(unused_since)
-        else:
-            freed = contexts.prune()
-            usage = folders.usage() if keep_bytes else 0
-            removed = folders.prune() if usage >= keep_bytes else 0
-            self._shrink(max(0, keep_bytes - (usage - removed)))
-            freed += removed
+        kept = sorted([*self.entries(), *self._without_layers()], key=lambda entry: (entry.used_at, entry.id))
+        used = sum(entry.size_bytes for entry in kept)
+        disk = os.statvfs(self._store.root)
+        free, freed, keys = disk.f_bavail * disk.f_frsize, 0, list[str]()
+        limited = max_bytes is not None or min_free_bytes is not None
+        for entry in kept:
+            enough = used <= (max_bytes if max_bytes is not None else used) and free >= (min_free_bytes or 0)
+            if (limited and enough) or (keep_bytes and used <= keep_bytes):
+                break
+            if (wanted is not None and not wanted(entry)) or (unused_since is not None and entry.used_at >= unused_since):
+                continue
+            if entry.kind in KINDS:
+                name, _, number = entry.id.partition("-")
+                gone = CacheFolders(self._store.root, name).remove(number)
+                if gone is None:
+                    continue  # somebody is using it
+                freed += gone
+            keys += entry.keys
+            used, free = used - entry.size_bytes, free + entry.size_bytes
+        self.forget(keys)
         self._db.execute("DELETE FROM build_facts WHERE made_at < ?", (int(time.time()) - _KEEP_S,))
         return freed + self._store.collect()
+
+    def _without_layers(self) -> list[Kept]:
+        """The steps that changed nothing."""
+        rows = self._db.rows("SELECT key, used_at FROM build_cache WHERE layer_id IS NULL")
+        return [Kept(id=key, keys=[key], size_bytes=0, used_at=used_at) for key, used_at in rows]
 
     def keys(self) -> set[str]:
         """Of all that is remembered."""
@@ -190,9 +222,14 @@ class BuildCache:
 
     def remove(self, keys: Sequence[str]) -> int:
         """Forgets these; answers the bytes that were freed."""
-        for key in keys:
-            self._forget("key = ?", [key])
+        self.forget(keys)
         return self._store.collect()
+
+    def forget(self, keys: Sequence[str]) -> None:
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            self._forget(f"key IN ({', '.join('?' * len(some))})", some)
+        self._db.execute("DELETE FROM build_results")  # they rest on entries
 
     def size(self) -> int:
         """Bytes of the layers that are held."""

@@ -73,19 +73,11 @@ class CacheFolders:
                     found.append((f"{os.path.basename(home)[:24]}-{number}", words, tree_size(f"{home}/{name}"), used_at))
         return found
 
-    def usage(self) -> int:
-        """The bytes in all of them."""
-        from inception.store.layers import tree_size
-
-        return tree_size(self._root) if os.path.isdir(self._root) else 0
-
-    def prune(self, unused_since: float | None = None) -> int:
-        """Removes those that nobody uses (None: all), or uses since that time; the bytes."""
-        freed = 0
-        for home in _folders(self._root):
-            for name in [name for name in os.listdir(home) if name.startswith("data.")]:
-                freed += _remove(home, name.removeprefix("data."), unused_since)
-        return freed
+    def remove(self, entry: str) -> int | None:
+        """Removes one that `entries` names; the bytes, None when somebody uses it."""
+        start, _, number = entry.rpartition("-")
+        home = next((each for each in _folders(self._root) if os.path.basename(each).startswith(start)), "")
+        return _remove(home, number, None) if home else 0
 
 
 class CacheFolder:
@@ -163,7 +155,7 @@ def _folders(root: str) -> list[str]:
         return []
 
 
-def _remove(home: str, number: str, unused_since: float | None) -> int:
+def _remove(home: str, number: str, unused_since: float | None) -> int | None:
     import shutil
 
     from inception.store.layers import tree_size
@@ -176,7 +168,7 @@ def _remove(home: str, number: str, unused_since: float | None) -> int:
         if unused_since is not None and os.fstat(lock).st_mtime > unused_since:
             return 0
         if not _lock(lock, fcntl.LOCK_EX, None):
-            return 0
+            return None
         freed = tree_size(data)
         os.ftruncate(lock, 0)  # fresh again, whatever happens from here on
         shutil.rmtree(data)

@@ -51,9 +51,10 @@ def build(
     return BuildResult(image_id=told.image_id, steps=told.steps, cached_steps=told.cached)
 
 
-def prune(engine: Any, filters: dict[str, list[str]], keep_bytes: int) -> int:
+def prune(engine: Any, filters: dict[str, list[str]], keep_bytes: int, limits: dict[str, int]) -> int:
     """Forget what builds over there have cached; the bytes that were freed."""
     query = {"filters": filters_text(filters), "keep-storage": keep_bytes or None}
+    query |= {name: value or None for name, value in limits.items()}
     freed: int = engine.transport.json("POST", "/build/prune", None, **query)["SpaceReclaimed"]
     return freed
 
