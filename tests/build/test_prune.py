@@ -10,6 +10,8 @@ import pytest
 from inception.build import cache as build_cache
 from inception.build.cache import BuildCache
 from inception.build.progress import Event, open_progress
+from inception.build.pruning import parse_filters
+from inception.errors import InvalidArgument
 
 pytestmark = pytest.mark.needs("root")
 
@@ -77,3 +79,31 @@ def test_raw_progress_is_a_line_of_json_for_everything():
     assert start["vertexes"][0]["digest"] == output["logs"][0]["vertex"] == end["vertexes"][0]["digest"]
     assert output["logs"][0]["data"] == "aGkK" and end["vertexes"][0]["cached"]
     assert "warnings" in warning
+
+
+def test_at_most_so_much_stays_and_never_less_than_what_is_reserved(builder):
+    cache = made(builder, 5000, 3000, 1000)
+    assert cache.prune(max_bytes=9000) == 0
+    assert cache.prune(max_bytes=2000, keep_bytes=4000) == 5000
+    assert left(builder) == 2
+    assert cache.prune(min_free_bytes=1) == 0
+    assert cache.prune(min_free_bytes=1 << 60) == 4000
+
+
+def test_filters_choose(busybox):
+    busybox.build("FROM busybox\nRUN --mount=type=cache,id=kept,target=/c echo 12345 >/c/f\nRUN echo 1 >/x\n")
+    cache = BuildCache(busybox.engine.store)
+    ids = {entry.kind: entry for entry in cache.entries()}
+    assert ids["regular"].shared
+    assert cache.prune(wanted=parse_filters({"shared": ["false"], "type": ["regular"]}).wants) == 0
+    assert left(busybox) == 1  # the step that changed nothing is nobody else's
+    assert cache.prune(wanted=parse_filters({"description": ["kept"]}).wants) >= 6
+    assert cache.prune(wanted=parse_filters({"id": ["nothing"]}).wants) == 0
+    cache.prune(wanted=parse_filters({"id": [ids["regular"].keys[0][:10]]}).wants)
+    assert left(busybox) == 0
+
+
+@pytest.mark.parametrize("name, value", [("colour", "red"), ("type", "frontend"), ("shared", "perhaps"), ("until", "soon")])
+def test_filters_that_are_not_known_are_named(name: str, value: str):
+    with pytest.raises(InvalidArgument, match=name):
+        parse_filters({name: [value]})

@@ -10,12 +10,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
     from typing import BinaryIO
 
     from inception.build.config import BuildConfig
     from inception.build.context import Context
     from inception.build.output import Output
     from inception.build.progress import Reporter
+    from inception.build.source import BuildFailed
+    from inception.engine.exec import ExecProcess
     from inception.linux.path import RootDir
     from inception.store import Store
     from inception.store.credentials import Credentials
@@ -61,6 +64,13 @@ class Caller:
     def credentials(self, reference: str) -> Credentials | None:
         """The log-in for the registry of *reference*; None is this user's own."""
         return None
+
+    #: Whether what a failing step leaves is kept for `look_into`.
+    wants_look = False
+
+    def look_into(self, error: BuildFailed, open_shell: Callable[[], AbstractContextManager[ExecProcess]]) -> None:
+        """A step has failed with *error*, and nothing is running any more: *open_shell* starts a shell with a terminal in the
+        state that it left, with its mounts."""
 
     def write_files(self, root: RootDir, output: Output, clamp_mtime_ns: int | None) -> None:
         """The files beneath *root* to where *output* says."""

@@ -210,6 +210,7 @@ class Session:
         self.steps = self.cached_steps = 0
         self.reasons: list[str] = []
         self.made: list[Made] = []
+        self.left: tuple[Run, str] | None = None
         self.imports: list[ImportedCache] = []
         self.lock = threading.Lock()
 
@@ -293,7 +294,9 @@ class Session:
             # What a stage that hangs in a download leaves behind then, the next build removes.
             thread.join(max(0.0, deadline - time.monotonic()) if interrupted else None)
         if self.failure is not None:
-            raise self.failure
+            failure = self.failure
+            self._show_left(failure)
+            raise failure
 
     def _run_stage(self, plan: StagePlan) -> None:
         try:
@@ -511,7 +514,7 @@ class Session:
         from inception.build import steps  # a build whose steps are all cached needs none of it
 
         if isinstance(step, Run):
-            return self._in_snapshot(stack, lambda snapshot_id: steps.run(self, step, snapshot_id, stack, report.output))
+            return self._in_snapshot(stack, lambda snapshot_id: steps.run(self, step, snapshot_id, stack, report.output), step)
 
         def change(snapshot_id: str) -> None:
             with self.store.snapshots.open(snapshot_id, read_only=False) as root:
@@ -524,8 +527,9 @@ class Session:
 
         return self._in_snapshot(stack, change)
 
-    def _in_snapshot(self, stack: Stack, change: Callable[[str], None]) -> int | None:
-        """What *change* does to a snapshot on *stack*, as a layer; None when that is nothing."""
+    def _in_snapshot(self, stack: Stack, change: Callable[[str], None], step: Run | None = None) -> int | None:
+        """What *change* does to a snapshot on *stack*, as a layer; None when that is nothing. When *step* fails and somebody
+        wants to look into it, what it left is kept."""
         snapshots = self.store.snapshots
         snapshot_id = self.new_snapshot_id()
         snapshots.prepare(snapshot_id, stack.layer_ids)
@@ -536,9 +540,29 @@ class Session:
                 snapshots.remove(snapshot_id)
                 return None
             return snapshots.commit(snapshot_id, consume=True, clamp_mtime_ns=self.epoch[1])
-        except BaseException:
+        except BaseException as error:
+            if step is not None and self.caller.wants_look and isinstance(error, InceptionError):
+                with self.lock:
+                    if self.failure is None and self.left is None:
+                        self.left = (step, snapshot_id)
+                        raise
             snapshots.remove(snapshot_id)
             raise
+
+    def _show_left(self, error: BaseException) -> None:
+        """Gives the caller a look into the state of the step that failed, and takes it away."""
+        if self.left is None:
+            return
+        step, snapshot_id = self.left
+        try:
+            if isinstance(error, BuildFailed):
+                from inception.build.steps import open_shell
+
+                self.failure = None  # the mounts' locks can be waited for again
+                self.caller.look_into(error, lambda: open_shell(self, step, snapshot_id))
+        finally:
+            self.left = None
+            self.store.snapshots.remove(snapshot_id)
 
     def new_snapshot_id(self) -> str:
         """A name that the next build knows as this one's when it is killed."""

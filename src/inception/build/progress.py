@@ -143,6 +143,9 @@ class Plain:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
         self._stream.flush()
 
     def __call__(self, event: Event) -> None:
@@ -177,6 +180,9 @@ class RawJson:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
         self._stream.flush()
 
     def __call__(self, event: Event) -> None:
@@ -240,9 +246,14 @@ class Live:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self._draw(final=True)
+        self.stop()
+
+    def stop(self) -> None:
+        """The terminal is somebody else's from here on."""
+        if not self._over.is_set():
+            self._over.set()
+            self._thread.join()
+            self._draw(final=True)
 
     def __call__(self, event: Event) -> None:
         with self._lock:

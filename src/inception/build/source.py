@@ -52,7 +52,10 @@ class DockerfileError(InvalidArgument, Located):
 
 
 class BuildFailed(InceptionError, Located):
-    """A step failed while it ran. `output` is the end of what its command wrote, `exit_code` its exit code or 0."""
+    """A step failed while it ran. `output` is the end of what its command wrote, `exit_code` its exit code or 0; `shown`: the
+    user has seen lines and output already."""
+
+    shown = False
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import contextmanager
 
 from inception.build.copy import Writer
 from inception.build.inputs import files_copy
@@ -22,7 +23,7 @@ from inception.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from inception.build.cache import BuildCache
     from inception.build.config import BuildConfig
@@ -60,6 +61,18 @@ def run(build: Session, step: Run, snapshot_id: str, stack: Stack, on_output: Ca
         remove_stubs(build.store.snapshots.writable(snapshot_id), lower, mounts.targets)
     if exit_code != 0:
         raise CommandFailed(step.args, exit_code, bytes(tail))
+
+
+@contextmanager
+def open_shell(build: Session, step: Run, snapshot_id: str) -> Iterator[ExecProcess]:
+    """A shell with a terminal where *step* has run, with all that it had."""
+    from inception.engine.sandbox import open_step
+
+    config = _container(build.config, step, build.scratch.path, f"{snapshot_id}.look")
+    with StepMounts(build, step) as mounts:
+        mounts.extras.env += step.uncached_env
+        with open_step(build.engine, snapshot_id, replace(config, command=["/bin/sh"], tty=True), mounts.extras) as process:
+            yield process
 
 
 def _run(build: Session, step: Run, snapshot_id: str, extras: StepExtras, on_output: Callable[[bytes], None]) -> int:
@@ -252,12 +265,20 @@ def unpack(writer: Writer, step: Copy, fd: int) -> None:
     from inception.store.extract import ExtractOptions
     from inception.store.worker import unpack as extract
 
-    os.close(writer.make_folder(step.destination))
+    folder = writer.make_folder(step.destination)
+    before = os.fstat(folder)
     options = ExtractOptions(destination=step.destination)
     if writer.owner is not None:
         options.uid, options.gid = writer.owner
-    with open(os.dup(fd), "rb", buffering=0) as file:
-        extract(file, writer.root.fd, options)
+    try:
+        with open(os.dup(fd), "rb", buffering=0) as file:
+            extract(file, writer.root.fd, options)
+        # What an archive says of its own top is not for a folder that is there.
+        place = f"/proc/self/fd/{folder}"
+        os.chown(place, before.st_uid, before.st_gid)
+        os.chmod(place, stat.S_IMODE(before.st_mode))
+    finally:
+        os.close(folder)
 
 
 def _add_download(writer: Writer, step: Copy, remote: Remote) -> None:

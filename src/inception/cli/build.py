@@ -30,6 +30,8 @@ def build(call: Call) -> int:
     progress = "quiet" if flags.on("quiet") else flags.text("progress")
     if progress not in _PROGRESS:
         raise InvalidArgument(f"invalid progress type {progress!r}: expected one of {', '.join(_PROGRESS)}")
+    if flags.on("debug") and not (os.isatty(0) and os.isatty(1) and progress != "quiet"):
+        raise InvalidArgument("--debug opens a shell when a step fails: it needs a terminal")
     config = _config(flags, call.arguments[0])
     for name in ("explain", "check", "why"):
         if flags.on(name) and call.is_remote:
@@ -98,7 +100,11 @@ def _build(call: Call, config: BuildConfig, progress: str) -> BuildResult:
         if progress == "quiet":
             return build(call.engine, config)
         with open_progress(progress, sys.stderr) as shown:
-            return build(call.engine, config, shown)
+            if not call.flags.on("debug"):
+                return build(call.engine, config, shown)
+            from inception.cli.build_debug import Debugger
+
+            return build(call.engine, config, shown, caller=Debugger(config, shown.stop))
     except (BuildFailed, DockerfileError) as error:
         show_failure(error)
         raise
@@ -120,6 +126,9 @@ def show_failure(error: InceptionError) -> None:
     from inception.build import BuildFailed, DockerfileError
 
     if isinstance(error, BuildFailed):
+        if error.shown:
+            return
+        error.shown = True
         _show_output(error)
     if isinstance(error, (BuildFailed, DockerfileError)):
         print(error.excerpt(), file=sys.stderr)
@@ -292,6 +301,7 @@ BUILD = Command(
       --cpuset-cpus string       CPUs in which to allow execution (0-3, 0,1)
       --cpuset-mems string       MEMs in which to allow execution (0-3, 0,1)
       --explain                  Print the operations with their cache keys; nothing is built
+      --debug                    Open a shell in the state of a step that fails, on a terminal
   -f, --file string              Name of the Dockerfile (default: "PATH/Dockerfile")
       --iidfile string           Write the image ID to the file
       --label list               Set metadata for an image

@@ -7,6 +7,7 @@ find. The calling thread is the parent of its process and waits for it.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 from inception.engine import files
 from inception.engine.create import insert, take_back
@@ -22,7 +23,7 @@ from inception.runtime import SpawnError, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from inception.engine.config import ContainerConfig
     from inception.engine.engine import Engine
@@ -62,9 +63,25 @@ def run_step(
     kill it from another thread. Its network is of its own with a way out (`bridge`), none, or the host's. Raises StartFailed
     when the command can't be executed.
     """
+    if config.tty or config.open_stdin:
+        raise InvalidArgument("a build step has no terminal or input")
+    with open_step(engine, snapshot_id, config, extras) as process:
+        if on_process is not None:
+            on_process(process)
+        while (piece := process.read()) is not None:
+            on_output(_STREAMS[piece[0]], piece[1])
+        assert process.exit_code is not None
+        return process.exit_code
+
+
+@contextmanager
+def open_step(
+    engine: Engine, snapshot_id: str, config: ContainerConfig, extras: StepExtras | None = None
+) -> Iterator[ExecProcess]:
+    """The started command of a step, with a terminal when *config* says so; it is gone at the end of the block."""
     check_config(config)
-    if config.tty or config.open_stdin or config.ports:
-        raise InvalidArgument("a build step has no terminal, input or published ports")
+    if config.ports:
+        raise InvalidArgument("a build step has no published ports")
     record = insert(engine, replace(config, name=""), snapshot_id, kind="step")
     try:
         with ContainerLock(engine, record.id):
@@ -72,12 +89,12 @@ def run_step(
             step.run()
         assert step.process is not None
         with step.process as process:
-            if on_process is not None:
-                on_process(process)
-            while (piece := process.read()) is not None:
-                on_output(_STREAMS[piece[0]], piece[1])
-            assert process.exit_code is not None
-            return process.exit_code
+            try:
+                yield process
+            finally:
+                if not process.ended:
+                    process.kill()
+                    process.wait()
     finally:
         _forget(engine, record)
 
@@ -105,10 +122,19 @@ class Step(Start):
         self._open_stdio()
 
     def _launch(self, plan: Plan | Prepared) -> None:
+        slots = self._slots
+        if self.record.config.tty:
+            slots = {**slots, "console": self._fds["plan.console"]}
         try:
-            child = spawn(plan.compile(), self._slots, self._stdio())
+            child = spawn(plan.compile(), slots, self._stdio())
         except SpawnError as error:
             raise start_failed(self.record, plan, error) from error
+        if self.record.config.tty:
+            from inception.monitor.kernel import receive_fd
+
+            terminal = receive_fd(self._fds["console"])
+            self.process = ExecProcess(child.pid, child.pidfd, terminal, {terminal: "stdout"}, True)
+            return
         outputs = {self._fds.pop("stdout"): "stdout", self._fds.pop("stderr"): "stderr"}
         self.process = ExecProcess(child.pid, child.pidfd, None, outputs, False)
 
