@@ -77,7 +77,7 @@ def ls(call: Call) -> int:
         return 0
     digests = flags.on("digests") or ".Digest" in flags.text("format")
     rows = [
-        row_of(image, repository, tag, digest, full=full)
+        row_of(image, repository, tag, digest, full=full, labels=bool(flags.text("format")))
         for image in images
         for repository, tag, digest in _names(image, filters, digests=digests)
     ]
@@ -122,8 +122,9 @@ def _names(image: Image, filters: dict[str, list[str]], *, digests: bool = False
         yield NONE, NONE, NONE
 
 
-def row_of(image: Image, repository: str, tag: str, digest: str, *, full: bool = False) -> Row:
-    labels = image.document.config.labels if image.document.config else {}
+def row_of(image: Image, repository: str, tag: str, digest: str, *, full: bool = False, labels: bool = False) -> Row:
+    """The cells of a line; *labels* only when asked for, since they take a look into each image."""
+    own = image.document.config.labels if labels else {}
     size = human_size(image.size_bytes)
     return {
         "Repository": repository,
@@ -137,8 +138,8 @@ def row_of(image: Image, repository: str, tag: str, digest: str, *, full: bool =
         "SharedSize": "N/A",
         "UniqueSize": "N/A",
         "VirtualSize": human_size(image.size_bytes, 4),
-        "Labels": labels_text(labels or {}),
-        "Label": label_of(labels or {}),
+        "Labels": labels_text(own),
+        "Label": label_of(own),
     }
 
 

@@ -29,7 +29,7 @@ from inception.store.indexes import fits, platform_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from inception.oci.image import History, Platform
@@ -65,6 +65,31 @@ class Image(Record):
     @property
     def short_id(self) -> str:
         return self.id[7:19]
+
+
+class Listed(Image):
+    """An image of a list: its configuration is read when somebody asks for it, and then it is an Image like others. A listing
+    shows a thousand and looks into none."""
+
+    def __getattr__(self, name: str) -> ImageDocument:
+        if name != "document":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return self._whole().document
+
+    def _whole(self) -> Image:
+        read = self.__dict__.pop("_read")
+        self.__dict__["document"] = read(self.id)
+        self.__class__ = Image  # type: ignore[assignment]
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return self._whole() == other
+
+    def __hash__(self) -> int:
+        return hash(self._whole())
+
+    def __repr__(self) -> str:
+        return repr(self._whole())
 
 
 class Usage(Record):
@@ -465,12 +490,12 @@ class Images:
         indexed = {row[0] for row in self._db.rows("SELECT image_id FROM index_images JOIN index_names USING (digest)")}
         rows = self._db.rows("SELECT id, manifest_digest, created, size_bytes, parent FROM images ORDER BY created DESC, id")
         return [
-            Image(
+            _listed(
+                self._document,
                 id=row[0],
                 names=[f"{_familiar(repository)}:{tag}" for repository, tag in names.get(row[0], ())],
                 repo_digests=[f"{_familiar(repository)}@{digest}" for repository, digest in digests.get(row[0], ())],
                 manifest_digest=row[1],
-                document=self._document(row[0]),
                 size_bytes=row[3],
                 created=row[2],
                 layer_ids=[layer for layer, _ in layers.get(row[0], ())],
@@ -479,6 +504,12 @@ class Images:
             )
             for row in rows
         ]
+
+
+def _listed(read: Callable[[str], ImageDocument], **fields: Any) -> Image:
+    image = Listed.__new__(Listed)
+    image.__dict__.update(fields, _read=read)
+    return image
 
 
 def parse_document(data: bytes, *, trusted: bool = False) -> ImageDocument:
