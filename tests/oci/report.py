@@ -62,7 +62,8 @@ def main() -> None:
     lines = [
         "# Conformance with the OCI Runtime Specification",
         "",
-        "Written by `python -m tests.oci.report`, which runs `tests/oci/cases.py` on each runtime of this machine: "
+        "Written by `python -m tests.oci.report`, which runs `tests/oci/cases.py` and `tests/oci/field_cases.py` "
+        + "on each runtime of this machine: "
         + ", ".join(f"{name} ({_version(name)})" for name in runtimes)
         + f"; Linux {os.uname().release}, cgroups in the hybrid layout. ✓ passes, ✗ does not.",
         "",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 import signal
 import subprocess
@@ -9,10 +11,23 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from .harness import COMMANDS, Runtime, cgroup_folder, cgroups_named
+from inception.errors import InvalidArgument
+from inception.jsontext import loads
+from inception.linux.cgroup import Cgroups
+from inception.oci.runtime import Mount, Spec
+from inception.record import decode
+from inception.runtime import cgroups
+from inception.runtime.container import plan_container
+from inception.runtime.resources import device_rules, plan_resources
+from inception.runtime.validate import check_spec
+
+from .harness import COMMANDS, GOOD, Runtime, cgroup_folder, cgroups_named, namespaces
 
 pytestmark = pytest.mark.needs("root", "busybox")
 
@@ -179,3 +194,82 @@ def test_a_thread_of_commands_leaves_nothing(rt: Runtime):
         thread.join()
     assert not errors
     assert not cgroups_named("inception-runc-itest*")
+
+
+def test_cve_2021_43784_seventy_thousand_id_maps_are_refused_by_their_place(rt: Runtime):
+    maps = [{"containerID": index, "hostID": 100000 + index, "size": 1} for index in range(70000)]
+    linux = {"namespaces": namespaces("user"), "uidMappings": maps, "gidMappings": maps}
+    found = rt.create("true", linux=linux)
+    assert found.code == 1 and "linux.uidMappings: 70000 entries; the kernel takes 340" in found.err
+
+
+def test_cve_2021_43784_a_mebibyte_of_configuration_arrives_as_it_is(rt: Runtime):
+    value = "v" * 100_000
+    env = ["PATH=/bin", "HOME=/", *(f"V{index}={value}" for index in range(10))]
+    annotations = {f"itest.{index}": value for index in range(10)}
+    found = rt.run("env | wc -c; echo ${#V9}", process={"env": env}, annotations=annotations)
+    size, last = map(int, found.out.split())
+    assert last == len(value) and size >= 10 * len(value), found.err
+    too_much = [f"V{index}={value}" for index in range(30)]
+    refused = rt.create("true", process={"env": too_much})
+    assert refused.code == 1 and "process.args: with process.env longer than" in refused.err
+
+
+_NUMBERS = st.integers() | st.sampled_from([-1, 2**31, 2**32, 2**63, 2**64, 10**30])
+_VALUES = st.recursive(
+    st.none() | st.booleans() | _NUMBERS | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths of everything in a document."""
+    yield path
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _places(item, (*path, key))
+
+
+_DOCUMENT: dict[str, Any] = {
+    **GOOD,
+    "hooks": {"poststop": [{"path": "/bin/true", "args": ["x"], "env": ["A=b"], "timeout": 1}]},
+    "annotations": {"a": "b"},
+    "process": {
+        **GOOD["process"],
+        "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}],
+        "oomScoreAdj": 1,
+        "ioPriority": {"class": "IOPRIO_CLASS_IDLE", "priority": 0},
+        "scheduler": {"policy": "SCHED_BATCH", "nice": 1},
+        "consoleSize": {"height": 1, "width": 1},
+    },
+    "linux": {
+        **GOOD["linux"],
+        "sysctl": {"net.ipv4.ip_forward": "1"},
+        "devices": [{"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "fileMode": 438, "uid": 0, "gid": 0}],
+        "resources": {"memory": {"limit": 1 << 30}, "cpu": {"shares": 5, "cpus": "0"}, "pids": {"limit": 9}},
+        "maskedPaths": ["/proc/kcore"],
+        "seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}]},
+        "timeOffsets": {},
+        "rootfsPropagation": "rprivate",
+    },
+}
+
+
+@settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "300")), deadline=None)
+@given(place=st.sampled_from([path for path in _places(_DOCUMENT) if path]), value=_VALUES)
+def test_whatever_stands_anywhere_in_a_bundle_is_planned_or_refused_by_its_place(place: tuple[Any, ...], value: Any):
+    document = copy.deepcopy(_DOCUMENT)
+    parent = document
+    for key in place[:-1]:
+        parent = parent[key]
+    parent[place[-1]] = value
+    try:
+        spec = decode(Spec, loads(json.dumps(document)))
+        check_spec(spec)
+        plan_container(spec, rootfs=Mount(destination="/", type="bind", source="/"), hold=True).compile()
+        cgroups.cgroup_path(spec.linux.cgroups_path if spec.linux else "", "x")
+        if spec.linux and spec.linux.resources:
+            plan_resources(spec.linux.resources, Cgroups.detect())
+            device_rules(spec.linux.resources)
+    except InvalidArgument as error:
+        assert str(error).split(":")[0].split(".")[0].split("[")[0] in {*_DOCUMENT, "root"}, error

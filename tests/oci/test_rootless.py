@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -35,12 +36,17 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def as_user(folder: Path, *words: str) -> int:
-    """Run our command line as USER, in a process of its own; its exit code. Output goes to files in *folder*."""
+def as_user(folder: Path, *words: str, ranges: str = "") -> int:
+    """Run our command line as USER, in a process of its own; its exit code. Output goes to files in *folder*.
+
+    *ranges* is what /etc/subuid and /etc/subgid give to the user.
+    """
     pid = os.fork()
     if pid == 0:
         code = 99
         try:
+            if ranges:
+                _give_ranges(folder, ranges)
             os.setgroups([])
             os.setresgid(USER, USER, USER)
             os.setresuid(USER, USER, USER)
@@ -56,6 +62,18 @@ def as_user(folder: Path, *words: str) -> int:
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _give_ranges(folder: Path, ranges: str) -> None:
+    """In a mount namespace of our own, the helpers find a user with these ranges."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_mounts, private, recursive, bind = 0x20000, 1 << 18, 1 << 14, 1 << 12
+    assert libc.unshare(new_mounts) == 0 and libc.mount(None, b"/", None, private | recursive, None) == 0
+    passwd = f"{Path('/etc/passwd').read_text()}itest:x:{USER}:{USER}::/:/bin/sh\n"
+    for name, text in (("passwd", passwd), ("subuid", f"itest:{ranges}\n"), ("subgid", f"itest:{ranges}\n")):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o644)
+        assert libc.mount(bytes(folder / name), f"/etc/{name}".encode(), None, bind, None) == 0
 
 
 def change(folder: Path, *args: str) -> None:
@@ -90,3 +108,78 @@ def test_a_limit_that_a_user_cannot_set_is_an_error(folder: Path):
     change(folder, "true")
     assert as_user(folder, "run", "one") == 1
     assert "linux.resources" in (folder / "err").read_text()
+
+
+def with_ranges(folder: Path, size: int = 1000) -> None:
+    path = folder / "bundle/config.json"
+    spec = json.loads(path.read_text())
+    maps = [{"containerID": 0, "hostID": USER, "size": 1}, {"containerID": 1, "hostID": 400000, "size": size}]
+    spec["linux"].update(uidMappings=maps, gidMappings=maps)
+    path.write_text(json.dumps(spec))
+
+
+@pytest.mark.needs("newuidmap")
+def test_a_user_with_ranges_runs_a_container_with_many_ids(folder: Path):
+    assert as_user(folder, "spec", "--rootless") == 0
+    with_ranges(folder)
+    change(folder, "sh", "-c", "id -u; echo x >/tmp/x; chown 5:7 /tmp/x; stat -c %u:%g /tmp/x; cat /proc/self/uid_map")
+    path = folder / "bundle/config.json"
+    spec = json.loads(path.read_text())
+    spec["process"]["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), ("CAP_CHOWN",))
+    spec["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"})
+    path.write_text(json.dumps(spec))
+    assert as_user(folder, "run", "one", ranges="400000:1000") == 0, (folder / "err").read_text()
+    shown = (folder / "out").read_text().split()
+    assert shown[:2] == ["0", "5:7"] and shown[2:] == ["0", str(USER), "1", "1", "400000", "1000"]
+
+
+@pytest.mark.needs("newuidmap")
+def test_a_range_that_is_somebody_elses_is_refused_and_leaves_nothing(folder: Path):
+    assert as_user(folder, "spec", "--rootless") == 0
+    with_ranges(folder, 2000)
+    change(folder, "true")
+    assert as_user(folder, "run", "one", ranges="400000:1000") == 1
+    assert "newuidmap refuses the map" in (folder / "err").read_text()
+    assert as_user(folder, "state", "one") == 1
+
+
+@pytest.mark.needs("newuidmap")
+def test_in_a_container_with_ranges_an_exec_has_any_of_its_users(folder: Path):
+    assert as_user(folder, "spec", "--rootless") == 0
+    with_ranges(folder)
+    change(folder, "sleep", "60")
+    assert as_user(folder, "run", "--detach", "one", ranges="400000:1000") == 0
+    assert as_user(folder, "exec", "--user", "33:33", "one", "id", "-u") == 0
+    assert (folder / "out").read_text() == "33\n"
+    assert as_user(folder, "kill", "one", "KILL") == 0
+    assert as_user(folder, "delete", "--force", "one") == 0
+
+
+@pytest.mark.parametrize("own_cgroup_namespace", [True, False])
+def test_cve_2023_25809_a_delegated_cgroup_of_the_host_is_read_only(folder: Path, own_cgroup_namespace: bool):
+    assert as_user(folder, "spec", "--rootless") == 0
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    places = [Path(words[1], f"itest-{os.getpid()}-mine") for words in mounts if words[2] in ("cgroup", "cgroup2")]
+    path = folder / "bundle/config.json"
+    spec = json.loads(path.read_text())
+    spec["linux"]["namespaces"] = [space for space in spec["linux"]["namespaces"] if space["type"] != "cgroup"]
+    if own_cgroup_namespace:
+        spec["linux"]["namespaces"].append({"type": "cgroup"})
+    path.write_text(json.dumps(spec))
+    change(
+        folder,
+        "sh",
+        "-c",
+        f"for folder in /sys/fs/cgroup/*/{places[0].name}; do mkdir $folder/x && echo made; done; true",
+    )
+    try:
+        for place in places:
+            place.mkdir()
+            os.chown(place, USER, USER)
+        assert as_user(folder, "run", "one") == 0, (folder / "err").read_text()
+        assert (folder / "out").read_text() == ""
+        assert not [place for place in places if (place / "x").exists()]
+        assert "Read-only" in (folder / "err").read_text()
+    finally:
+        for place in places:
+            place.rmdir()

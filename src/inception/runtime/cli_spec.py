@@ -85,13 +85,16 @@ def _default() -> Spec:
 
 
 def _rootless(made: Spec) -> Spec:
-    """For an ordinary user: a namespace with one id, the host's network, no limits."""
+    """For an ordinary user: a namespace with one id, the host's network, no limits.
+
+    /sys is the host's, read-only in depth: cgroups below it may belong to the user (CVE-2023-25809).
+    """
     assert made.linux is not None
     uids = [IdMapping(container_id=0, host_id=os.geteuid(), size=1)]
     gids = [IdMapping(container_id=0, host_id=os.getegid(), size=1)]
     kinds = [space for space in made.linux.namespaces if space.type != "network"]
     mounts = [
-        Mount(destination="/sys", type="none", source="/sys", options=["rbind", "nosuid", "noexec", "nodev", "ro"])
+        Mount(destination="/sys", type="none", source="/sys", options=["rbind", "nosuid", "noexec", "nodev", "rro"])
         if mount.destination == "/sys"
         else replace(mount, options=[option for option in mount.options if not option.startswith(("gid=", "uid="))])
         for mount in made.mounts

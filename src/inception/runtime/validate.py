@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MAX_ARG_BYTES = 2 << 20
 _MAX_ID = (1 << 32) - 2
+_MAX_MAJOR, _MAX_MINOR = (1 << 12) - 1, (1 << 20) - 1  # of the kernel's dev_t
 _SYSCTL_NAMESPACES = (("net.", "network"), ("fs.mqueue.", "ipc"), ("kernel.msg", "ipc"), ("kernel.shm", "ipc"))
 _SYSCTL_OTHERS = {"kernel.sem": "ipc", "kernel.domainname": "uts"}
 _SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
@@ -105,6 +106,13 @@ def _check_linux(linux: Linux) -> None:
         raise InvalidArgument("linux.timeOffsets: needs a new time namespace")
     if linux.personality is not None and linux.personality.flags:
         raise InvalidArgument("linux.personality.flags: are not supported")
+    for index, device in enumerate(linux.devices):
+        for key, number, most in (("major", device.major, _MAX_MAJOR), ("minor", device.minor, _MAX_MINOR)):
+            if not 0 <= number <= most:
+                raise InvalidArgument(f"linux.devices[{index}].{key}: {number} is out of range")
+        for key, id in (("uid", device.uid), ("gid", device.gid)):
+            if id is not None and not 0 <= id <= _MAX_ID:
+                raise InvalidArgument(f"linux.devices[{index}].{key}: {id} is out of range")
     check_listener(linux.seccomp)
     kinds = {namespace.type for namespace in linux.namespaces}
     for key in linux.sysctl:
@@ -201,9 +209,9 @@ def grantable(process: Process, *, own_user_namespace: bool) -> tuple[Process, l
                 kept[name].append(capability)
     warnings = [f"process.capabilities: unknown capability {capability!r} is ignored" for capability in unknown]
     warnings += [f"process.capabilities: {capability} can't be granted: we don't have it" for capability in withheld]
-    for capability in sorted(set(caps.ambient) - set(kept["ambient"]) - {*unknown, *withheld}):
-        warnings.append(
-            f"process.capabilities.ambient: can't raise ambient capability {capability}: it must be permitted and inheritable"
-        )
+    beyond = sorted(set(caps.ambient) - set(kept["ambient"]) - {*unknown, *withheld})
+    if beyond:
+        why = "it must be permitted and inheritable"
+        warnings.append(f"process.capabilities.ambient: can't raise ambient capability {', '.join(beyond)}: {why}")
     changed: Capabilities = replace(caps, **kept)
     return replace(process, capabilities=changed), warnings
