@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,5 +46,5 @@ def test_the_case_on_runc(case: Case, folder: Path) -> None:
 @pytest.fixture(autouse=True)
 def no_cgroup_is_left(folder: Path) -> Iterator[None]:
     yield
-    left = cgroups_named("itest-*")
+    left = cgroups_named(f"itest-{os.getpid()}-*")
     assert not left, left
