@@ -1,7 +1,7 @@
 # `make up` and `make test` set up what is missing by themselves; everything else is for people who work on the project.
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: up down setup setup-tests test test-dockerfiles test-vm check format bench
+.PHONY: up down setup setup-tests test test-load test-dockerfiles test-vm check format bench
 
 up: setup
 	@infrastructure/up
@@ -36,6 +36,9 @@ test-dockerfiles: setup-tests
 test-vm: setup-tests
 	@tools/setup vm
 	$(VENV_PYTHON) -m tests.vm all
+
+test-load: setup-tests
+	INCEPTION_LOAD=1 $(VENV_PYTHON) -m pytest -q -s tests/api/test_load.py
 
 bench: setup-tests
 	$(VENV_PYTHON) -m bench

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from bench.api import api
 from bench.measure import Apart, Result, command, measure, processes, pss_kib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -492,6 +493,7 @@ CASES: dict[str, Callable[[Peers, int], list[Result]]] = {
     "builds": builds,
     "pull": pull,
     "thousand": thousand,
+    "api": api,
     "infrastructure": infrastructure,
 }
 DEFAULT_CASES = [case for case in CASES if case not in ("infrastructure", "pull", "builds")]

@@ -31,6 +31,7 @@ ALLOWED_SKIPS: dict[str, str] = {
     "no-selinux": "the machine's kernel may have it",
     "apparmor_parser": "of no use without AppArmor",
     "test-machine": "only in the machine of `make test-vm`",
+    "engine-api": "the Engine API's specification may not lie beside the checkout",
     "oci-schemas": "the image specification's JSON schemas may not lie beside the checkout",
     "pid-max-of-namespaces": "since Linux 6.14; before, pid_max is the whole machine's",
     "buildx": "Debian's testing suite may have one that does not run on this release",
@@ -73,6 +74,7 @@ NEEDS = {
     "apparmor": Path("/sys/kernel/security/apparmor/profiles").exists,
     "no-apparmor": lambda: not os.path.exists("/sys/kernel/security/apparmor/profiles"),
     "no-selinux": lambda: not os.path.exists("/sys/fs/selinux/enforce"),
+    "engine-api": (Path(__file__).parents[2] / "shared/specs/engine-api/v1.51.yaml").is_file,
     "oci-schemas": (Path(__file__).parents[2] / "shared/specs/oci-image/schema").is_dir,
 }
 

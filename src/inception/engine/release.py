@@ -96,6 +96,8 @@ def tear_down(engine: Engine, record: ContainerRecord) -> None:
 
 def await_monitor(engine: Engine, container_id: str, timeout_s: float = 5.0) -> bool:
     """Wait until no monitor holds the container. False when one still does after *timeout_s*."""
+    import fcntl
+
     from inception.monitor.handover import open_lock
 
     deadline = time.monotonic() + timeout_s
@@ -106,6 +108,8 @@ def await_monitor(engine: Engine, container_id: str, timeout_s: float = 5.0) -> 
         except FileNotFoundError:
             return True
         if lock is not None:
+            # Closing is not enough: a child that another thread has just cloned has a copy until it executes its program.
+            fcntl.flock(lock, fcntl.LOCK_UN)
             os.close(lock)
             return True
         if time.monotonic() > deadline:
