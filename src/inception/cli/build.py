@@ -33,7 +33,7 @@ def build(call: Call) -> int:
     if flags.on("debug") and not (os.isatty(0) and os.isatty(1) and progress != "quiet"):
         raise InvalidArgument("--debug opens a shell when a step fails: it needs a terminal")
     config = _config(flags, call.arguments[0])
-    for name in ("explain", "check", "why"):
+    for name in ("explain", "check", "why", "debug"):
         if flags.on(name) and call.is_remote:
             raise InvalidArgument(f"build --{name} is not possible on another engine", "run it on that machine, without --host")
     if flags.on("explain"):
