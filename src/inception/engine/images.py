@@ -378,7 +378,12 @@ class Images:
 
     def _tidy(self, *new: Image) -> None:
         """What store.json wants gone by itself goes when something has come."""
-        from inception.engine.prune import apply_policy
+        from inception.store.settings import load_settings
+
+        policy = load_settings().gc
+        if not policy.unused_days and not policy.max_bytes:
+            return
+        from inception.engine.prune import apply_policy  # a second pull of an image has no use for what this brings
 
         apply_policy(self.engine, keep=[image.id for image in new])
 
