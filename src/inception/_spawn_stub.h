@@ -492,13 +492,24 @@ STUB long
 stub_fork(int channel, int step, uint64_t flags)
 {
     struct clone_args args;
-    int pidfd = -1;
+    int pidfd = -1, gate[2];
+    char byte;
+    /* What the child reports must come after the report of the child: who hears that it failed first would wait for us, and the
+       child would stay a zombie, in whose pid namespace init can't die. So it waits until our end of a pipe is closed. */
+    long pid = SYS(pipe2, gate, O_CLOEXEC);
+    if (pid < 0)
+        return pid;
     stub_clear(&args, sizeof args);
     args.flags = flags | CLONE_PARENT | CLONE_PIDFD; /* our parent waits for the child, which takes over our exit signal */
     args.pidfd = (uint64_t)(uintptr_t)&pidfd;
-    long pid = SYS(clone3, &args, sizeof args);
-    if (pid <= 0)
+    pid = SYS(clone3, &args, sizeof args);
+    if (pid <= 0) {
+        SYS(close, gate[1]);
+        while (pid == 0 && SYS(read, gate[0], &byte, 1) == -EINTR)
+            ;
+        SYS(close, gate[0]);
         return pid;
+    }
     struct report report;
     stub_clear(&report, sizeof report);
     report.kind = REPORT_FORKED;
