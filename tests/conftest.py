@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.leftovers import left_behind, leftovers
 
 # Machines that are busy take their time, and that is no failure.
 settings.register_profile("inception", deadline=None)
@@ -94,57 +95,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"needs {', '.join(missing)}")
 
 
-def _lines(path: str) -> list[str]:
-    with open(path, errors="replace") as file:
-        return file.read().splitlines()
-
-
-def leftovers() -> dict[str, set[str]]:
-    """What a container platform could leave on a machine: mounts, links, cgroups, nft tables, processes of ours."""
-    found: dict[str, set[str]] = {
-        # `ip netns add` mounts its own folder once a machine, and leaves it.
-        "mounts": {line.split(" ")[4] for line in _lines("/proc/self/mountinfo")} - {"/run/netns"},
-        "links": set(os.listdir("/sys/class/net")),
-        "cgroups": set(),
-        "nft tables": set(),
-        "processes": set(),
-    }
-    for folder, _, _ in os.walk("/sys/fs/cgroup"):
-        found["cgroups"].add(folder)
-    if os.geteuid() == 0 and has("nft"):
-        with os.popen("nft list tables 2>/dev/null") as tables:
-            found["nft tables"] = set(tables.read().splitlines())
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                command = file.read().replace(b"\0", b" ")
-        except OSError:
-            continue
-        if b"inception.monitor.process" in command or b"inception.engine.release" in command:
-            found["processes"].add(f"{pid} {command.decode(errors='replace')}")
-    return found
-
-
 @pytest.fixture(scope="session", autouse=True)
-def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+def nothing_is_left_behind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fails the session when the machine is not as it was found."""
     if not any("root" in mark.args for item in request.session.items for mark in item.iter_markers("needs")):
         yield  # who may do nothing to the machine leaves nothing on it; what is there is somebody else's
         return
-    before = leftovers()
+    has_nft = os.geteuid() == 0 and has("nft")
+    before = leftovers(has_nft)
     yield
     for parent in [*Path("/sys/fs/cgroup").glob("inception"), *Path("/sys/fs/cgroup").glob("*/inception")]:
         try:
             parent.rmdir()  # the folder that all engines of a machine share; another's containers keep it
         except OSError:
             pass
-    after = leftovers()
-    # Cgroups outside of our names come and go with the machine's own services.
-    left = {
-        kind: sorted(item for item in after[kind] - before[kind] if kind != "cgroups" or "inception" in item or "itest" in item)
-        for kind in after
-    }
-    left = {kind: items for kind, items in left.items() if items}
+    left = left_behind(before, tmp_path_factory.getbasetemp(), has_nft)
     assert not left, f"the tests left something behind: {left}"
 
 

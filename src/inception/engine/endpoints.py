@@ -24,7 +24,7 @@ from inception.linux.process import pidfd_send_signal
 from inception.network import bridge, firewall
 from inception.network import names as dns_names
 from inception.network.address import derive_mac, is_ipv4, link_name, parse_subnet
-from inception.network.endpoint import EndpointPlan, attach, detach
+from inception.network.endpoint import EndpointPlan, add_default_route, attach, detach
 from inception.network.host import host_links, host_routes
 from inception.network.ipam import check_subnet, choose_address, choose_gateway, choose_subnet
 from inception.network.ports import Listener, already_allocated, open_listeners
@@ -363,10 +363,14 @@ def _connect_running(engine: Engine, record: ContainerRecord, network: Network, 
         try:
             attach_endpoint(engine, endpoint, netns.fd)
             publish(engine, record, [endpoint], [])
+            changed = replace(record, state=replace(record.state, endpoints={**there, network.name: endpoint.state}))
+            from inception.engine.resolver import follow
+
+            follow(engine, changed, there, netns.fd)
         except BaseException:
             _forget(engine, record, network)
             raise
-    return replace(record, state=replace(record.state, endpoints={**there, network.name: endpoint.state}))
+    return changed
 
 
 class _OpenNetns:
@@ -409,15 +413,37 @@ def disconnect(engine: Engine, network: Network, reference: str, *, force: bool)
             if force:
                 return
             raise Forbidden(f"container {record.name} is not connected to network {network.name}")
-        if record.state.status in ("running", "paused"):
-            _forget(engine, record, network)
-        endpoints = {name: state for name, state in record.state.endpoints.items() if state.network_id != network.id}
+        there = record.state.endpoints
+        endpoints = {name: state for name, state in there.items() if state.network_id != network.id}
         remaining = {name: config for name, config in wanted.items() if name != key}
         # The network mode must name one of them, or none.
         mode = network_mode(record.config) if key != network_mode(record.config) else next(iter(remaining), "none")
-        changed = replace(record.config, network_mode=mode, networks=remaining)
-        _write_config(engine, replace(record, config=changed, state=replace(record.state, endpoints=endpoints)))
+        config = replace(record.config, network_mode=mode, networks=remaining)
+        changed = replace(record, config=config, state=replace(record.state, endpoints=endpoints))
+        if record.state.status in ("running", "paused"):
+            _forget(engine, record, network)
+            try:
+                changed = _disconnect_running(engine, changed, there)
+            except Conflict:
+                pass  # it ended meanwhile
+        _write_config(engine, changed)
     _emit(engine, network, "disconnect", container_id)
+
+
+def _disconnect_running(engine: Engine, record: ContainerRecord, before: dict[str, EndpointState]) -> ContainerRecord:
+    """A running container's way out and its names, now that it is in *record*'s networks, and no longer in all of *before*."""
+    from inception.engine.resolver import follow
+
+    there = dict(record.state.endpoints)
+    with _open_netns(engine, record) as netns:
+        if not any(state.default_route for state in there.values()):
+            name = next((name for name, state in there.items() if state.gateway), None)
+            if name is not None:
+                there[name] = replace(there[name], default_route=True)
+                add_default_route(netns.fd, there[name].interface, there[name].gateway)
+        changed = replace(record, state=replace(record.state, endpoints=there))
+        follow(engine, changed, before, netns.fd)
+    return changed
 
 
 def _forget(engine: Engine, record: ContainerRecord, network: Network) -> None:

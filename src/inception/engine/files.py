@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from inception.engine.config import ContainerConfig
     from inception.engine.endpoints import Endpoint
     from inception.engine.engine import Engine
+    from inception.engine.networks import Network
     from inception.engine.records import ContainerRecord
 
 PLACES = {"/etc/resolv.conf": "resolv.conf", "/etc/hostname": "hostname", "/etc/hosts": "hosts"}
@@ -35,7 +36,7 @@ def write_files(engine: Engine, record: ContainerRecord, endpoints: list[Endpoin
         return {place: f"{engine.container_dir(other.id)}/{name}" for place, name in PLACES.items()}
     folder = engine.container_dir(record.id)
     texts = {
-        "resolv.conf": _resolv_conf(record, endpoints),
+        "resolv.conf": plan_resolv_conf(record, [endpoint.network for endpoint in endpoints]),
         "hostname": resolv.plan_hostname(hostname(engine, record)),
         "hosts": _hosts(engine, record, [endpoint.state for endpoint in endpoints]),
     }
@@ -53,21 +54,21 @@ def write(path: str, data: bytes, mode: int = 0o600) -> None:
         os.close(fd)
 
 
-def has_resolver(endpoints: list[Endpoint]) -> bool:
+def has_resolver(networks: list[Network]) -> bool:
     """Whether 127.0.0.11 answers: on networks of the user's, not on the default one."""
-    return any(endpoint.network.name != "bridge" for endpoint in endpoints)
+    return any(network.name != "bridge" for network in networks)
 
 
-def plan_dns(engine: Engine, record: ContainerRecord, endpoints: list[Endpoint]) -> DnsConfig | None:
+def plan_dns(engine: Engine, record: ContainerRecord, networks: list[Network]) -> DnsConfig | None:
     """What the monitor's resolver looks up and whom it asks."""
-    if not has_resolver(endpoints):
+    if not has_resolver(networks):
         return None
     host = resolv.load_host()
     config = record.config
     return DnsConfig(
-        tables=[names_table(engine, endpoint.network.id) for endpoint in endpoints if endpoint.network.name != "bridge"],
+        tables=[names_table(engine, network.id) for network in networks if network.name != "bridge"],
         upstream=resolv.upstream(host, config.dns),
-        forward=not all(endpoint.network.config.internal for endpoint in endpoints),
+        forward=not all(network.config.internal for network in networks),
         aliases=_aliases(config),
     )
 
@@ -80,11 +81,11 @@ def _aliases(config: ContainerConfig) -> dict[str, str]:
     return aliases(config)
 
 
-def _resolv_conf(record: ContainerRecord, endpoints: list[Endpoint]) -> str:
+def plan_resolv_conf(record: ContainerRecord, networks: list[Network]) -> str:
     config = record.config
     return resolv.plan_resolv_conf(
         resolv.load_host(),
-        embedded=has_resolver(endpoints),
+        embedded=has_resolver(networks),
         dns=config.dns,
         search=config.dns_search,
         options=config.dns_options,

@@ -42,6 +42,7 @@ def stop(engine: Engine, container_id: str, timeout_s: float | None, signal: str
         timeout_s = config.stop_timeout_s if config.stop_timeout_s is not None else DEFAULT_STOP_TIMEOUT_S
     if record.state.status not in RUNNING:
         release(engine, container_id)  # an exit that nobody has written down yet
+        set_wanted(engine, container_id, False)  # nor may it be tried to start it again
         raise NotModified(f"container {record.name} is already stopped")
     set_wanted(engine, container_id, False)
     try:

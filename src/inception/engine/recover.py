@@ -3,6 +3,7 @@
     look      rows that a process owns, and whether that process is there: one query, and a pidfd for each
     creating  the container is taken back                      removing, purging  it is removed
     starting  its monitor runs: it is adopted; else it is as it was before the start
+    exited    who tried to start it again was killed: it is tried again
     running   released as killed (137), and started again if its restart policy wants that
     reboot    the boot id has changed: all owners are gone, and the run root is of yesterday
 
@@ -69,6 +70,10 @@ def _put_right(engine: Engine, record: ContainerRecord) -> None:
         tear_down(engine, record)
     if record.status in ("creating", *REMOVING) or record.kind != "container":
         remove_locked(engine, record, volumes=record.status != "removing")
+    elif record.status in ("created", "exited"):  # who tried to start it again and again was killed
+        engine.database.execute("UPDATE containers SET owner_pid = 0, owner_start = 0 WHERE id = ?", (record.id,))
+        if wants_restart(record, record.state):
+            start_again(engine, record.id)
     elif record.status == "starting":
         state = replace(record.state, endpoints={}, ports=[])
         engine.database.execute(
@@ -123,12 +128,16 @@ def wants_restart(record: ContainerRecord, state: ContainerState) -> bool:
 
 
 def start_again(engine: Engine, container_id: str) -> bool:
-    """Start one for its policy, for the holder of its lock; a failure is noted in its state and nowhere else."""
+    """Start one for its policy, for the holder of its lock; a failure is noted in its state, and it is tried again later."""
     from inception.engine.start import Start, startable
 
     try:
         Start(engine, startable(engine, container_id)).run()
     except InceptionError:
+        from inception.engine.retry import retry_later
+
+        if engine.database.row("SELECT 1 FROM containers WHERE id = ?", (container_id,)):
+            retry_later(engine, container_id)
         return False
     return True
 

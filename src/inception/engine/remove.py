@@ -71,7 +71,7 @@ def _refuse_running(engine: Engine, record: ContainerRecord) -> None:
 
     if ended_state(engine, record) is not None:
         tear_down(engine, record)
-    elif record.owner_pid and owner_lives(record) and record.status not in REMOVING:
+    elif record.owner_pid and owner_lives(record) and record.status not in ("created", "exited", *REMOVING):
         raise Conflict(f"cannot remove container {record.name!r}: it has just been started again")
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from inception.engine.config import ContainerConfig
     from inception.engine.endpoints import Endpoint
     from inception.engine.engine import Engine
+    from inception.engine.networks import Network
     from inception.engine.records import ContainerRecord
     from inception.engine.spec import Surroundings
     from inception.engine.templates import Prepared
@@ -216,7 +217,7 @@ class Start:
         self._open_stdio()
         for name, fd in around.slots.items():
             fds[f"plan.{name}"] = os.dup(fd)
-        if "netns" in around.slots and files.has_resolver(self._endpoints):
+        if "netns" in around.slots and files.has_resolver(self._networks()):
             fds["dns-udp"], fds["dns-tcp"] = handover.dns_sockets(around.slots["netns"])
         for number, held in enumerate(self._ports):
             fds[f"port{number}"] = held.socket.detach()
@@ -299,6 +300,9 @@ class Start:
             (records.to_json(state), *owner, self.record.id),
         )
 
+    def _networks(self) -> list[Network]:
+        return [endpoint.network for endpoint in self._endpoints]
+
     def _published(self) -> list[PortBinding]:
         found = {}
         for held in self._ports:
@@ -329,7 +333,7 @@ class Start:
             restart_maximum_retries=config.restart.maximum_retries,
             stop_signal=parse_signal(config.stop_signal or "TERM"),
             healthcheck=config.healthcheck,
-            dns=files.plan_dns(engine, record, self._endpoints),
+            dns=files.plan_dns(engine, record, self._networks()),
             ports=[
                 PublishedPort(
                     host_ip=held.address,

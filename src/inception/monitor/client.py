@@ -14,11 +14,14 @@ from inception import jsontext
 from inception.errors import Unavailable
 from inception.monitor import protocol
 from inception.monitor.status import MonitorStatus, parse_status
+from inception.record import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Self
+
+    from inception.monitor.config import DnsConfig
 
 ANSWER_TIMEOUT_S = 10.0
 _STREAMS = {protocol.STDOUT: "stdout", protocol.STDERR: "stderr"}
@@ -224,6 +227,16 @@ def set_restart(run_dir: str, name: str, maximum_retries: int) -> None:
     payload = jsontext.dumps({"name": name, "maximum_retries": maximum_retries}).encode()
     with Connection(run_dir) as connection:
         connection.request(protocol.SET_RESTART, payload)
+
+
+def set_resolver(run_dir: str, dns: DnsConfig | None, fds: tuple[int, ...] = ()) -> None:
+    """What the resolver knows from here on. *fds* are `handover.dns_sockets` for the first one; None ends it.
+
+    Raises MonitorGone.
+    """
+    payload = jsontext.dumps({"dns": encode(dns) if dns is not None else None}).encode()
+    with Connection(run_dir) as connection:
+        connection.request(protocol.SET_RESOLVER, payload, fds)
 
 
 def paused(run_dir: str) -> None:

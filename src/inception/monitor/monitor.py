@@ -28,8 +28,10 @@ from inception.monitor.times import NEVER, timestamp
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-    from inception.monitor.config import MonitorConfig
+    from inception.monitor.config import DnsConfig, MonitorConfig
+    from inception.monitor.dns import Resolver
     from inception.monitor.health import HealthCheck
 
     Spawn = Callable[[bytes, dict[str, int], tuple[int, int, int]], tuple[int, int]]
@@ -68,6 +70,7 @@ class Monitor:
         self._started_s = 0.0
         self._restart_timer: Timer | None = None
         self._health: HealthCheck | None = None
+        self._resolver: Resolver | None = None
         self._ooms_before = 0
         self._closers: list[Callable[[], None]] = []
         self._server = Server(self.loop, fds["listen"], self)
@@ -127,16 +130,25 @@ class Monitor:
     def _open_services(self) -> None:
         """What only some containers need is imported only there."""
         config = self.config
+        self._closers.append(self._close_resolver)
         if "dns-udp" in self._fds:
-            from inception.monitor.dns import Resolver
-
             assert config.dns is not None
-            self._closers.append(Resolver(self.loop, config.dns, self._fds.pop("dns-udp"), self._fds.pop("dns-tcp")).close)
+            self._open_resolver(config.dns, self._fds.pop("dns-udp"), self._fds.pop("dns-tcp"))
         if config.ports:
             from inception.monitor.proxy import Proxy
 
             held = [(port, self._fds.pop(f"port{i}")) for i, port in enumerate(config.ports) if f"port{i}" in self._fds]
             self._closers.append(Proxy(self.loop, held).close)
+
+    def _open_resolver(self, dns: DnsConfig, udp_fd: int, tcp_fd: int) -> None:
+        from inception.monitor.dns import Resolver
+
+        self._resolver = Resolver(self.loop, dns, udp_fd, tcp_fd)
+
+    def _close_resolver(self) -> None:
+        if self._resolver is not None:
+            self._resolver.close()
+            self._resolver = None
 
     def _start_init(self, plan: bytes) -> None:
         """Runs *plan* with fresh pipes (or the plan's own terminal)."""
@@ -312,6 +324,20 @@ class Monitor:
 
     def set_restart(self, name: str, maximum_retries: int) -> None:
         self._policy.name, self._policy.maximum_retries = name, maximum_retries
+
+    def set_resolver(self, dns: dict[str, Any] | None, fds: list[int]) -> None:
+        if dns is None:
+            self._close_resolver()
+            return
+        from inception.monitor.config import DnsConfig
+        from inception.record import decode
+
+        config = decode(DnsConfig, dns)
+        if self._resolver is not None:
+            self._resolver.config = config
+        else:
+            udp_fd, tcp_fd = fds
+            self._open_resolver(config, os.dup(udp_fd), os.dup(tcp_fd))
 
     def stop_requested(self) -> None:
         self._policy.stop_requested = True

@@ -11,6 +11,7 @@ to parse and nothing to resynchronise.
     RESIZE  rows, columns (two little-endian u16)          FAILED {"message": .., "step": n, "errno": n}
     STOP_REQUESTED       PAUSED   RESUMED                  EXEC_EXIT {"pid": n, "exit_code": n}
     SET_RESTART {"name": .., "maximum_retries": n}
+    SET_RESOLVER {"dns": what it knows, or null} + its two sockets, when there was none
     CLAIM_RELEASE        EXEC {"slots": [..]} + descriptors
 
 Every request but STDIN, CLOSE_STDIN and RESIZE is answered by OK or FAILED, ATTACH before its first output. A `lossless`
@@ -26,6 +27,7 @@ CLOSE_STDIN = b"c"
 RESIZE = b"r"
 STOP_REQUESTED = b"S"
 SET_RESTART = b"R"
+SET_RESOLVER = b"D"
 PAUSED = b"P"
 RESUMED = b"U"
 CLAIM_RELEASE = b"L"

@@ -16,7 +16,7 @@ from inception.monitor.loop import EPOLLIN, EPOLLOUT, Loop
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Any, Protocol
 
     class Container(Protocol):
         """What clients can ask for; `monitor.Monitor`."""
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         def resize(self, rows: int, columns: int) -> None: ...
         def stop_requested(self) -> None: ...
         def set_restart(self, name: str, maximum_retries: int) -> None: ...
+        def set_resolver(self, dns: dict[str, Any] | None, fds: list[int]) -> None:
+            """*fds* stay the caller's."""
+
         def set_paused(self, paused: bool) -> None: ...
         def hold_output(self, hold: bool) -> None: ...
         def exec(self, plan: bytes, slots: dict[str, int], client: Client) -> int: ...
@@ -262,6 +265,8 @@ class Server:
         elif kind == protocol.SET_RESTART:
             policy = jsontext.loads(payload)
             self._container.set_restart(policy["name"], policy["maximum_retries"])
+        elif kind == protocol.SET_RESOLVER:
+            self._container.set_resolver(jsontext.loads(payload)["dns"], fds)
         elif kind in (protocol.PAUSED, protocol.RESUMED):
             self._container.set_paused(kind == protocol.PAUSED)
         elif kind == protocol.CLAIM_RELEASE:

@@ -74,6 +74,15 @@ def detach(host_ifname: str) -> None:
         raise Unavailable(f"disconnect {host_ifname}: {error.strerror}") from error
 
 
+def add_default_route(netns_fd: int, ifname: str, gateway: str) -> None:
+    """Lead what leaves a namespace through *gateway*, now that the link it left by before is gone."""
+    try:
+        with Netlink(netns_fd) as inside:
+            inside.run(netlink.add_route(inside.index(ifname), gateway=gateway))
+    except OSError as error:
+        raise Unavailable(f"route {ifname} through {gateway}: {error.strerror}") from error
+
+
 def loopback_up(netns_fd: int) -> None:
     """Set the loopback link of a namespace up: all that a container without a network has."""
     with Netlink(netns_fd) as inside:

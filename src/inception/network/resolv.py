@@ -113,9 +113,14 @@ def plan_hosts(hostname: str, addresses: Iterable[str], extra_hosts: Iterable[st
     for entry in extra_hosts:
         name, _separator, address = entry.partition(":")
         lines.append(f"{address.strip('[]')}\t{name}")
-    own = f"{hostname}.{domainname} {hostname}" if domainname else hostname
+    own = own_name(hostname, domainname)
     lines.extend(f"{address}\t{own}" for address in addresses)
     return "".join(f"{line}\n" for line in lines)
+
+
+def own_name(hostname: str, domainname: str) -> str:
+    """What a container's own addresses are called in its hosts file."""
+    return f"{hostname}.{domainname} {hostname}" if domainname else hostname
 
 
 def plan_hostname(hostname: str) -> str:

@@ -1,0 +1,80 @@
+"""Networks that a container joins and leaves while it runs: names, resolv.conf, hosts, the way out."""
+
+from __future__ import annotations
+
+import pytest
+
+from inception import Engine, NetworkConfig
+from inception.engine.container import Container
+
+from .conftest import make
+
+pytestmark = pytest.mark.needs("root", "nft")
+
+
+def says(container: Container, script: str) -> str:
+    return container.exec(["sh", "-c", script]).stdout.decode()
+
+
+def servers(container: Container) -> list[str]:
+    return [line.split()[1] for line in says(container, "cat /etc/resolv.conf").splitlines() if line.startswith("nameserver")]
+
+
+@pytest.mark.parametrize("in_process", [False, True])
+def test_names_resolve_in_a_network_joined_while_running_until_it_is_left(engine: Engine, in_process: bool) -> None:
+    network = engine.networks.create(NetworkConfig(name="net"))
+    other = make(engine, "sleep", "60", name="other", network_mode="net")
+    other.start()
+    if in_process:
+        container = engine.containers.run("busybox", ["sleep", "60"], name="moving")
+    else:
+        container = make(engine, "sleep", "60", name="moving", network_mode="bridge")
+        container.start()
+    before = says(container, "cat /etc/resolv.conf; cat /etc/hosts")
+    assert "127.0.0.11" not in servers(container)
+    network.connect("moving")
+    address = engine.containers.get("moving").state.endpoints["net"].ipv4_address
+    assert servers(container) == ["127.0.0.11"]
+    assert f"{address}\t{container.id[:12]}" in says(container, "cat /etc/hosts").splitlines()
+    assert says(container, "ping -c 1 -W 2 other >/dev/null && echo there") == "there\n"
+    assert says(other, "ping -c 1 -W 2 moving >/dev/null && echo there") == "there\n"
+    network.disconnect("moving")
+    assert says(container, "cat /etc/resolv.conf; cat /etc/hosts") == before
+    network.connect("moving")
+    assert says(container, "ping -c 1 -W 2 other >/dev/null && echo there") == "there\n"
+    if in_process:
+        container.remove(force=True)
+
+
+def test_a_second_network_joined_while_running_adds_its_names(engine: Engine) -> None:
+    for name in ("first", "second"):
+        engine.networks.create(NetworkConfig(name=name))
+    make(engine, "sleep", "60", name="other", network_mode="second").start()
+    container = make(engine, "sleep", "60", name="moving", network_mode="first")
+    container.start()
+    assert says(container, "ping -c 1 -W 2 other >/dev/null 2>&1 || echo unknown") == "unknown\n"
+    engine.networks.get("second").connect("moving")
+    assert says(container, "ping -c 1 -W 2 other >/dev/null && echo there") == "there\n"
+    engine.networks.get("second").disconnect("moving")
+    assert says(container, "ping -c 1 -W 2 other >/dev/null 2>&1 || echo unknown") == "unknown\n"
+
+
+def test_a_resolv_conf_that_the_user_changed_stays_when_the_container_joins_a_network(engine: Engine) -> None:
+    network = engine.networks.create(NetworkConfig(name="net"))
+    container = make(engine, "sleep", "60", name="moving", network_mode="bridge")
+    container.start()
+    container.exec(["sh", "-c", "echo nameserver 192.0.2.1 >/etc/resolv.conf"])
+    network.connect("moving")
+    assert servers(container) == ["192.0.2.1"]
+
+
+def test_the_default_route_moves_when_its_network_is_left(engine: Engine) -> None:
+    for name in ("first", "second"):
+        engine.networks.create(NetworkConfig(name=name))
+    container = make(engine, "sleep", "60", name="moving", network_mode="first")
+    container.start()
+    engine.networks.get("second").connect("moving")
+    engine.networks.get("first").disconnect("moving")
+    assert f"default via {engine.networks.get('second').gateway} dev eth1" in says(container, "ip route")
+    engine.networks.get("first").connect("moving")
+    assert says(container, "ip route").count("default") == 1

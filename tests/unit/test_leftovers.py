@@ -1,0 +1,28 @@
+"""What counts as this session's when several work on one machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inception.network.address import engine_tag
+from tests import leftovers
+
+
+def test_what_names_an_engine_of_another_session_is_not_ours(tmp_path: Path):
+    root = tmp_path / "engine/root"
+    root.mkdir(parents=True)
+    (root / "state.db").touch()
+    ours, foreign = engine_tag(str(root)), engine_tag("/somewhere/else")
+    for tag, expected in ((ours, True), (foreign, False)):
+        assert leftovers._is_ours("links", f"inc{tag}babcdefg", tmp_path) is expected
+        assert leftovers._is_ours("nft tables", f"table ip inception-{tag}", tmp_path) is expected
+    for folder, expected in ((root, True), (Path("/somewhere/else"), False)):
+        command = f"17 python -IS part.py inception.monitor.process {folder}/containers/1/monitor.json"
+        assert leftovers._is_ours("processes", command, tmp_path) is expected
+
+
+def test_what_names_nobody_is_ours_while_nobody_else_works_here(tmp_path: Path, monkeypatch):
+    for others in (True, False):
+        monkeypatch.setattr(leftovers, "_others_at_work", lambda others=others: others)
+        assert leftovers._is_ours("mounts", "/run/netns/somebodys", tmp_path) is not others
+        assert leftovers._is_ours("mounts", f"{tmp_path}/merged", tmp_path)
