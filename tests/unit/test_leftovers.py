@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inception.network.address import engine_tag
 from tests import leftovers
+
+from inception.network.address import engine_tag
 
 
 def test_what_names_an_engine_of_another_session_is_not_ours(tmp_path: Path):
