@@ -29,7 +29,7 @@ from inception import (
     StartFailed,
     VolumeConfig,
 )
-from inception.engine.config import CommitConfig, UpdateConfig
+from inception.engine.config import CommitConfig, DeviceLimit, UpdateConfig
 from inception.oci.image import Healthcheck
 
 from .conftest import findings, make
@@ -262,6 +262,22 @@ def test_commit_and_diff_see_what_changed(engine: Engine) -> None:
         assert "new" in [name.removeprefix("./") for name in archive.getnames()]
     container.remove()
     assert engine.images.remove("made:here")[0].untagged == "made:here"
+
+
+@pytest.mark.needs("cgroup1")
+def test_a_block_device_can_be_slowed_down(engine: Engine) -> None:
+    device = next(f"/dev/{name}" for name in sorted(os.listdir("/sys/block")) if os.path.exists(f"/dev/{name}"))
+    limits = ResourceConfig(device_read_bps=[DeviceLimit(path=device, value=1 << 20)])
+    container = make(engine, "sleep", "60", resources=limits)
+    container.start()
+    folder = engine.cgroups.at(f"/inception/{container.id}").folder("blkio")
+    number = os.stat(device).st_rdev
+    assert folder is not None
+    limit = Path(f"{folder}/blkio.throttle.read_bps_device").read_text()
+    assert limit == f"{os.major(number)}:{os.minor(number)} {1 << 20}\n"
+    missing = make(engine, "true", resources=ResourceConfig(device_read_bps=[DeviceLimit(path="/dev/none", value=1)]))
+    with pytest.raises(NotFound, match="limit block device /dev/none: No such file or directory"):
+        missing.start()
 
 
 def test_limits_are_in_force_and_can_be_changed(engine: Engine) -> None:

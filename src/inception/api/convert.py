@@ -11,6 +11,7 @@ from inception.api.mounts import mounts_of
 from inception.engine.config import (
     ContainerConfig,
     DeviceConfig,
+    DeviceLimit,
     EndpointConfig,
     LogConfig,
     PortBinding,
@@ -19,12 +20,17 @@ from inception.engine.config import (
     Ulimit,
     UpdateConfig,
 )
+from inception.engine.limits import DEVICE_LIMITS, LIMITS, TEXTS
 from inception.errors import InvalidArgument
 from inception.network.ports import parse_expose
 from inception.oci.health import Healthcheck
 from inception.record import replace
 
-_NO_PER_DEVICE = "limits of single devices can't be set"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_NO_PER_DEVICE = "limits of single devices can't be changed"
 
 
 def container_config(body: Fields, *, name: str = "", platform: str = "") -> ContainerConfig:
@@ -100,11 +106,6 @@ def container_config(body: Fields, *, name: str = "", platform: str = "") -> Con
 def _check_supported(host: Fields) -> None:
     host.refuse(
         Annotations="annotations for the runtime can't be given",
-        BlkioWeightDevice=_NO_PER_DEVICE,
-        BlkioDeviceReadBps=_NO_PER_DEVICE,
-        BlkioDeviceWriteBps=_NO_PER_DEVICE,
-        BlkioDeviceReadIOps=_NO_PER_DEVICE,
-        BlkioDeviceWriteIOps=_NO_PER_DEVICE,
         Cgroup="a container can't share another's cgroup",
         CpuCount="it is for Windows",
         CpuPercent="it is for Windows",
@@ -144,19 +145,13 @@ def _log(log: Fields) -> LogConfig:
 
 def resource_config(host: Fields) -> ResourceConfig:
     swappiness = host.optional_number("MemorySwappiness")
+    limits = _limits(host)
+    limits["pids_limit"] = max(0, limits["pids_limit"])
+    for field, _flag, document, value in DEVICE_LIMITS:
+        limits[field] = [DeviceLimit(path=each.text("Path"), value=each.number(value)) for each in host.objects(document)]
     return ResourceConfig(
-        memory_bytes=host.number("Memory"),
-        memory_swap_bytes=host.number("MemorySwap"),
-        memory_reservation_bytes=host.number("MemoryReservation"),
+        **limits,
         memory_swappiness=None if swappiness == -1 else swappiness,
-        nano_cpus=host.number("NanoCpus"),
-        cpu_shares=host.number("CpuShares"),
-        cpu_quota_us=host.number("CpuQuota"),
-        cpu_period_us=host.number("CpuPeriod"),
-        cpuset_cpus=host.text("CpusetCpus"),
-        cpuset_mems=host.text("CpusetMems"),
-        pids_limit=max(0, host.number("PidsLimit")),
-        blkio_weight=host.number("BlkioWeight"),
         oom_kill_disable=host.flag("OomKillDisable"),
         oom_score_adj=host.number("OomScoreAdj"),
         shm_size_bytes=host.number("ShmSize") or 64 << 20,
@@ -176,6 +171,10 @@ def resource_config(host: Fields) -> ResourceConfig:
     )
 
 
+def _limits(host: Fields) -> dict[str, Any]:
+    return {field: (host.text if field in TEXTS else host.number)(document) for field, _flag, document in LIMITS}
+
+
 def update_config(body: Fields) -> UpdateConfig:
     """The body of `POST /containers/ID/update`: a zero means that it stays."""
     body.refuse(
@@ -190,18 +189,10 @@ def update_config(body: Fields) -> UpdateConfig:
         Ulimits="ulimits of a container can't be changed",
     )
     policy = body.object("RestartPolicy")
+    limits = {field: value or None for field, value in _limits(body).items()}
+    limits["pids_limit"] = body.optional_number("PidsLimit")
     return UpdateConfig(
-        memory_bytes=body.number("Memory") or None,
-        memory_swap_bytes=body.number("MemorySwap") or None,
-        memory_reservation_bytes=body.number("MemoryReservation") or None,
-        nano_cpus=body.number("NanoCpus") or None,
-        cpu_shares=body.number("CpuShares") or None,
-        cpu_quota_us=body.number("CpuQuota") or None,
-        cpu_period_us=body.number("CpuPeriod") or None,
-        cpuset_cpus=body.text("CpusetCpus") or None,
-        cpuset_mems=body.text("CpusetMems") or None,
-        pids_limit=body.optional_number("PidsLimit"),
-        blkio_weight=body.number("BlkioWeight") or None,
+        **limits,
         restart=restart_policy(policy) if policy.text("Name") else None,
     )
 

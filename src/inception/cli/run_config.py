@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 
 from inception.cli.flags import UsageError
-from inception.cli.values import environment, parse_int, parse_key_value_file
+from inception.cli.values import environment, parse_bytes, parse_int, parse_key_value_file, parse_uint
 from inception.engine.config import (
     ContainerConfig,
     DeviceConfig,
+    DeviceLimit,
     EndpointConfig,
     LogConfig,
     MountConfig,
@@ -21,13 +22,14 @@ from inception.engine.config import (
     RestartPolicy,
     Ulimit,
 )
+from inception.engine.limits import DEVICE_LIMITS, LIMITS, TEXTS, check_device_limit
 from inception.errors import InvalidArgument
 from inception.oci.health import Healthcheck
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     from inception.cli.flags import Flags
 
@@ -318,18 +320,8 @@ def _resources(flags: Flags) -> ResourceConfig:
     if not -1 <= swappiness <= 100:
         raise ValueError(f"invalid value: {swappiness}. Valid memory swappiness range is 0-100")
     return ResourceConfig(
-        memory_bytes=flags.number("memory"),
-        memory_swap_bytes=flags.number("memory-swap"),
-        memory_reservation_bytes=flags.number("memory-reservation"),
+        **_limits(flags),
         memory_swappiness=None if swappiness == -1 else swappiness,
-        nano_cpus=flags.number("cpus"),
-        cpu_shares=flags.number("cpu-shares"),
-        cpu_quota_us=flags.number("cpu-quota"),
-        cpu_period_us=flags.number("cpu-period"),
-        cpuset_cpus=flags.text("cpuset-cpus"),
-        cpuset_mems=flags.text("cpuset-mems"),
-        pids_limit=flags.number("pids-limit"),
-        blkio_weight=flags.number("blkio-weight"),
         oom_kill_disable=flags.on("oom-kill-disable"),
         oom_score_adj=flags.number("oom-score-adj"),
         shm_size_bytes=flags.number("shm-size") or 64 << 20,
@@ -337,6 +329,34 @@ def _resources(flags: Flags) -> ResourceConfig:
         devices=each(flags, "device", parse_device),
         device_cgroup_rules=each(flags, "device-cgroup-rule", parse_device_rule),
     )
+
+
+def _limits(flags: Flags) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field, name, _document in LIMITS:
+        found[field] = flags.text(name) if field in TEXTS else flags.number(name)
+    for field, name, _document, _value in DEVICE_LIMITS:
+        found[field] = each(flags, name, lambda text, field=field: parse_device_limit(field, text))  # type: ignore[misc]
+    return found
+
+
+def parse_device_limit(field: str, text: str) -> DeviceLimit:
+    """`/dev/PATH:VALUE`: a weight, bytes a second (`10mb`), operations a second."""
+    path, colon, value = text.partition(":")
+    if not colon:
+        raise ValueError(f"bad format: {text}")
+    what = "weight" if field == "blkio_weight_device" else "rate"
+    try:
+        number = parse_bytes(value) if field.endswith("bps") else parse_uint(value)
+    except ValueError:
+        shape = "<device-path>:<number>[<unit>]. Unit is optional and can be kb, mb, or gb" if field.endswith("bps") else ""
+        shape = shape or "<device-path>:<number>"
+        raise ValueError(
+            f"invalid {what} for device: {text}" + (f". The correct format is {shape}" if what == "rate" else "")
+        ) from None
+    limit = DeviceLimit(path=path, value=number)
+    check_device_limit(field, limit)
+    return limit
 
 
 def parse_ulimit(text: str) -> Ulimit:

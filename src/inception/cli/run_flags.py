@@ -6,6 +6,7 @@ OPTIONS = """\
       --add-host list                   Add a name to /etc/hosts (host:ip)
   -a, --attach list                     Attach to STDIN, STDOUT or STDERR
       --blkio-weight uint               Relative weight of block IO, 10 to 1000 (0 turns it off)
+      --blkio-weight-device list        Relative weight of a block device (device:weight)
       --cap-add list                    Add Linux capabilities
       --cap-drop list                   Drop Linux capabilities
       --cgroup-parent string            Parent cgroup of the container
@@ -19,6 +20,10 @@ OPTIONS = """\
       --cpuset-mems string              Memory nodes that may be used (0-3, 0,1)
       --device list                     Add a host device (host[:container[:rwm]])
       --device-cgroup-rule list         Add a rule to the list of allowed devices ("c 10:200 rwm")
+      --device-read-bps list            Bytes a second that are read from a block device (device:rate)
+      --device-read-iops list           Reads a second from a block device (device:rate)
+      --device-write-bps list           Bytes a second that are written to a block device (device:rate)
+      --device-write-iops list          Writes a second to a block device (device:rate)
       --dns list                        DNS servers
       --dns-option list                 DNS options
       --dns-search list                 DNS search domains
@@ -97,21 +102,15 @@ RUN_ONLY = """\
 RENAMED = {"net": "network", "net-alias": "network-alias", "dns-opt": "dns-option"}
 
 _WINDOWS = "it is for Windows only"
-_DEVICE_LIMIT = "limits for a single block device are not implemented"
 _REALTIME = "real-time scheduling of groups needs a kernel with CONFIG_RT_GROUP_SCHED, which distributions don't have"
 _IPV6 = "networks have IPv4 only"
 
 REFUSED = {
     "annotation": "annotations of a runtime bundle have no meaning here; use --label",
-    "blkio-weight-device": _DEVICE_LIMIT,
     "cpu-count": _WINDOWS,
     "cpu-percent": _WINDOWS,
     "cpu-rt-period": _REALTIME,
     "cpu-rt-runtime": _REALTIME,
-    "device-read-bps": _DEVICE_LIMIT,
-    "device-read-iops": _DEVICE_LIMIT,
-    "device-write-bps": _DEVICE_LIMIT,
-    "device-write-iops": _DEVICE_LIMIT,
     "gpus": "no driver for GPUs is there; give their device files with --device",
     "io-maxbandwidth": _WINDOWS,
     "io-maxiops": _WINDOWS,

@@ -7,24 +7,11 @@ from inception.cli.flags import Command, UsageError
 from inception.cli.run_config import parse_restart
 from inception.cli.run_flags import REFUSED
 from inception.engine.config import UpdateConfig
+from inception.engine.limits import LIMITS, TEXTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-_FIELDS = {
-    "blkio-weight": "blkio_weight",
-    "cpu-period": "cpu_period_us",
-    "cpu-quota": "cpu_quota_us",
-    "cpu-shares": "cpu_shares",
-    "cpus": "nano_cpus",
-    "cpuset-cpus": "cpuset_cpus",
-    "cpuset-mems": "cpuset_mems",
-    "memory": "memory_bytes",
-    "memory-reservation": "memory_reservation_bytes",
-    "memory-swap": "memory_swap_bytes",
-    "pids-limit": "pids_limit",
-}
 
 
 def update(call: Call) -> int:
@@ -32,9 +19,9 @@ def update(call: Call) -> int:
     if not flags.any_given:
         raise UsageError("you must provide one or more flags when using this command", exit_code=1)
     values: dict[str, Any] = {}
-    for name, field in _FIELDS.items():
+    for field, name, _document in LIMITS:
         if flags.given(name):
-            values[field] = flags.text(name) if name.startswith("cpuset") else flags.number(name)
+            values[field] = flags.text(name) if field in TEXTS else flags.number(name)
     if flags.given("restart"):
         try:
             values["restart"] = parse_restart(flags.text("restart"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from inception.engine.limits import DEVICE_LIMITS, LIMITS
 from inception.errors import InvalidArgument
 from inception.record import encode
 
@@ -105,18 +106,12 @@ def _host(config: ContainerConfig) -> dict[str, Any]:
 
 def resources_body(limits: ResourceConfig) -> dict[str, Any]:
     body: dict[str, Any] = {
-        "Memory": limits.memory_bytes,
-        "MemorySwap": limits.memory_swap_bytes,
-        "MemoryReservation": limits.memory_reservation_bytes,
+        **{document: getattr(limits, field) for field, _flag, document in LIMITS},
+        **{
+            document: [{"Path": limit.path, name: limit.value} for limit in getattr(limits, field)]
+            for field, _flag, document, name in DEVICE_LIMITS
+        },
         "MemorySwappiness": limits.memory_swappiness,
-        "NanoCpus": limits.nano_cpus,
-        "CpuShares": limits.cpu_shares,
-        "CpuQuota": limits.cpu_quota_us,
-        "CpuPeriod": limits.cpu_period_us,
-        "CpusetCpus": limits.cpuset_cpus,
-        "CpusetMems": limits.cpuset_mems,
-        "PidsLimit": limits.pids_limit,
-        "BlkioWeight": limits.blkio_weight,
         "OomKillDisable": limits.oom_kill_disable,
         "OomScoreAdj": limits.oom_score_adj,
         "ShmSize": limits.shm_size_bytes,
@@ -132,21 +127,8 @@ def resources_body(limits: ResourceConfig) -> dict[str, Any]:
 
 def update_body(changes: UpdateConfig) -> dict[str, Any]:
     """The body of `POST /containers/ID/update`."""
-    names = {
-        "memory_bytes": "Memory",
-        "memory_swap_bytes": "MemorySwap",
-        "memory_reservation_bytes": "MemoryReservation",
-        "nano_cpus": "NanoCpus",
-        "cpu_shares": "CpuShares",
-        "cpu_quota_us": "CpuQuota",
-        "cpu_period_us": "CpuPeriod",
-        "cpuset_cpus": "CpusetCpus",
-        "cpuset_mems": "CpusetMems",
-        "pids_limit": "PidsLimit",
-        "blkio_weight": "BlkioWeight",
-    }
     given = changes.__dict__
-    body: dict[str, Any] = {there: given[here] for here, there in names.items() if given.get(here) is not None}
+    body: dict[str, Any] = {document: given[field] for field, _flag, document in LIMITS if given.get(field) is not None}
     if changes.restart is not None:
         body["RestartPolicy"] = {"Name": changes.restart.name, "MaximumRetryCount": changes.restart.maximum_retries}
     return body

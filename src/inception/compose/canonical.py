@@ -371,9 +371,19 @@ _HEALTHCHECK: dict[str, Form] = {
     "retries": _INTEGER,
 }
 _HOOKS = _each(lambda context, item: [], {"command": _command, "environment": _VARIABLES, "privileged": _BOOLEAN})
+_RATES = _each(lambda context, item: [], {"rate": _SIZE})
+_BLOCK_IO: dict[str, Form] = {
+    "weight": _INTEGER,
+    "weight_device": _each(lambda context, item: [], {"weight": _INTEGER}),
+    "device_read_bps": _RATES,
+    "device_write_bps": _RATES,
+    "device_read_iops": _RATES,
+    "device_write_iops": _RATES,
+}
 _SERVICE: dict[str, Form] = {
     "annotations": _LABELS,
     "attach": _BOOLEAN,
+    "blkio_config": _record(_BLOCK_IO),
     "build": _build,
     "cap_add": _strings,
     "cap_drop": _strings,

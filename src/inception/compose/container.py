@@ -8,6 +8,7 @@ from inception.compose.values import file_mode, size_bytes
 from inception.engine.config import (
     ContainerConfig,
     DeviceConfig,
+    DeviceLimit,
     EndpointConfig,
     LogConfig,
     MountConfig,
@@ -23,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inception.compose.model import Mount, Port, Project, Service
+    from inception.compose.model import DeviceRate, Mount, Port, Project, Service
 
 _SHM_BYTES = 64 << 20
 
@@ -276,6 +277,7 @@ def _restart(service: Service) -> RestartPolicy:
 
 def _resources(service: Service) -> ResourceConfig:
     limits, reservations = service.deploy.resources.limits, service.deploy.resources.reservations
+    block_io = service.blkio_config
     return ResourceConfig(
         memory_bytes=service.mem_limit or limits.memory,
         memory_swap_bytes=service.memswap_limit,
@@ -287,7 +289,12 @@ def _resources(service: Service) -> ResourceConfig:
         cpu_period_us=service.cpu_period,
         cpuset_cpus=service.cpuset,
         pids_limit=service.pids_limit or limits.pids,
-        blkio_weight=service.blkio_config.weight,
+        blkio_weight=block_io.weight,
+        blkio_weight_device=[DeviceLimit(path=each.path, value=each.weight) for each in block_io.weight_device],
+        device_read_bps=_rates(block_io.device_read_bps),
+        device_write_bps=_rates(block_io.device_write_bps),
+        device_read_iops=_rates(block_io.device_read_iops),
+        device_write_iops=_rates(block_io.device_write_iops),
         oom_kill_disable=service.oom_kill_disable,
         oom_score_adj=service.oom_score_adj,
         shm_size_bytes=service.shm_size or _SHM_BYTES,
@@ -298,3 +305,7 @@ def _resources(service: Service) -> ResourceConfig:
         ],
         device_cgroup_rules=service.device_cgroup_rules,
     )
+
+
+def _rates(rates: list[DeviceRate]) -> list[DeviceLimit]:
+    return [DeviceLimit(path=each.path, value=each.rate) for each in rates]

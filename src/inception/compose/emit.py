@@ -42,6 +42,7 @@ _ORDER: dict[str, Sequence[str]] = {
     "ports": ("name", "mode", "host_ip", "target", "published", "protocol", "app_protocol"),
     "resource": ("name", "file", "environment", "content", "driver", "driver_opts", "external", "labels"),
     "restart_policy": ("condition", "delay", "max_attempts", "window"),
+    "blkio_config": ("weight", "weight_device", "device_read_bps", "device_read_iops", "device_write_bps", "device_write_iops"),
     "secrets": ("source", "target", "uid", "gid", "mode"),
     "ulimits": ("single", "soft", "hard"),
     "volume": ("labels", "nocopy", "subpath"),
@@ -59,7 +60,7 @@ _SERVICE = _words(
     "working_dir post_start pre_stop",
 )
 _DURATIONS = ("interval", "timeout", "start_period", "start_interval", "stop_grace_period")
-_SIZES = ("mem_limit", "mem_reservation", "memswap_limit", "shm_size", "memory", "size")
+_SIZES = ("rate", "mem_limit", "mem_reservation", "memswap_limit", "shm_size", "memory", "size")
 # Mappings whose keys are the user's: nothing in them is a field.
 _FREE = ("environment", "labels", "args", "driver_opts", "options", "sysctls", "annotations", "aux_addresses")
 _SHOWN_WHEN_FALSE = ("init", "required", "attach", "enable_ipv4", "enable_ipv6")

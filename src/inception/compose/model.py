@@ -146,8 +146,23 @@ class Deploy(Record):
     restart_policy: DeployRestartPolicy | None = None
 
 
+class DeviceWeight(Record):
+    path: str
+    weight: int
+
+
+class DeviceRate(Record):
+    path: str
+    rate: int
+
+
 class BlockIo(Record):
     weight: int = 0
+    weight_device: list[DeviceWeight] = []
+    device_read_bps: list[DeviceRate] = []
+    device_write_bps: list[DeviceRate] = []
+    device_read_iops: list[DeviceRate] = []
+    device_write_iops: list[DeviceRate] = []
 
 
 class Hook(Record):

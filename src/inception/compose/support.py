@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 _REFUSED: dict[str, str] = {
     "models": "",
     "services.*.annotations": "use labels",
-    "services.*.blkio_config.device_read_bps": "",
-    "services.*.blkio_config.device_read_iops": "",
-    "services.*.blkio_config.device_write_bps": "",
-    "services.*.blkio_config.device_write_iops": "",
-    "services.*.blkio_config.weight_device": "",
     "services.*.build.additional_contexts": "",
     "services.*.build.cache_from": "",
     "services.*.build.cache_to": "",

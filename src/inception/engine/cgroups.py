@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-from inception.oci.runtime import BlockIo, Cpu, DeviceRule, Memory, Pids, Resources
+from inception.errors import NotFound
+from inception.oci.runtime import BlockIo, Cpu, DeviceRule, Memory, Pids, Resources, ThrottleDevice, WeightDevice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from inception.engine.config import ResourceConfig
+    from inception.engine.config import DeviceLimit, ResourceConfig
     from inception.engine.engine import Engine
     from inception.engine.records import ContainerRecord
     from inception.linux.cgroup import Cgroup, Cgroups
@@ -73,4 +74,30 @@ def _pids(config: ResourceConfig) -> Pids | None:
 
 
 def _block_io(config: ResourceConfig) -> BlockIo | None:
-    return BlockIo(weight=config.blkio_weight) if config.blkio_weight else None
+    block_io = BlockIo(
+        weight=config.blkio_weight or None,
+        weight_device=[
+            WeightDevice(major=major, minor=minor, weight=value) for major, minor, value in _devices(config.blkio_weight_device)
+        ],
+        throttle_read_bps_device=_throttles(config.device_read_bps),
+        throttle_write_bps_device=_throttles(config.device_write_bps),
+        throttle_read_iops_device=_throttles(config.device_read_iops),
+        throttle_write_iops_device=_throttles(config.device_write_iops),
+    )
+    return block_io if block_io != BlockIo() else None
+
+
+def _throttles(limits: list[DeviceLimit]) -> list[ThrottleDevice]:
+    return [ThrottleDevice(major=major, minor=minor, rate=rate) for major, minor, rate in _devices(limits)]
+
+
+def _devices(limits: list[DeviceLimit]) -> list[tuple[int, int, int]]:
+    """Major and minor number of each device, and its value. Raises NotFound."""
+    found = []
+    for limit in limits:
+        try:
+            number = os.stat(limit.path).st_rdev
+        except OSError as error:
+            raise NotFound(f"limit block device {limit.path}: {error.strerror}") from error
+        found.append((os.major(number), os.minor(number), limit.value))
+    return found

@@ -64,6 +64,13 @@ class Ulimit(Record):
     hard: int
 
 
+class DeviceLimit(Record):
+    """A block device's share: a weight (10 to 1000), bytes or operations a second."""
+
+    path: str
+    value: int
+
+
 class ResourceConfig(Record):
     """Limits; 0 or empty means none."""
 
@@ -79,6 +86,11 @@ class ResourceConfig(Record):
     cpuset_mems: str = ""
     pids_limit: int = 0
     blkio_weight: int = 0
+    blkio_weight_device: list[DeviceLimit] = []
+    device_read_bps: list[DeviceLimit] = []
+    device_write_bps: list[DeviceLimit] = []
+    device_read_iops: list[DeviceLimit] = []
+    device_write_iops: list[DeviceLimit] = []
     oom_kill_disable: bool = False
     oom_score_adj: int = 0
     shm_size_bytes: int = 64 << 20

@@ -7,6 +7,7 @@ import os
 from inception.engine.cgroups import PARENT
 from inception.engine.config import network_mode, wanted_networks
 from inception.engine.lifecycle import RUNNING, log_path
+from inception.engine.limits import DEVICE_LIMITS, LIMITS
 from inception.engine.merge import arguments
 from inception.engine.spec import security_options
 from inception.engine.surroundings import hostname
@@ -158,29 +159,20 @@ def _host_config(record: ContainerRecord) -> dict[str, Any]:
         "Sysctls": config.sysctls or None,
         "Runtime": config.runtime or "inception",
         "Isolation": config.isolation,
-        "CpuShares": limits.cpu_shares,
-        "Memory": limits.memory_bytes,
-        "NanoCpus": limits.nano_cpus,
+        **{document: getattr(limits, field) for field, _flag, document in LIMITS},
         "CgroupParent": config.cgroup_parent or PARENT,
-        "BlkioWeight": limits.blkio_weight,
-        "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
-        "CpuPeriod": limits.cpu_period_us,
-        "CpuQuota": limits.cpu_quota_us,
+        **{
+            document: [{"Path": limit.path, name: limit.value} for limit in getattr(limits, field)]
+            for field, _flag, document, name in DEVICE_LIMITS
+        },
         "CpuRealtimePeriod": 0,
         "CpuRealtimeRuntime": 0,
-        "CpusetCpus": limits.cpuset_cpus,
-        "CpusetMems": limits.cpuset_mems,
         "Devices": [
             {"PathOnHost": device.host_path, "PathInContainer": device.container_path, "CgroupPermissions": device.permissions}
             for device in limits.devices
         ],
         "DeviceCgroupRules": limits.device_cgroup_rules or None,
         "DeviceRequests": None,
-        "MemoryReservation": limits.memory_reservation_bytes,
         "MemorySwap": limits.memory_swap_bytes or 2 * limits.memory_bytes,
         "MemorySwappiness": limits.memory_swappiness,
         "OomKillDisable": limits.oom_kill_disable,

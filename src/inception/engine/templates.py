@@ -8,6 +8,8 @@ a mistake there would start a container that nobody asked for, so the key is eve
 
 from __future__ import annotations
 
+import os
+
 from inception.engine.cgroups import cgroup_of
 from inception.errors import Unavailable
 from inception.record import Record
@@ -96,5 +98,7 @@ def open_cgroup(engine: Engine, record: ContainerRecord, limits: Limits) -> Join
         join = cgroup.create(limits.controllers, limits.devices)
         cgroup.apply(limits.writes)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and error.filename and os.path.isdir(os.path.dirname(error.filename)):
+            raise Unavailable(f"this kernel has no limit {os.path.basename(error.filename)}") from error
         raise Unavailable(f"create cgroup {cgroup.path}: {error}") from error
     return join

@@ -6,6 +6,7 @@ import _signal  # type: ignore[import-not-found]  # `signal` builds enums, 5 ms
 import os
 
 from inception.engine.config import ContainerConfig, MountConfig, ResourceConfig, RestartPolicy
+from inception.engine.limits import DEVICE_LIMITS, check_device_limit
 from inception.engine.merge import clean
 from inception.errors import InvalidArgument
 
@@ -196,6 +197,9 @@ def check_resources(resources: ResourceConfig) -> None:
         raise InvalidArgument("CPU cfs quota can not be less than 1ms (i.e. 1000)")
     if resources.blkio_weight and not 10 <= resources.blkio_weight <= 1000:
         raise InvalidArgument("Range of blkio weight is from 10 to 1000")
+    for field, _flag, _document, _value in DEVICE_LIMITS:
+        for limit in getattr(resources, field):
+            check_device_limit(field, limit)
     if not -1000 <= resources.oom_score_adj <= 1000:
         raise InvalidArgument(f"Invalid value {resources.oom_score_adj}, range for oom score adj is [-1000, 1000]")
     if resources.shm_size_bytes < 0:

@@ -8,6 +8,7 @@ from inception.cli.flags import UsageError, parse
 from inception.cli.run import RUN
 from inception.cli.run_config import config_of
 from inception.engine.config import ContainerConfig, EndpointConfig, MountConfig, PortBinding, RestartPolicy, Ulimit
+from inception.engine.limits import DEVICE_LIMITS
 from inception.oci.image import Healthcheck
 from inception.record import encode
 
@@ -206,3 +207,31 @@ def test_values_compare():
     assert config("--restart", "always").restart == RestartPolicy(name="always")
     assert config("--ulimit", "core=-1").resources.ulimits == [Ulimit(name="core", soft=-1, hard=-1)]
     assert config("-v", "/d").mounts == [MountConfig(type="volume", target="/d")]
+
+
+def test_limits_of_single_devices():
+    limits = config(
+        *("--blkio-weight-device", "/dev/sda:300", "--device-read-bps", "/dev/sda:1mb", "--device-write-bps", "/dev/sda:512"),
+        *("--device-read-iops", "/dev/sda:9", "--device-write-iops", "/dev/sda:8"),
+    ).resources
+    found = {field: getattr(limits, field) for field, _flag, _document, _value in DEVICE_LIMITS}
+    assert {field: [(each.path, each.value) for each in found[field]] for field in found} == {
+        "blkio_weight_device": [("/dev/sda", 300)],
+        "device_read_bps": [("/dev/sda", 1 << 20)],
+        "device_write_bps": [("/dev/sda", 512)],
+        "device_read_iops": [("/dev/sda", 9)],
+        "device_write_iops": [("/dev/sda", 8)],
+    }
+    assert "bad format: x" in complaint("--device-read-bps", "x")
+    assert "bad format for device path: sda:1" in complaint("--device-read-bps", "sda:1")
+    assert "invalid rate for device: /dev/sda:x" in complaint("--device-read-iops", "/dev/sda:x")
+    assert "invalid weight for device: /dev/sda:1" in complaint("--blkio-weight-device", "/dev/sda:1")
+
+
+def test_a_limit_of_the_command_line_survives_the_way_over_the_api():
+    from inception.api.convert import resource_config
+    from inception.api.fields import Fields
+    from inception.client.bodies import resources_body
+
+    limits = config(*ALL_FLAGS.split(), "--device-read-bps", "/dev/sda:1mb", "--blkio-weight-device", "/dev/sda:300").resources
+    assert resource_config(Fields(resources_body(limits))) == limits
