@@ -1,5 +1,5 @@
-"""Other builders, as judges: dockerd's own and buildah. What they built is read with the same eyes as ours: it is loaded into a
-store, and looked at there."""
+"""Other builders, as judges: dockerd's classic one, BuildKit as it is inside dockerd, and buildah. What they built is read with
+the same eyes as ours: it is loaded into a store, and looked at there."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from inception.record import encode
 from .conftest import Builder
 
 _DOCKERD = Path(__file__).parents[2] / "bench/dockerd"
+DEBIAN_DOCKER = "/usr/bin/docker"
 # What engines put into every container of theirs, and take along when they commit one.
 _ENGINES_OWN = (".dockerenv", "run", "dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf")
 _FIELDS = [
@@ -38,13 +39,14 @@ _FIELDS = [
 class Reference:
     """A builder whose command line begins with `base`."""
 
-    def __init__(self, base: list[str], *build: str) -> None:
+    def __init__(self, base: list[str], *build: str, buildkit: bool = False) -> None:
         self.base = base
         self._build = build
+        self._buildkit = buildkit
 
     def build(self, context: Path, options: list[str], archive: Path) -> None:
         self.run("build", *self._build, "-q", "-t", "case", *options, str(context))
-        if self.base[0] == "docker":
+        if self.base[0] != "buildah":
             self.run("save", "-o", str(archive), "case")
             self.run("rmi", "-f", "case")
         else:
@@ -56,7 +58,7 @@ class Reference:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "DOCKER_BUILDKIT": "0"},
+            env={**os.environ, "DOCKER_BUILDKIT": str(int(self._buildkit))},
             text=True,
             errors="replace",
             timeout=120,
@@ -69,6 +71,11 @@ def start_docker(folder: Path, busybox: Path) -> Reference:
     docker = Reference(["docker", "-H", f"unix://{folder}/docker.sock"])
     docker.run("load", "-i", str(busybox))
     return docker
+
+
+def buildkit_of(docker: Reference) -> Reference:
+    """The same dockerd's other builder. Debian's client speaks to it by itself; later ones need a plugin for that."""
+    return Reference([DEBIAN_DOCKER, *docker.base[1:]], buildkit=True)
 
 
 def stop_docker(folder: Path) -> None:

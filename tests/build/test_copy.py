@@ -67,11 +67,42 @@ def test_a_folder_is_merged_and_its_modes_win_below_the_destination(builder):
     os.chmod(builder.context / "two/sub", 0o751)
     builder.build("FROM scratch\nCOPY one /d\nCOPY two /d\n")
     assert builder.tree() == [
-        "drwx------ 0:0 d/",
+        "drwxr-xr-x 0:0 d/",
         "drwxr-x--x 0:0 d/sub/",
         "-rw-r--r-- 0:0 d/sub/added",
         "-rw-r--r-- 0:0 d/sub/kept",
     ]
+
+
+def test_a_new_destination_has_nothing_of_the_folder_whose_contents_it_takes(builder):
+    builder.write("d/sub/f", "1")
+    os.chmod(builder.context / "d", 0o711)
+    os.chmod(builder.context / "d/sub", 0o711)
+    os.setxattr(builder.context / "d", "user.note", b"top")
+    builder.build(
+        "FROM scratch AS one\nCOPY --chown=3:4 d /o/\n"
+        "FROM scratch\nCOPY --from=one /o /kept\nCOPY --from=one --chown=5:6 /o /given\nCOPY --chmod=0750 d /mode\n"
+    )
+    assert [line for line in builder.tree() if "/f" not in line] == [
+        "drwxr-xr-x 5:6 given/",
+        "drwx--x--x 5:6 given/sub/",
+        "drwxr-xr-x 0:0 kept/",
+        "drwx--x--x 3:4 kept/sub/",
+        "drwxr-x--- 0:0 mode/",
+        "drwxr-x--- 0:0 mode/sub/",
+    ]
+
+
+def test_a_folder_that_workdir_makes_belongs_to_the_user_of_the_steps(builder):
+    builder.write("etc/passwd", "app:x:7:8::/:/bin/sh\n")
+    builder.write("etc/group", "app:x:8:\n")
+    builder.build(
+        "FROM scratch\nCOPY . /\nWORKDIR /before\nUSER app\nWORKDIR /by/name\nWORKDIR /before\nUSER 9\nWORKDIR /by/number\n"
+    )
+    found = [line for line in builder.tree() if "by" in line or "before" in line]
+    assert found == ["drwxr-xr-x 0:0 before/", "drwxr-xr-x 7:8 by/", "drwxr-xr-x 7:8 by/name/", "drwxr-xr-x 9:9 by/number/"]
+    with pytest.raises(BuildFailed, match="nobody-knows"):
+        builder.build("FROM scratch\nUSER nobody-knows\nWORKDIR /x\n")
 
 
 def test_wildcards_match_names_and_may_match_nothing(builder):

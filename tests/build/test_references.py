@@ -1,5 +1,5 @@
-"""The corpus beside other builders: each case with a file `peers` is built by ours, by real `docker build` and by `buildah
-build`, and trees, configurations and histories are compared.
+"""The corpus beside other builders: each case with a file `peers` is built by ours, by dockerd's classic builder (`docker`), by
+BuildKit and by `buildah build`, and trees, configurations and histories are compared.
 
 A line of `peers` is a builder that is asked, or what of it differs and why: `differs BUILDER WHAT: REASON`, WHAT being a path,
 a field or `history`, perhaps with a `*`. A difference that is gone is an error too. docs/dockerfile.md has them as a table.
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Builder
-from .references import Reference, picture, start_buildah, start_docker, stop_buildah, stop_docker
+from .references import Reference, buildkit_of, picture, start_buildah, start_docker, stop_buildah, stop_docker
 
 CASES = Path(__file__).parent / "cases"
 NAMES = sorted(path.parent.name for path in CASES.glob("*/peers"))
@@ -31,7 +31,8 @@ def peers(busybox_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("buildah")
     try:
         buildah = start_buildah(folder, busybox_root)
-        yield {"docker": start_docker(docker, busybox_root), "buildah": buildah}
+        classic = start_docker(docker, busybox_root)
+        yield {"docker": classic, "buildkit": buildkit_of(classic), "buildah": buildah}
     finally:
         stop_docker(docker)
         stop_buildah(folder, buildah)

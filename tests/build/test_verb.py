@@ -102,3 +102,19 @@ def test_a_failing_command_shows_its_output_and_its_code(busybox, run):
     assert done.stderr.splitlines()[-1] == (
         "inception: Dockerfile:2: RUN: The command '/bin/sh -c echo the reason; exit 3' returned a non-zero code: 3"
     )
+
+
+def test_a_name_that_a_build_gives_is_an_event_of_the_image(builder):
+    builder.build("FROM scratch\nLABEL a=1\n", tags=["one:1", "two"])
+    builder.build("FROM scratch\nLABEL a=1\n", tags=["three"])
+    events = builder.engine.events.read(since="0", until="2100-01-01T00:00:00Z", filters={"event": ["tag"]})
+    assert [event.id for event in events] == ["one:1", "two", "three"]
+
+
+def test_the_order_of_ports_and_labels_is_no_part_of_an_image(builder):
+    documents = []
+    for ports, volumes in (("80 443", "/a /b"), ("443 80", "/b /a")):
+        builder.build(f"FROM scratch\nEXPOSE {ports}\nVOLUME {volumes}\n", build_args={"SOURCE_DATE_EPOCH": "1"})
+        documents.append(builder.document().config)
+    assert list(documents[0].exposed_ports) == list(documents[1].exposed_ports) == ["443/tcp", "80/tcp"]
+    assert list(documents[0].volumes) == list(documents[1].volumes) == ["/a", "/b"]

@@ -274,5 +274,5 @@ class BuildCache:
 def key_of(definition: Sequence[object], diff_ids: Sequence[str], content: Sequence[str] = ()) -> str:
     """The key of a step on a stack of layers (bottom first) that copies files with these digests."""
     below = str(chain_id(list(diff_ids))) if diff_ids else ""
-    text = jsontext.dumps([1, below, list(definition), list(content)])
+    text = jsontext.dumps([2, below, list(definition), list(content)])
     return sha256(text.encode()).hex

@@ -143,7 +143,8 @@ class Writer:
             os.close(parent)
 
     def _merge(self, selection: Selection, source: Source) -> None:
-        """The contents of a folder into the destination, which takes the folder's own mode and owner when it is new."""
+        """The contents of a folder into the destination. It is not the folder itself that is copied, so that a new destination
+        has nothing of its mode or owner."""
         new = not self.root.exists(self.destination)
         top = self.make_folder(self.destination)
         folders: list[tuple[str, Node]] = []
@@ -160,8 +161,6 @@ class Writer:
                     folders.append((path, node))
                 else:
                     self._entry(selection, parent, name, node)
-            if new and source.node.is_dir:
-                folders.insert(0, (".", source.node))
             # Deepest first: writing into a folder changes its times.
             for path, node in reversed(folders):
                 fd = openat2(top, path, os.O_RDONLY | os.O_DIRECTORY, 0, _BENEATH)
@@ -169,10 +168,20 @@ class Writer:
                     self._dress_like(selection, fd, node)
                 finally:
                     os.close(fd)
+            if new:
+                self._dress_new(source.node)
         finally:
             if parent >= 0:
                 os.close(parent)
             os.close(top)
+
+    def _dress_new(self, node: Node) -> None:
+        fd = self.root.open(self.destination, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._dress(fd, self.owner or (0, 0), 0o755 | stat.S_IFDIR)
+            os.utime(fd, ns=(node.stat.st_mtime_ns,) * 2)
+        finally:
+            os.close(fd)
 
     def _folder(self, parent: int, name: str, path: str) -> None:
         try:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from inception.build.operations import Operation
 from inception.oci.image import History, ImageDocument, RootFs, host_platform, parse_platform
-from inception.record import Record
+from inception.record import Record, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.build.plan import StagePlan
+    from inception.oci.image import ImageConfig
 
 _COMMENT = "buildkit.dockerfile.v0"
 
@@ -50,10 +51,16 @@ def make_document(
         os_version=base.os_version if base is not None else "",
         os_features=list(base.os_features) if base is not None else [],
         variant=base.variant if base is not None else own_platform.variant,
-        config=plan.config,
+        config=_in_order(plan.config),
         rootfs=RootFs(diff_ids=diff_ids),
         history=history,
     )
+
+
+def _in_order(config: ImageConfig) -> ImageConfig:
+    """With maps as Go writes them: the image's id doesn't depend on the order of `EXPOSE 80 443`."""
+    maps = {name: dict(sorted(getattr(config, name).items())) for name in ("exposed_ports", "volumes", "labels")}
+    return replace(config, **maps)
 
 
 def _times(created: list[str], base: ImageDocument | None) -> list[str]:

@@ -122,12 +122,13 @@ class Copy(Operation):
 
 
 class MakeFolder(Operation):
-    """WORKDIR: the folder is made when it is not there."""
+    """WORKDIR: the folder is made when it is not there, with its parents, and then belongs to *user*."""
 
     path: str
+    user: str = ""
 
     def definition(self) -> list[object]:
-        return ["folder", self.path]
+        return ["folder", self.path, *([self.user] if self.user else [])]
 
     def describe(self) -> str:
-        return f"folder {self.path}"
+        return f"folder {self.path}" + (f" user={self.user}" if self.user else "")

@@ -169,7 +169,7 @@ class Planner:
         known = {*self.used_args, *stage.PREDEFINED, *BUILDER_ARGS}
         unused = [name for name in self.config.build_args if name not in known]
         if unused:
-            warnings.append(f"One or more build-args {unused} were not consumed")
+            warnings.append(f"One or more build-args [{' '.join(unused)}] were not consumed")
         return BuildPlan(
             file=self.file, machine=self.machine, platform=self.platform, stages=list(self.planned.values()), warnings=warnings
         )

@@ -41,14 +41,14 @@ _CLOCK_GRAIN_NS = 50_000_000
 _MAX_BYTES = 4 << 20
 _MAX_FOLDERS = 20_000
 # Another form of rows, or other outcomes of the same words: then nothing of before counts.
-_VERSION = 1
+_VERSION = 2
 
 
 class Recollection:
     """What is known of a build that is about to be done. `key` is empty when it isn't one to be remembered."""
 
     def __init__(self, engine: Engine, config: BuildConfig) -> None:
-        self._store = engine.store
+        self._engine, self._store = engine, engine.store
         self._config = config
         self._started_ns = time.time_ns()
         self._key = self._make_key()
@@ -78,7 +78,7 @@ class Recollection:
                 return None
             for name in config.tags:
                 if _image(store, name) != known["image"] or store.indexes.of(Reference.parse(name)):
-                    store.images.tag(known["image"], name)
+                    self._engine.images.tag(known["image"], name)
         _tell(known, config.tags, progress)
         steps = known["steps"]
         return BuildResult(

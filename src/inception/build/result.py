@@ -170,6 +170,7 @@ def store_image(session: Session, names: Sequence[str]) -> tuple[str, str, int]:
             report.cached()
         else:
             image = store.images.put(data, stack.layer_ids, names=names, annotations=notes)
+        session.engine.images.note_tags(image_id, names)
         report.output(f"writing image {image_id}\n".encode())
         for name in names:
             report.output(f"naming to {name}\n".encode())

@@ -223,8 +223,7 @@ class _Stage:
         self.note(f"HEALTHCHECK &{{{shown} '\\x{check.retries:02x}'}}")
 
     def onbuild(self, instruction: Instruction) -> None:
-        self.config.on_build.append(instruction.arguments[0])
-        self.note(f"ONBUILD {instruction.arguments[0]}")
+        self.config.on_build.append(instruction.arguments[0])  # BuildKit's history has no line for it
 
     # --- files ---
 
@@ -237,7 +236,7 @@ class _Stage:
         if self.config.working_dir == "/":
             self.note(created_by)
             return
-        folder = self._operation(MakeFolder, created_by, path=self.config.working_dir)
+        folder = self._operation(MakeFolder, created_by, path=self.config.working_dir, user=self.config.user)
         self.plan.operations.append(folder)
 
     def run(self, instruction: Instruction) -> None:

@@ -178,8 +178,11 @@ def _stat(root: RootDir, path: str) -> os.stat_result | None:
 
 def make_folder(root: RootDir, step: MakeFolder) -> None:
     """Raises InvalidArgument when something else is in the way."""
+    owner = (0, 0)
+    if step.user and not root.exists(step.path):  # a user that nobody knows matters only when something is made for it
+        owner = _owner(root, step.user)
     try:
-        os.close(root.mkdirs(step.path))
+        os.close(root.mkdirs(step.path, 0o755, *owner))
     except NotADirectoryError:
         raise InvalidArgument(f"{step.path}: a part of it is not a directory") from None
     except OSError as error:

@@ -300,7 +300,12 @@ class Images:
     def tag(self, source: str, target: str) -> None:
         """Give an image another name; the name's former image keeps its others."""
         self.engine.store.images.tag(source, target)
-        self._emit("tag", target, self.get(target))
+        self.note_tags(target, [target])
+
+    def note_tags(self, image: str, names: Sequence[str]) -> None:
+        """Tells whoever listens that *image* has been given *names*: by `tag`, or by a build."""
+        for name in names:
+            self._emit("tag", name, self.get(image))
 
     def remove(self, reference: str, *, force: bool = False, prune: bool = True) -> list[ImageRemoval]:
         """Take the name away, and delete the image with its last one.

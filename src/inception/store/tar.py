@@ -136,8 +136,25 @@ class TarReader:
             self._at += step
             length -= step
 
+    def _skip_padding(self) -> bool:
+        """Skips what fills the last block of a body. False when the stream ends in it: so end the archives that Docker's client
+        changes on their way (`build -f -`)."""
+        length = self._padding
+        while length:
+            if self._at == len(self._chunk):
+                chunk = next(self._chunks, None)
+                if chunk is None:
+                    return False
+                self._chunk, self._at = memoryview(chunk), 0
+            step = min(length, len(self._chunk) - self._at)
+            self._at += step
+            length -= step
+        return True
+
     def _next(self) -> Entry | None:
-        self._skip(self._body + self._padding)
+        self._skip(self._body)
+        if not self._skip_padding():
+            return None
         self._body = self._padding = 0
         records: dict[str, bytes] = {}
         extents: list[tuple[int, int]] = []

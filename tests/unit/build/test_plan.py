@@ -274,7 +274,7 @@ def test_what_a_step_depends_on_changes_its_definition():
 
 def test_unused_build_arguments_are_a_warning():
     found = plan("FROM base\nARG A", build_args={"A": "1", "B": "2", "http_proxy": "x", "SOURCE_DATE_EPOCH": "1"})
-    assert found.warnings == ["One or more build-args ['B'] were not consumed"]
+    assert found.warnings == ["One or more build-args [B] were not consumed"]
 
 
 @pytest.mark.parametrize(

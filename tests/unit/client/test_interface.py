@@ -43,7 +43,7 @@ OWN = {
         "tag", "templates", "users",
     },
     "Containers": {"close", "supervisor", "thread_of"},
-    "Images": {"open"},
+    "Images": {"note_tags", "open"},
     "Volume": {"filled", "host_path"},
     "Network": {"bridge"},
     "Events": {"emit", "path"},

@@ -172,6 +172,13 @@ def test_a_broken_archive_is_refused(data: bytes, cause: str) -> None:
         read(data)
 
 
+@pytest.mark.parametrize("length", [513, 700, 1024, 1536])
+@pytest.mark.parametrize("step", [1, 512, 700])
+def test_an_archive_may_end_with_its_last_byte_of_data(length: int, step: int) -> None:
+    # Docker's client leaves out what fills the last block, and the end marker, once it has put a Dockerfile into a context.
+    assert [(entry.name, data) for entry, data in read(GOOD[:length], step)] == [("a", b"x")]
+
+
 def pax(*records: bytes) -> bytes:
     body = b"".join(records)
     first = tar._ustar(b"x", b"", "x", 0, 0, 0, len(body), 0, b"", (0, 0))
