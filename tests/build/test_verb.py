@@ -78,7 +78,7 @@ def test_a_failure_shows_the_lines_and_ends_with_1(builder, run, dockerfile, mes
 @pytest.mark.parametrize(
     ("argv", "code", "message"),
     [
-        ([], 1, '"inception build" requires exactly 1 argument.'),
+        ([], 1, "inception: 'inception build' requires 1 argument"),
         (["--nope", "."], 125, "unknown flag: --nope"),
         (["--squash", "."], 125, "--squash is not supported: use a multi-stage build"),
         (["--progress", "fancy", "."], 1, "invalid progress type 'fancy': expected one of auto, plain, tty, quiet"),

@@ -81,7 +81,7 @@ def test_a_command_that_can_not_be_executed_has_dockers_exit_code(cli, command, 
 def test_an_image_that_is_nowhere_is_named(cli):
     code, text = cli.fails("run", "--rm", "--pull", "never", "nope:1")
     assert code == 125
-    assert text == "inception: No such image: nope:1\nSee 'inception run --help'.\n"
+    assert text == "inception: No such image: nope:1\n\nRun 'inception run --help' for more information\n"
 
 
 def test_detached_prints_the_id_and_ps_shows_the_container(cli, web):
@@ -375,5 +375,6 @@ def test_a_wrong_command_line_touches_no_disk(cli):
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (125, "unknown flag: --nope\nSee 'inception run --help'.\n")
+    usage = "Usage:  inception run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\nRun 'inception run --help' for more information\n"
+    assert (done.returncode, done.stderr) == (125, f"unknown flag: --nope\n\n{usage}")
     assert not Path("/none").exists()

@@ -181,10 +181,12 @@ def _unknown(call: Call, verb: str) -> int:
     print(f"inception: unknown command: {call.path} {verb}", file=sys.stderr)
     from difflib import get_close_matches
 
+    from inception.cli.flags import more
+
     close = get_close_matches(verb, VERBS, n=1)
     if close:
         print(f"hint: did you mean '{call.path} {close[0]}'?", file=sys.stderr)
-    print(f"See '{call.path} --help'.", file=sys.stderr)
+    print(more(call.path), file=sys.stderr)
     return 1
 
 

@@ -6,7 +6,7 @@ import os
 
 from inception.cli.call import Call
 from inception.cli.compose import dry_run, load_project, progress_of, warn
-from inception.cli.flags import Command, UsageError
+from inception.cli.flags import Command, UsageError, more
 from inception.compose import labels
 from inception.compose.execute import Executor
 from inception.compose.normalise import select
@@ -217,7 +217,7 @@ def _one_off_config(
     try:
         extra = [parse_volume(text) for text in flags.list("volume")]
     except ValueError as error:
-        raise UsageError(str(error), f"See '{call.path} --help'.", exit_code=1) from None
+        raise UsageError(str(error), more(call.path), exit_code=1) from None
     own = {key: value for key, value in config.labels.items() if key != labels.NUMBER}
     for text in flags.list("label"):
         key, _, value = text.partition("=")

@@ -7,7 +7,7 @@ import sys
 from inception.cli.build import show_failure
 from inception.cli.call import Call
 from inception.cli.compose import colour, dry_run, load_project, parallel, progress_of, warn
-from inception.cli.flags import Command, Flags, UsageError
+from inception.cli.flags import Command, Flags, UsageError, more
 from inception.compose.execute import Executor
 from inception.compose.normalise import parse_scales, select
 from inception.compose.observe import observe
@@ -39,7 +39,7 @@ def up(call: Call) -> int:
 
 def _check_up(call: Call) -> None:
     flags = call.flags
-    page = f"See '{call.path} --help'."
+    page = more(call.path)
     attached = [name for name in ("abort-on-container-exit", "abort-on-container-failure") if flags.on(name)]
     if flags.text("exit-code-from"):
         attached.append("exit-code-from")

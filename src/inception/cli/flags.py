@@ -228,7 +228,7 @@ def parse(command: Command, path: str, argv: list[str]) -> tuple[Flags, list[str
     """The flags and the arguments of *argv*. Raises UsageError in Docker's words, or HelpAsked."""
     table = command.table()
     flags = Flags(table)
-    arguments = _read(command, table, flags, argv, f"See '{path} --help'.")
+    arguments = _read(command, table, flags, argv, usage_page(path, command.usage))
     check_count(command, path, len(arguments))
     return flags, arguments
 
@@ -307,6 +307,16 @@ def _set(flags: Flags, flag: Flag, value: str, page: str) -> None:
         raise UsageError(f'invalid argument "{value}" for "{flag.shown}" flag: {error}', page) from None
 
 
+def more(path: str) -> str:
+    """Where to read on, as Docker says it below an error."""
+    return f"\nRun '{path} --help' for more information"
+
+
+def usage_page(path: str, usage: str) -> str:
+    """What is shown below a complaint about a flag or the arguments."""
+    return f"\n{usage_line(path, usage)}\n{more(path)}"
+
+
 def check_count(command: Command, path: str, count: int) -> None:
     """Raise Docker's complaint when *count* arguments are too few or too many; it exits with 1, unlike a bad flag."""
     low, high = command.minimum, command.maximum
@@ -315,15 +325,14 @@ def check_count(command: Command, path: str, count: int) -> None:
     if high == 0:
         rule = "accepts no arguments"
     elif low == high:
-        rule = f"requires exactly {_arguments(low)}"
+        rule = f"requires {_arguments(low)}"
     elif low and high is not None:
         rule = f"requires at least {low} and at most {_arguments(high)}"
     elif count < low:
         rule = f"requires at least {_arguments(low)}"
     else:
         rule = f"requires at most {_arguments(high or 0)}"
-    page = f"See '{path} --help'.\n\n{usage_line(path, command.usage)}\n\n{command.summary}"
-    raise UsageError(f'"{path}" {rule}.', page, exit_code=1)
+    raise UsageError(f"{path.partition(' ')[0]}: '{path}' {rule}", usage_page(path, command.usage), exit_code=1)
 
 
 def _arguments(count: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from inception.cli.call import Call, complain
-from inception.cli.flags import Command, UsageError
+from inception.cli.flags import Command, UsageError, more
 from inception.cli.format import write
 from inception.errors import InceptionError, NotFound
 
@@ -36,7 +36,7 @@ def inspect(call: Call) -> int:
         reason = (
             f"'{kind}' objects are not supported" if known else f"unknown type: '{kind}': must be one of {', '.join(_TYPES)}"
         )
-        raise UsageError(reason, f"See '{call.path} --help'.", exit_code=1)
+        raise UsageError(reason, more(call.path), exit_code=1)
     finders = _finders(call, size=call.flags.on("size"))
     return _show(call, finders[kind] if kind else lambda name: _any(finders, name))
 

@@ -189,7 +189,9 @@ def _run(command: Command, call: Call) -> int:
     except Exception as error:
         return _report_bug(error, debug, command.error_exit_code)
     if command.error_exit_code != 1:
-        print(f"See '{call.path} --help'.", file=sys.stderr)
+        from inception.cli.flags import more
+
+        print(more(call.path), file=sys.stderr)
     return code
 
 

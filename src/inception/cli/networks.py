@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inception.cli.call import Call, for_each
-from inception.cli.flags import Command, UsageError
+from inception.cli.flags import Command, UsageError, more
 from inception.cli.format import Listing, label_of, labels_text, local_time, short_id, write
 from inception.cli.run_config import labels_of
 from inception.cli.values import parse_bool
@@ -53,7 +53,7 @@ def create(call: Call) -> int:
     try:
         labels = labels_of(flags.list("label"))
     except ValueError as error:
-        raise UsageError(str(error), f"See '{call.path} --help'.") from None
+        raise UsageError(str(error), more(call.path)) from None
     network = call.engine.networks.create(
         NetworkConfig(
             name=call.arguments[0],

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 
 from inception.cli.call import Call
-from inception.cli.flags import Command, UsageError
+from inception.cli.flags import Command, UsageError, more
 from inception.cli.format import ellipsis, printable, write
 from inception.linux.nstree import observe_pid_namespaces
 
@@ -33,7 +33,7 @@ _COMMAND_WIDTH = 60
 def ns(call: Call) -> int:
     flags = call.flags
     if flags.on("json") and flags.on("svg"):
-        raise UsageError("conflicting options: cannot specify both --json and --svg", f"See '{call.path} --help'.")
+        raise UsageError("conflicting options: cannot specify both --json and --svg", more(call.path))
     root = observe_pid_namespaces()
     names = container_names(call, root)
     if flags.on("json"):

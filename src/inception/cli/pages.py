@@ -100,12 +100,16 @@ def without_command(words: list[str]) -> int:
     else:
         known = [*SHORTCUTS, *GROUPS, *(n for n in COMMANDS if " " not in n)]
         wrong, path = words[0], PROGRAM
-        message = f"'{wrong}' is not an {PROGRAM} command"
+        message = f"unknown command: {PROGRAM} {wrong}"
     print(f"{PROGRAM}: {message}", file=sys.stderr)
     from difflib import get_close_matches
+
+    from inception.cli.flags import more
 
     close = get_close_matches(wrong, known, n=1)
     if close:
         print(f"hint: did you mean '{path} {close[0]}'?", file=sys.stderr)
-    print(f"See '{path} --help'.", file=sys.stderr)
+    if path != PROGRAM:
+        print(f"\nUsage:  {path}", file=sys.stderr)
+    print(more(path), file=sys.stderr)
     return 1

@@ -11,7 +11,7 @@ import sys
 
 from inception.cli import run_flags
 from inception.cli.call import Call
-from inception.cli.flags import Command, UsageError
+from inception.cli.flags import Command, UsageError, more, usage_page
 from inception.cli.run_config import config_of
 from inception.cli.terminal import check_terminal
 from inception.errors import InvalidArgument
@@ -33,11 +33,11 @@ _FAILED = 125
 def run(call: Call) -> int:
     flags = call.flags
     _check_together(call)
-    config = config_of(flags, call.arguments[0], call.arguments[1:], _page(call))
+    config = config_of(flags, call.arguments[0], call.arguments[1:], call.path)
     if flags.on("explain"):
         return _explain(call, config)
     if not flags.on("detach"):
-        check_terminal(config.tty, "stdin" in _attached(flags))
+        check_terminal(config.tty, "stdin" in _attached(flags, call.path))
     container = _create(call, config)
     if flags.on("detach"):
         print(container.id, flush=True)
@@ -47,21 +47,17 @@ def run(call: Call) -> int:
 
 
 def create(call: Call) -> int:
-    config = config_of(call.flags, call.arguments[0], call.arguments[1:], _page(call))
+    config = config_of(call.flags, call.arguments[0], call.arguments[1:], call.path)
     print(_create(call, config).id)
     return 0
-
-
-def _page(call: Call) -> str:
-    return f"See '{call.path} --help'."
 
 
 def _check_together(call: Call) -> None:
     flags = call.flags
     if flags.on("detach") and flags.given("attach"):
-        raise UsageError("conflicting options: cannot specify both --attach and --detach", _page(call))
+        raise UsageError("conflicting options: cannot specify both --attach and --detach", exit_code=1)
     if flags.on("rm") and flags.text("restart") not in ("", "no"):
-        raise UsageError("conflicting options: cannot specify both --restart and --rm", _page(call))
+        raise UsageError("inception: conflicting options: cannot specify both --restart and --rm", more(call.path))
 
 
 def _explain(call: Call, config: ContainerConfig) -> int:
@@ -137,7 +133,7 @@ class _IdFile:
 # -- the foreground
 
 
-def _attached(flags: Flags) -> set[str]:
+def _attached(flags: Flags, path: str) -> set[str]:
     """The streams that are joined: what `-a` says, else the outputs, and stdin with `-i`."""
     if not flags.given("attach"):
         return {"stdout", "stderr", *(["stdin"] if flags.on("interactive") else [])}
@@ -146,7 +142,7 @@ def _attached(flags: Flags) -> set[str]:
         if name.lower() not in ("stdin", "stdout", "stderr"):
             raise UsageError(
                 f'invalid argument "{name}" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR',
-                exit_code=_FAILED,
+                usage_page(path, RUN.usage),
             )
         found.add(name.lower())
     return found
@@ -154,7 +150,7 @@ def _attached(flags: Flags) -> set[str]:
 
 def _foreground(call: Call, container: Container) -> int:
     flags = call.flags
-    attached = _attached(flags)
+    attached = _attached(flags, call.path)
     session = new_session(call, container, interactive="stdin" in attached, outputs=tuple(attached - {"stdin"}))
     if not attached - {"stdin"}:
         print(container.id, flush=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from inception.cli.flags import UsageError
+from inception.cli.flags import UsageError, more, usage_page
 from inception.cli.values import environment, parse_bytes, parse_int, parse_key_value_file, parse_uint
 from inception.engine.config import (
     ContainerConfig,
@@ -35,17 +35,24 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+_USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"
 # Source: setrlimit(2).
 _ULIMIT_WORDS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
 _ULIMITS = frozenset(_ULIMIT_WORDS.split())
 
 
-def config_of(flags: Flags, image: str, command: list[str], page: str) -> ContainerConfig:
-    """The container that the command line asks for; *page* is shown below a complaint."""
+def config_of(flags: Flags, image: str, command: list[str], path: str) -> ContainerConfig:
+    """The container that the command line of the verb *path* asks for."""
     try:
         return _config(flags, image, command)
-    except (ValueError, OSError) as error:
-        raise UsageError(_words(error), page) from None
+    except _BadFlag as error:
+        raise UsageError(str(error), usage_page(path, _USAGE)) from None
+    except (ValueError, OSError, InvalidArgument) as error:
+        raise UsageError(f"inception: {_words(error)}", more(path)) from None
+
+
+class _BadFlag(ValueError):
+    """A flag whose value can't be read, against what makes no sense beside others."""
 
 
 def _words(error: Exception) -> str:
@@ -113,13 +120,13 @@ def _config(flags: Flags, image: str, command: list[str]) -> ContainerConfig:
 
 
 def each(flags: Flags, name: str, parse: Callable[[str], T]) -> list[T]:
-    """Every value of a repeated flag through *parse*; a ValueError comes back with the flag and the value in front."""
+    """Every value of a repeated flag through *parse*. Raises _BadFlag with the flag and the value in front."""
     found = []
     for text in flags.list(name):
         try:
             found.append(parse(text))
         except (ValueError, InvalidArgument) as error:
-            raise ValueError(f'invalid argument "{text}" for "{flags.shown(name)}" flag: {error}') from None
+            raise _BadFlag(f'invalid argument "{text}" for "{flags.shown(name)}" flag: {error}') from None
     return found
 
 
@@ -178,9 +185,9 @@ def _mounts(flags: Flags) -> list[MountConfig]:
 
     driver = flags.text("volume-driver")
     return [
-        *each(flags, "volume", lambda text: parse_volume(text, driver)),
+        *(parse_volume(text, driver) for text in flags.list("volume")),
         *each(flags, "mount", parse_mount),
-        *each(flags, "tmpfs", parse_tmpfs),
+        *map(parse_tmpfs, flags.list("tmpfs")),
     ]
 
 
@@ -256,7 +263,7 @@ def _ports(flags: Flags) -> list[PortBinding]:
         return []
     from inception.network.ports import parse_publish
 
-    return [port for ports in each(flags, "publish", parse_publish) for port in ports]
+    return [port for text in flags.list("publish") for port in parse_publish(text)]
 
 
 def _exposed(flags: Flags) -> list[str]:
@@ -264,7 +271,7 @@ def _exposed(flags: Flags) -> list[str]:
         return []
     from inception.network.ports import parse_expose
 
-    return [port for ports in each(flags, "expose", parse_expose) for port in ports]
+    return [port for text in flags.list("expose") for port in parse_expose(text)]
 
 
 def parse_host(text: str) -> str:
@@ -315,7 +322,7 @@ def _resources(flags: Flags) -> ResourceConfig:
         return ResourceConfig()
     for name in ("memory", "memory-reservation", "shm-size"):
         if flags.number(name) < 0:
-            raise ValueError(f'invalid argument "-1" for "{flags.shown(name)}" flag: invalid size: \'-1\'')
+            raise _BadFlag(f'invalid argument "-1" for "{flags.shown(name)}" flag: invalid size: \'-1\'')
     swappiness = flags.number("memory-swappiness")
     if not -1 <= swappiness <= 100:
         raise ValueError(f"invalid value: {swappiness}. Valid memory swappiness range is 0-100")
@@ -326,7 +333,7 @@ def _resources(flags: Flags) -> ResourceConfig:
         oom_score_adj=flags.number("oom-score-adj"),
         shm_size_bytes=flags.number("shm-size") or 64 << 20,
         ulimits=each(flags, "ulimit", parse_ulimit),
-        devices=each(flags, "device", parse_device),
+        devices=[parse_device(text) for text in flags.list("device")],
         device_cgroup_rules=each(flags, "device-cgroup-rule", parse_device_rule),
     )
 

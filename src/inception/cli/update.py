@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inception.cli.call import Call, for_each
-from inception.cli.flags import Command, UsageError
+from inception.cli.flags import Command, UsageError, more
 from inception.cli.run_config import parse_restart
 from inception.cli.run_flags import REFUSED
 from inception.engine.config import UpdateConfig
@@ -26,7 +26,7 @@ def update(call: Call) -> int:
         try:
             values["restart"] = parse_restart(flags.text("restart"))
         except ValueError as error:
-            raise UsageError(str(error), f"See '{call.path} --help'.") from None
+            raise UsageError(str(error), more(call.path)) from None
     changes = UpdateConfig(**values)
     return for_each(call.arguments, lambda name: call.engine.containers.get(name).update(changes))
 

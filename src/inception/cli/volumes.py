@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inception.cli.call import Call, for_each
-from inception.cli.flags import Command, UsageError
+from inception.cli.flags import Command, UsageError, more
 from inception.cli.format import Listing, label_of, labels_text, write
 from inception.cli.run_config import labels_of
 from inception.engine.config import VolumeConfig
@@ -33,7 +33,7 @@ def create(call: Call) -> int:
     try:
         labels = labels_of(flags.list("label"))
     except ValueError as error:
-        raise UsageError(str(error), f"See '{call.path} --help'.") from None
+        raise UsageError(str(error), more(call.path)) from None
     name = call.arguments[0] if call.arguments else flags.text("name")
     if call.arguments and flags.given("name"):
         raise UsageError(

@@ -23,7 +23,7 @@ from inception.linux.namespaces import open_ns
 from inception.linux.process import pidfd_send_signal
 from inception.network import bridge, firewall
 from inception.network import names as dns_names
-from inception.network.address import derive_mac, is_ipv4, link_name, parse_subnet
+from inception.network.address import derive_mac, is_ipv4, is_mac, link_name, parse_subnet
 from inception.network.endpoint import EndpointPlan, add_default_route, attach, detach
 from inception.network.host import host_links, host_routes
 from inception.network.ipam import check_subnet, choose_address, choose_gateway, choose_subnet
@@ -333,6 +333,8 @@ def connect(engine: Engine, network: Network, reference: str, config: EndpointCo
     container_id = records.find(engine, reference).id
     with ContainerLock(engine, container_id):
         record = records.load(engine, container_id)
+        if config.mac_address and not is_mac(config.mac_address):
+            raise InvalidArgument(f"{config.mac_address} is not a valid mac address")
         wanted = wanted_networks(record.config)
         if not wanted and network_mode(record.config) != "none":
             raise Forbidden(

@@ -42,3 +42,30 @@ def check_device_limit(field: str, limit: DeviceLimit) -> None:
         raise InvalidArgument(f"invalid weight for device: {limit.path}:{limit.value}")
     if limit.value < 0:
         raise InvalidArgument(f"invalid rate for device: {limit.path}:{limit.value}")
+
+
+def check_cpuset(what: str, units: str, text: str, online_path: str) -> None:
+    """Raises InvalidArgument for what is no list like `0-2,5`, or names more than the machine has."""
+    try:
+        wanted = parse_cpuset(text)
+    except ValueError:
+        raise InvalidArgument(f"Invalid value {text} for {what}: invalid format: {text}") from None
+    try:
+        with open(online_path, encoding="ascii") as file:
+            online = file.read().strip()
+    except OSError:  # a kernel that has them all in one place says nothing of places
+        return
+    if not wanted <= parse_cpuset(online):
+        raise InvalidArgument(f"Requested {units} are not available - requested {text}, available: {online}")
+
+
+def parse_cpuset(text: str) -> set[int]:
+    """Numbers of `0-2,5`. Raises ValueError."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        low, high = int(first), int(last or first)
+        if not 0 <= low <= high <= 8192:
+            raise ValueError(part)
+        numbers.update(range(low, high + 1))
+    return numbers

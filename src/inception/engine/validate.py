@@ -6,9 +6,10 @@ import _signal  # type: ignore[import-not-found]  # `signal` builds enums, 5 ms
 import os
 
 from inception.engine.config import ContainerConfig, MountConfig, ResourceConfig, RestartPolicy
-from inception.engine.limits import DEVICE_LIMITS, check_device_limit
+from inception.engine.limits import DEVICE_LIMITS, check_cpuset, check_device_limit
 from inception.engine.merge import clean
 from inception.errors import InvalidArgument
+from inception.network.address import is_mac
 
 RESTART_POLICIES = ("no", "always", "on-failure", "unless-stopped")
 # By hand where regular expressions would say it: `re` costs 3 ms to import, and every start checks.
@@ -68,7 +69,7 @@ def _check_process(config: ContainerConfig) -> None:
 
 def _is_host_name(text: str) -> bool:
     plain = text.translate(_HOST_NAME_SIGNS)
-    return len(text) <= _MAX_HOST_NAME and text.isascii() and plain.isalnum() and text[0].isalnum() and text[-1].isalnum()
+    return len(text) <= _MAX_HOST_NAME and text.isascii() and plain.isalnum() and text[0].isalnum()
 
 
 def _check_modes(config: ContainerConfig) -> None:
@@ -89,18 +90,21 @@ def _check_modes(config: ContainerConfig) -> None:
             raise InvalidArgument(
                 "network-scoped aliases are only supported for user-defined networks", "inception network create NAME"
             )
+        if endpoint.mac_address and not is_mac(endpoint.mac_address):
+            raise InvalidArgument(f"{endpoint.mac_address} is not a valid mac address")
     if config.uts_mode == "host" and config.hostname:
         raise InvalidArgument("conflicting options: hostname and the UTS mode")
     if config.uts_mode not in ("", "host"):
-        raise InvalidArgument(f"invalid UTS mode: {config.uts_mode}")
+        raise InvalidArgument(f"--uts: invalid UTS mode: {config.uts_mode}")
     if config.userns_mode not in ("", "host"):
         raise InvalidArgument(
-            f"invalid USER mode: {config.userns_mode}", "user namespaces of one's own are not supported; the only mode is host"
+            f"--userns: invalid USER mode: {config.userns_mode}",
+            "user namespaces of one's own are not supported; the only mode is host",
         )
     if config.cgroupns_mode not in ("", "host", "private"):
-        raise InvalidArgument(f"invalid cgroup namespace mode: {config.cgroupns_mode}")
+        raise InvalidArgument(f"--cgroupns: invalid CGROUP mode: {config.cgroupns_mode}")
     if config.pid_mode not in ("", "host") and not _is_container_mode(config.pid_mode):
-        raise InvalidArgument(f"invalid PID mode: {config.pid_mode}")
+        raise InvalidArgument(f"--pid: invalid PID mode: {config.pid_mode}")
     if config.ipc_mode not in ("", "host", "none", "private", "shareable") and not _is_container_mode(config.ipc_mode):
         raise InvalidArgument(f"invalid IPC mode: {config.ipc_mode}")
     for entry in config.extra_hosts:
@@ -114,9 +118,14 @@ def _is_container_mode(mode: str) -> bool:
 
 
 def _check_security(config: ContainerConfig) -> None:
-    for name in [*config.cap_add, *config.cap_drop]:
-        if not (name.isascii() and name.replace("_", "").isalpha()):
-            raise InvalidArgument(f"invalid capability: {name!r}")
+    if config.cap_add or config.cap_drop:
+        from inception.linux.capabilities import NUMBERS
+
+        for field, names in (("CapAdd", config.cap_add), ("CapDrop", config.cap_drop)):
+            for name in names:
+                full = "CAP_" + name.upper().removeprefix("CAP_")
+                if full != "CAP_ALL" and full not in NUMBERS:
+                    raise InvalidArgument(f'invalid {field}: unknown capability: "{full}"')
     for option in config.security_opt:
         key, separator, value = option.replace(":", "=", 1).partition("=") if "=" not in option else option.partition("=")
         if key == "no-new-privileges":
@@ -139,7 +148,7 @@ def _check_security(config: ContainerConfig) -> None:
             if value != "unconfined":
                 raise InvalidArgument(f"invalid --security-opt: {option!r}")
         else:
-            raise InvalidArgument(f"invalid --security-opt 2: {option!r}")
+            raise InvalidArgument(f'invalid --security-opt 2: "{option}"')
 
 
 def _check_mounts(mounts: list[MountConfig]) -> None:
@@ -197,6 +206,10 @@ def check_resources(resources: ResourceConfig) -> None:
         raise InvalidArgument("CPU cfs quota can not be less than 1ms (i.e. 1000)")
     if resources.blkio_weight and not 10 <= resources.blkio_weight <= 1000:
         raise InvalidArgument("Range of blkio weight is from 10 to 1000")
+    if resources.cpuset_cpus:
+        check_cpuset("cpuset cpus", "CPUs", resources.cpuset_cpus, "/sys/devices/system/cpu/online")
+    if resources.cpuset_mems:
+        check_cpuset("cpuset mems", "memory nodes", resources.cpuset_mems, "/sys/devices/system/node/online")
     for field, _flag, _document, _value in DEVICE_LIMITS:
         for limit in getattr(resources, field):
             check_device_limit(field, limit)

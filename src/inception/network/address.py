@@ -78,6 +78,12 @@ def derive_mac(ipv4: str) -> str:
     return "02:42:" + parse_ipv4(ipv4).to_bytes(4).hex(":")
 
 
+def is_mac(text: str) -> bool:
+    """Whether *text* is six bytes in hexadecimal with colons between them."""
+    parts = text.split(":")
+    return len(parts) == 6 and all(len(part) == 2 and set(part) <= set("0123456789abcdefABCDEF") for part in parts)
+
+
 def engine_tag(engine_root: str) -> str:
     """Four letters that mark the links and the nft table of one engine root, so that engines live side by side."""
     return _letters(engine_root, 4)

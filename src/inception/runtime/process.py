@@ -238,9 +238,7 @@ def plan_exec_program(plan: Plan, process: Process) -> None:
 def candidates(process: Process) -> list[str]:
     """The paths to try for argv[0], by the container's own PATH."""
     name = process.args[0]
-    if name == "":
-        raise InvalidArgument("process.args[0]: is empty")
-    if "/" in name:
+    if "/" in name or not name:  # no name is in no folder
         return [name]
     search = DEFAULT_PATH
     for variable in process.env:

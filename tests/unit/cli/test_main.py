@@ -27,7 +27,7 @@ HEAVY = {
 }
 
 
-SEE = "See 'inception --help'.\n"
+SEE = "\nRun 'inception --help' for more information\n"
 
 
 def imported_by(*argv: str) -> set[str]:
@@ -80,7 +80,7 @@ def test_an_error_is_told_once_with_its_hint(capsys):
 
 def test_run_points_to_its_help_and_exits_with_125(capsys):
     code, text = outcome(raising(InvalidArgument("no")), capsys, error_exit_code=125)
-    assert (code, text) == (125, "inception: no\nSee 'inception try --help'.\n")
+    assert (code, text) == (125, "inception: no\n\nRun 'inception try --help' for more information\n")
 
 
 def test_what_can_not_be_started_has_its_own_exit_code(capsys):
@@ -116,17 +116,18 @@ def test_debug_shows_the_causes_and_where_they_were_raised(capsys):
 @pytest.mark.parametrize(
     ("argv", "code", "message"),
     [
-        (["nope"], 1, "inception: 'nope' is not an inception command\n" + SEE),
-        (["pss"], 1, "inception: 'pss' is not an inception command\nhint: did you mean 'inception ps'?\n" + SEE),
+        (["nope"], 1, "inception: unknown command: inception nope\n" + SEE),
+        (["pss"], 1, "inception: unknown command: inception pss\nhint: did you mean 'inception ps'?\n" + SEE),
         (["image", "lss"], 1, "inception: unknown command: inception image lss\nhint: did you mean 'inception image ls'?\n"
-                              "See 'inception image --help'.\n"),
+                              "\nUsage:  inception image\n\nRun 'inception image --help' for more information\n"),
         (["swarm", "init"], 1, "inception: 'swarm' is not supported: Swarm is not supported\n"),
         (["--nope"], 1, "inception: unknown flag: --nope\nhint: see 'inception --help'\n"),
         (["--root"], 1, "inception: flag needs an argument: --root\nhint: see 'inception --help'\n"),
-        (["ps", "--nope"], 125, "unknown flag: --nope\nSee 'inception ps --help'.\n"),
-        (["run"], 1, '"inception run" requires at least 1 argument.\nSee \'inception run --help\'.\n\n'
+        (["ps", "--nope"], 125, "unknown flag: --nope\n\nUsage:  inception ps [OPTIONS]\n\n"
+                               "Run 'inception ps --help' for more information\n"),
+        (["run"], 1, "inception: 'inception run' requires at least 1 argument\n\n"
                      "Usage:  inception run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\n"
-                     "Create and run a new container from an image\n"),
+                     "Run 'inception run --help' for more information\n"),
     ],
 )  # fmt: skip
 def test_what_is_mistyped_is_answered_in_dockers_words(argv, code, message, capsys):

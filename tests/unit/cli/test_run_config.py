@@ -192,10 +192,10 @@ def test_unmasked_system_paths_and_seccomp_profiles_from_files(tmp_path):
         (["--security-opt", "x"], 'invalid --security-opt: "x"'),
         (["--security-opt", "seccomp=/none"], "opening seccomp profile (/none) failed: open /none: no such file or directory"),
         (["-l", "=x"], "invalid label '=x': empty name"),
-        (["-p", "80:x"], "80:x"),
-        (["--expose", "x"], 'invalid argument "x" for "--expose" flag'),
+        (["-p", "80:x"], "inception: invalid containerPort: x"),
+        (["--expose", "x"], "inception: invalid containerPort: x"),
         (["--gpus", "all"], "--gpus is not supported: no driver for GPUs is there"),
-        (["-v", "a::b"], 'invalid argument "a::b" for "-v, --volume" flag: invalid spec: a::b: empty section between colons'),
+        (["-v", "a::b"], "inception: invalid spec: a::b: empty section between colons"),
         (["--mount", "type=bind"], 'invalid argument "type=bind" for "--mount" flag: target is required'),
     ],
 )  # fmt: skip

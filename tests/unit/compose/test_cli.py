@@ -13,6 +13,8 @@ from inception.cli.main import main
 
 Write = Callable[[str, str], str]
 
+UP_USAGE = "Usage:  inception compose up [OPTIONS] [SERVICE...]\n\nRun 'inception compose up --help' for more information\n"
+
 
 @pytest.fixture
 def compose(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
@@ -70,27 +72,43 @@ def test_output_goes_where_it_is_told(compose: Callable[..., tuple[int, str, str
     [
         (["config", "nope"], 1, "inception: no such service: nope\n"),
         (["config", "--format", "xml"], 1, "inception: unsupported format 'xml'\nhint: yaml and json are\n"),
-        (["zzz"], 1, "inception: unknown command: inception compose zzz\nSee 'inception compose --help'.\n"),
+        (
+            ["zzz"],
+            1,
+            "inception: unknown command: inception compose zzz\n\nRun 'inception compose --help' for more information\n",
+        ),
         (
             ["upp"],
             1,
             "inception: unknown command: inception compose upp\n"
-            "hint: did you mean 'inception compose up'?\nSee 'inception compose --help'.\n",
+            "hint: did you mean 'inception compose up'?\n\nRun 'inception compose --help' for more information\n",
         ),
         (["push"], 1, "inception: 'compose push' is not supported: images are not pushed to registries\n"),
-        (["up", "--nope"], 125, "unknown flag: --nope\nSee 'inception compose up --help'.\n"),
-        (["up", "--watch"], 125, "--watch is not supported: files are not watched\nSee 'inception compose up --help'.\n"),
+        (
+            ["up", "--nope"],
+            125,
+            "unknown flag: --nope\n\n" + UP_USAGE,
+        ),
+        (
+            ["up", "--watch"],
+            125,
+            "--watch is not supported: files are not watched\n\n" + UP_USAGE,
+        ),
         (
             ["up", "-d", "--exit-code-from", "web"],
             1,
-            "--exit-code-from and --detach are incompatible\nSee 'inception compose up --help'.\n",
+            "--exit-code-from and --detach are incompatible\n\nRun 'inception compose up --help' for more information\n",
         ),
         (
             ["up", "--force-recreate", "--no-recreate"],
             1,
-            "--force-recreate and --no-recreate are incompatible\nSee 'inception compose up --help'.\n",
+            "--force-recreate and --no-recreate are incompatible\n\nRun 'inception compose up --help' for more information\n",
         ),
-        (["up", "--build", "--no-build"], 1, "--build and --no-build are incompatible\nSee 'inception compose up --help'.\n"),
+        (
+            ["up", "--build", "--no-build"],
+            1,
+            "--build and --no-build are incompatible\n\nRun 'inception compose up --help' for more information\n",
+        ),
         (["down", "--rmi", "some"], 1, 'inception: invalid value for --rmi: "some"\n'),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from inception.engine.config import (
     ContainerConfig,
     DeviceConfig,
+    EndpointConfig,
     MountConfig,
     PortBinding,
     ResourceConfig,
@@ -220,6 +221,14 @@ def test_a_device_is_made_and_allowed_with_its_permissions() -> None:
         ({"uts_mode": "host", "hostname": "h"}, "conflicting options: hostname and the UTS mode"),
         ({"pid_mode": "container:"}, "invalid PID mode: container:"),
         ({"ipc_mode": "x"}, "invalid IPC mode: x"),
+        ({"cap_add": ["FOO"]}, 'invalid CapAdd: unknown capability: "CAP_FOO"'),
+        ({"cap_drop": ["CAP_FOO"]}, 'invalid CapDrop: unknown capability: "CAP_FOO"'),
+        ({"networks": {"net": EndpointConfig(mac_address="foo")}}, "foo is not a valid mac address"),
+        ({"resources": ResourceConfig(cpuset_cpus="a")}, "Invalid value a for cpuset cpus: invalid format: a"),
+        (
+            {"resources": ResourceConfig(cpuset_cpus="0,4000")},
+            "Requested CPUs are not available - requested 0,4000, available: ",
+        ),
         ({"userns_mode": "keep-id"}, "invalid USER mode: keep-id"),
         ({"security_opt": ["label=type:x"]}, "SELinux labels are not supported"),
         ({"security_opt": ["nonsense=1"]}, "invalid --security-opt"),
