@@ -50,11 +50,21 @@ class Peers:
             try:
                 command(*base, "load", "-i", archive)()
                 self.podman_images = base
-                command(*base, "run", "--rm", "--network", "none", "busybox", "true")()
-                self.podman = base
+                self.podman = self._podman_that_runs(base)
             except RuntimeError as error:
                 print(f"podman left out: {error}", file=sys.stderr)
         self._make_bundle()
+
+    @staticmethod
+    def _podman_that_runs(base: list[str]) -> list[str]:
+        """With its own choice of a runtime, else with runc: crun refuses a hybrid whose v2 hierarchy holds a controller."""
+        try:
+            command(*base, "run", "--rm", "--network", "none", "busybox", "true")()
+            return base
+        except RuntimeError:
+            base = [*base, "--runtime", "runc"]
+            command(*base, "run", "--rm", "--network", "none", "busybox", "true")()
+            return base
 
     def _make_bundle(self) -> None:
         os.makedirs(f"{self.bundle}/rootfs/bin")
@@ -446,12 +456,14 @@ def _unlink(path: str) -> None:
 
 
 def thousand(peers: Peers, runs: int) -> list[Result]:
-    """`images` with a thousand of them, of one small layer each."""
+    """`images` with a thousand of them, of one small layer each. Without podman, which needs many minutes to load them."""
     archive = _thousand_images(peers)
-    for base in peers.all().values():
+    competitors = {who: base for who, base in peers.all().items() if who != "podman"}
+    for base in competitors.values():
         command(*base, "load", "-q", "-i", archive)()
-    result = measure("images, 1,000 of them", peers.each("images"), runs=max(3, runs // 3), peer="docker", reach=0.25)
-    for who in peers.all():
+    lists = {who: command(*base, "images") for who, base in competitors.items()}
+    result = measure("images, 1,000 of them", lists, runs=max(3, runs // 3), peer="docker", reach=0.25)
+    for who in competitors:
         _forget(peers, who)()
     return [result]
 

@@ -99,6 +99,19 @@ struct errand {
     int fd, error;
 };
 
+/* A namespace starts with its loopback down, which surprises every program. */
+static int
+loopback_up(void)
+{
+    struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    int done = ioctl(fd, SIOCSIFFLAGS, &lo);
+    close(fd);
+    return done;
+}
+
 static int
 run_errand(void *argument)
 {
@@ -109,6 +122,8 @@ run_errand(void *argument)
         errand->fd = open(errand->path, O_WRONLY | O_CLOEXEC);
     else if (errand->netns >= 0)
         errand->fd = socket(errand->family, errand->type | SOCK_CLOEXEC, errand->protocol);
+    else if (loopback_up() < 0)
+        errand->error = errno;
     else
         errand->fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
     if (errand->fd < 0 && errand->error == 0)
@@ -885,7 +900,7 @@ static PyMethodDef methods[] = {
      "syscall(number, *arguments) -> int\n\nInts, None (0), bytes (NUL-terminated) and writable buffers; raises OSError."},
     {"address", spawn_address, METH_O,
      "address(buffer) -> int\n\nWhere the bytes of *buffer* lie, for structures that point at them; keep it alive."},
-    {"new_netns", spawn_new_netns, METH_NOARGS, "new_netns() -> fd of a new network namespace"},
+    {"new_netns", spawn_new_netns, METH_NOARGS, "new_netns() -> fd of a new network namespace, its loopback up"},
     {"socket_in_netns", spawn_socket_in_netns, METH_VARARGS, "socket_in_netns(netns, family, type, protocol) -> fd"},
     {"open_in_netns", spawn_open_in_netns, METH_VARARGS, "open_in_netns(netns, path) -> fd, for writing"},
     {"spawn", spawn_spawn, METH_VARARGS, "spawn(plan, fds, stdio) -> (pid, pidfd)\n\nRaises SpawnError."},

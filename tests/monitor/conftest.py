@@ -13,7 +13,6 @@ from inception.linux.process import wait_pidfd
 from inception.monitor import client, handover
 from inception.monitor.config import MonitorConfig
 from inception.monitor.status import read_status
-from inception.network.endpoint import loopback_up
 from inception.oci.runtime import Linux, Mount, Namespace, Process, Root, Spec
 from inception.record import encode
 from inception.runtime import launch, plan_container, plan_exec
@@ -163,6 +162,5 @@ def container(tmp_path, rootfs):
 @pytest.fixture
 def netns():
     fd = new_netns()
-    loopback_up(fd)
     yield fd
     os.close(fd)

@@ -123,7 +123,6 @@ def test_the_kernel_removes_an_endpoint_with_its_namespace(lab):
 
 def test_a_container_without_networks_has_loopback_alone(lab):
     netns = lab.new_netns()
-    endpoint.loopback_up(netns)
     with Netlink(netns) as sock:
         assert [link.name for link in sock.links() if link.is_up] == ["lo"]
         assert "127.0.0.1" in {address.address for address in sock.addresses()}

@@ -281,3 +281,9 @@ def wanted_networks(config: ContainerConfig) -> dict[str, EndpointConfig]:
 
 def network_mode(config: ContainerConfig) -> str:
     return "bridge" if config.network_mode in ("", "default") else config.network_mode
+
+
+def has_own_network(config: ContainerConfig) -> bool:
+    """Whether it has a network namespace of its own: not the host's, nor another container's."""
+    mode = network_mode(config)
+    return mode != "host" and not mode.startswith("container:")

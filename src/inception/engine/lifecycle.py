@@ -18,6 +18,7 @@ from inception.engine.validate import parse_signal
 from inception.errors import Conflict, InvalidArgument, NotFound, NotModified, Unavailable
 from inception.linux.process import pidfd_send_signal, wait_pidfd
 from inception.monitor import client, protocol
+from inception.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,10 +67,16 @@ def stop(engine: Engine, container_id: str, timeout_s: float | None, signal: str
 def restart(engine: Engine, container_id: str, timeout_s: float | None, signal: str) -> None:
     from inception.engine.start import start
 
+    fleeting = records.load(engine, container_id).config.auto_remove
     try:
+        if fleeting:  # this end of it is none
+            _set_auto_remove(engine, container_id, False)
         stop(engine, container_id, timeout_s, signal)
     except NotModified:
         pass
+    finally:
+        if fleeting:
+            _set_auto_remove(engine, container_id, True)
     start(engine, container_id)
     record = records.load(engine, container_id)
     engine.events.emit("container", "restart", container_id, event_attributes(record))
@@ -264,6 +271,12 @@ def check_name_free(engine: Engine, name: str) -> None:
 def set_wanted(engine: Engine, container_id: str, wanted: bool) -> None:
     """Whether recovery shall start it again, if its policy agrees."""
     engine.database.execute("UPDATE containers SET wanted = ? WHERE id = ?", (int(wanted), container_id))
+
+
+def _set_auto_remove(engine: Engine, container_id: str, value: bool) -> None:
+    with ContainerLock(engine, container_id):
+        config = replace(records.load_row(engine, container_id).config, auto_remove=value)
+        engine.database.execute("UPDATE containers SET config = ? WHERE id = ?", (records.to_json(config), container_id))
 
 
 def _set_status(engine: Engine, container_id: str, status: str) -> None:

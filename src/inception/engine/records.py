@@ -62,6 +62,16 @@ def snapshot_of(record: ContainerRecord) -> str:
     return record.image_id if record.kind == "step" else record.id
 
 
+def is_fleeting(record: ContainerRecord) -> bool:
+    """Whether nobody means to keep it: what a power cut leaves of it is removed, so no disk need be waited for."""
+    return record.kind != "container" or record.config.auto_remove
+
+
+def is_volatile(record: ContainerRecord) -> bool:
+    """Whether its root need not reach the disk. A restart by the monitor mounts it again, which that would refuse."""
+    return is_fleeting(record) and record.config.restart.name in ("", "no")
+
+
 def event_attributes(record: ContainerRecord) -> dict[str, str]:
     """What every event of a container carries: its labels, image and name."""
     return {**record.config.labels, "image": record.config.image, "name": record.name}

@@ -85,11 +85,16 @@ def remove_locked(engine: Engine, record: ContainerRecord, *, volumes: bool, tra
     from inception.engine.volumes import remove_volume
     from inception.store.scratch import move, remove_tree
 
-    take(engine, record.id, "purging" if volumes else "removing")
-    if record.kind != "step":
-        # One that nobody means to keep is removed after a power cut in any case: no disk need be waited for.
-        durable = not (record.kind == "bound" or record.config.auto_remove)
-        engine.store.snapshots.remove(record.id, durable=durable, trash=trash)
+    def take_apart() -> None:
+        take(engine, record.id, "purging" if volumes else "removing")
+        if record.kind != "step":
+            engine.store.snapshots.remove(record.id, durable=not records.is_fleeting(record), trash=trash)
+
+    if trash:  # files are only moved, which is quick enough to be done while others wait
+        with engine.database.transaction():
+            take_apart()
+    else:
+        take_apart()
     if not trash or not move(engine.container_dir(record.id), f"{trash}/container"):
         remove_tree(engine.container_dir(record.id))
     if record.mounts:

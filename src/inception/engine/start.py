@@ -18,7 +18,7 @@ from inception._spawn import SpawnError
 from inception.engine import endpoints as networking
 from inception.engine import files, records, templates
 from inception.engine.cgroups import cgroup_of
-from inception.engine.config import PortBinding, network_mode
+from inception.engine.config import PortBinding, has_own_network, wanted_networks
 from inception.engine.lifecycle import log_path
 from inception.engine.live import ContainerLock
 from inception.engine.owner import start_or_zero, take
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from inception.engine.records import ContainerRecord
     from inception.engine.spec import Surroundings
     from inception.engine.templates import Prepared
+    from inception.linux.namespaces import PendingNetns
     from inception.monitor.client import AttachStream
     from inception.network.ports import Listener
     from inception.oci.health import Healthcheck
@@ -99,6 +100,7 @@ class Start:
         *,
         attach: bool = False,
         connect: Callable[[str], None] | None = None,
+        netns: PendingNetns | None = None,
     ) -> None:
         self.engine = engine
         self.record = record
@@ -107,6 +109,7 @@ class Start:
         self.stream: AttachStream | None = None
         self._attach = attach
         self._connect = connect
+        self._netns = netns
         self._endpoints: list[Endpoint] = []
         self._ports: list[Listener] = []
         self._fds: dict[str, int] = {}  # what the monitor inherits, by the names of its package
@@ -137,6 +140,15 @@ class Start:
     # The steps, in their order
 
     def _claim(self) -> None:
+        if self.record.status != "creating" or wanted_networks(self.record.config):  # else its row is ours and says all
+            self._claim_row()
+        os.makedirs(self.dir, mode=0o700, exist_ok=True)
+        try:
+            os.unlink(f"{self.run_dir}/status.json")  # of the run before
+        except FileNotFoundError:
+            pass
+
+    def _claim_row(self) -> None:
         with self.engine.database.transaction() as tx:
             take(self.engine, self.record.id, "starting")
             self._endpoints = networking.claim(self.engine, tx, self.record)
@@ -144,19 +156,13 @@ class Start:
             there = {endpoint.network.name: endpoint.state for endpoint in self._endpoints}
             self.record = replace(self.record, state=replace(self.record.state, endpoints=there, error=""))
             tx.execute("UPDATE containers SET state = ? WHERE id = ?", (records.to_json(self.record.state), self.record.id))
-        os.makedirs(self.dir, mode=0o700, exist_ok=True)
-        try:
-            os.unlink(f"{self.run_dir}/status.json")  # of the run before
-        except FileNotFoundError:
-            pass
 
     def _open_network(self, around: OpenSurroundings) -> None:
-        mode = network_mode(self.record.config)
-        if mode == "host" or mode.startswith("container:"):
+        if not has_own_network(self.record.config):
             return
-        if not self._endpoints:
+        if self._netns is None and not self._endpoints:
             return  # the clone makes a namespace that has a loopback and nothing else, cheaper than we could
-        netns_fd = new_netns()
+        netns_fd = self._netns.take() if self._netns is not None else new_netns()
         around.slots["netns"] = netns_fd
         for endpoint in self._endpoints:
             networking.attach_endpoint(self.engine, endpoint, netns_fd)
@@ -165,7 +171,7 @@ class Start:
     def _plan(self, around: OpenSurroundings) -> Plan | Prepared:
         engine, record = self.engine, self.record
         value = around.gather(files.write_files(engine, record, self._endpoints))
-        rootfs = engine.store.snapshots.mount(snapshot_of(record))
+        rootfs = engine.store.snapshots.mount(snapshot_of(record), volatile=records.is_volatile(record))
         if probe_command(record.config.healthcheck):  # the probe's plan is not kept
             spec = build_spec(record.config, value, engine.cgroups)
             self._write_health_plan(around, spec)

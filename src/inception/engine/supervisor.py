@@ -16,7 +16,7 @@ import weakref
 
 from inception._spawn import SpawnError
 from inception.engine import files
-from inception.engine.config import ContainerConfig
+from inception.engine.config import ContainerConfig, has_own_network
 from inception.engine.container import Container
 from inception.engine.create import complete, fill_volumes, insert, resolve, take_back
 from inception.engine.engine import Engine
@@ -26,6 +26,7 @@ from inception.engine.release import release
 from inception.engine.remove import sweep_gone
 from inception.engine.start import Start, start_failed
 from inception.errors import InceptionError
+from inception.linux.namespaces import PendingNetns
 from inception.monitor import handover
 from inception.store.scratch import remove_tree
 
@@ -60,23 +61,28 @@ def run_here(image: str, command: list[str] | None = None, *, engine: Engine | N
 
 def run(engine: Engine, config: ContainerConfig) -> Container:
     """Create and start; nothing is left when that fails."""
-    image = resolve(engine, config)
-    record = insert(engine, complete(engine, config, image), image.id, kind="bound")
+    netns = PendingNetns() if has_own_network(config) else None
     try:
-        fill_volumes(engine, record)
-        with ContainerLock(engine, record.id):
-            StartHere(engine, record, supervisor_of(engine)).run()
-    except BaseException:
-        take_back(engine, record)
-        raise
+        image = resolve(engine, config)
+        record = insert(engine, complete(engine, config, image), image.id, kind="bound")
+        try:
+            fill_volumes(engine, record)
+            with ContainerLock(engine, record.id):
+                StartHere(engine, record, supervisor_of(engine), netns).run()
+        except BaseException:
+            take_back(engine, record)
+            raise
+    finally:
+        if netns is not None:
+            netns.close()
     return Container(engine, record)
 
 
 class StartHere(Start):
     """A start under a monitor in a thread of this process."""
 
-    def __init__(self, engine: Engine, record: ContainerRecord, supervisor: Supervisor) -> None:
-        super().__init__(engine, record)
+    def __init__(self, engine: Engine, record: ContainerRecord, supervisor: Supervisor, netns: PendingNetns | None) -> None:
+        super().__init__(engine, record, netns=netns)
         self._supervisor = supervisor
 
     def _open_stdio(self) -> None:

@@ -8,6 +8,7 @@ calling thread and are for processes of our own.
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock, start_new_thread
 
 from inception import _spawn
 from inception.linux import abi
@@ -27,11 +28,45 @@ KINDS: dict[str, tuple[str, int]] = {
 
 
 def new_netns() -> int:
-    """An fd of a new network namespace, which lives as long as the fd, a process in it or a mount of it."""
+    """An fd of a new network namespace, which lives as long as the fd, a process in it or a mount of it. Its loopback is up."""
     try:
         return _spawn.new_netns()
     except OSError as error:
         raise failed("unshare", ("CLONE_NEWNET",), error.errno or 0) from None
+
+
+class PendingNetns:
+    """`new_netns` in a thread: the kernel needs up to a millisecond for it, time in which its caller can do something else."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+        self._error: OSError | None = None
+        self._done = allocate_lock()
+        self._done.acquire()
+        start_new_thread(self._make, ())
+
+    def _make(self) -> None:
+        try:
+            self._fd = new_netns()
+        except OSError as error:
+            self._error = error
+        finally:
+            self._done.release()
+
+    def take(self) -> int:
+        """The fd, the caller's from here on. Waits for it; raises OSError as `new_netns`. Once."""
+        with self._done:
+            if self._error is not None:
+                raise self._error
+            fd, self._fd = self._fd, -1
+            return fd
+
+    def close(self) -> None:
+        """Give up what nobody has taken."""
+        with self._done:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
 
 
 def socket_in_netns(netns_fd: int, family: int, type: int, protocol: int = 0) -> int:

@@ -83,17 +83,10 @@ def add_default_route(netns_fd: int, ifname: str, gateway: str) -> None:
         raise Unavailable(f"route {ifname} through {gateway}: {error.strerror}") from error
 
 
-def loopback_up(netns_fd: int) -> None:
-    """Set the loopback link of a namespace up: all that a container without a network has."""
-    with Netlink(netns_fd) as inside:
-        inside.run(netlink.set_link("lo", up=True))
-
-
 def plan_inside(plan: EndpointPlan, index: int) -> list[netlink.Request]:
     """What is done inside the namespace, where the new link has *index*, in order."""
     broadcast = format_ipv4(parse_subnet(f"{plan.address}/{plan.prefix}", strict=False).broadcast)
     requests = [
-        netlink.set_link("lo", up=True),
         netlink.add_address(index, plan.address, plan.prefix, broadcast=broadcast),
         netlink.set_link(index, up=True),
     ]

@@ -20,7 +20,7 @@ from inception.linux.path import RootDir
 from inception.oci.runtime import Mount
 from inception.record import Record
 from inception.store.layers import EMPTY
-from inception.store.scratch import Scratch, move
+from inception.store.scratch import Scratch, move, remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,8 +87,13 @@ class Snapshots:
             # Inside the transaction: whoever clears folders without a row holds the write lock too.
             self._make_folders(path, rows)
 
-    def mount(self, snapshot_id: str, *, read_only: bool = False) -> Mount:
-        """The overlay mount of a snapshot's root; with *read_only* without its upper folder being writable. Raises NotFound."""
+    def mount(self, snapshot_id: str, *, read_only: bool = False, volatile: bool = False) -> Mount:
+        """The overlay mount of a snapshot's root; with *read_only* without its upper folder being writable. Raises NotFound.
+
+        *volatile* is for what is gone after a power cut anyway: no fsync of its processes reaches the disk, nor does the
+        unmount, which otherwise writes out all of the host's filesystem. Source: kernel, filesystems/overlayfs.rst, "Volatile
+        mount".
+        """
         layers = [
             row[0]
             for row in self._db.rows(
@@ -104,15 +109,13 @@ class Snapshots:
             return Mount(
                 destination="/", type="overlay", source="overlay", options=[f"lowerdir={path}/upper:{':'.join(lowers)}"]
             )
-        options = [f"lowerdir={':'.join(lowers)}", f"upperdir={path}/upper", f"workdir={path}/work"]
-        return Mount(destination="/", type="overlay", source="overlay", options=options)
+        if volatile:
+            _forget_volatile(path)
+        return _overlay(path, lowers, volatile)
 
-    def planned_mount(self, snapshot_id: str, layer_ids: Sequence[int]) -> Mount:
+    def planned_mount(self, snapshot_id: str, layer_ids: Sequence[int], *, volatile: bool = False) -> Mount:
         """What `mount` will say of a snapshot that is not made yet."""
-        lowers = ":".join(self._lowers([*reversed(layer_ids)] or [EMPTY]))
-        path = self.path(snapshot_id)
-        options = [f"lowerdir={lowers}", f"upperdir={path}/upper", f"workdir={path}/work"]
-        return Mount(destination="/", type="overlay", source="overlay", options=options)
+        return _overlay(self.path(snapshot_id), self._lowers([*reversed(layer_ids)] or [EMPTY]), volatile)
 
     def writable(self, snapshot_id: str) -> str:
         """The folder that takes what its user writes."""
@@ -129,6 +132,8 @@ class Snapshots:
         """The root as a mount that is attached nowhere and gone when it is closed. Not while a container runs on it, unless
         *read_only*: a running one is reached through /proc/PID/root instead."""
         try:
+            if not read_only:
+                _forget_volatile(self.path(snapshot_id))
             return _open_overlay(self.mount(snapshot_id, read_only=read_only).options, read_only)
         except OSError as error:
             raise Unavailable(f"mount snapshot {snapshot_id}: {error}", _overlay_hint(error)) from error
@@ -266,6 +271,19 @@ def _overlay_hint(error: OSError) -> str:
     if error.errno in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENODEV):
         return "overlayfs needs a root folder on ext4, xfs (ftype=1), btrfs or tmpfs, not on another overlay or over a network"
     return ""
+
+
+def _overlay(path: str, lowers: list[str], volatile: bool) -> Mount:
+    options = [f"lowerdir={':'.join(lowers)}", f"upperdir={path}/upper", f"workdir={path}/work"]
+    return Mount(destination="/", type="overlay", source="overlay", options=options + ["volatile"] * volatile)
+
+
+def _forget_volatile(path: str) -> None:
+    """Take away the mark of a volatile mount, with which the kernel refuses the next one: there was no power cut since, or
+    whoever asks would know."""
+    mark = f"{path}/work/work/incompat"
+    if os.path.lexists(mark):
+        remove_tree(mark)
 
 
 def _open_overlay(options: Sequence[str], read_only: bool) -> RootDir:
