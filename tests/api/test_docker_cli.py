@@ -233,6 +233,10 @@ def test_build_run_tag_and_remove(host: Host, tmp_path: Path) -> None:
     assert "CMD" in host.docker("history", "--format", "{{.CreatedBy}}", "mine:1")
     assert "Untagged: mine:1" in host.docker("rmi", "mine:1")
     assert "Deleted: sha256:" in host.docker("rmi", "mine:2")
+    blank = host.run("rmi", " ")
+    assert blank.returncode == 1 and "image name cannot be blank" in blank.stderr
+    bad = host.run("import", "http://no-such-host.invalid/x.tar")
+    assert bad.returncode == 1 and "no-such-host.invalid does not answer: no such host" in bad.stderr
 
 
 def test_failing_builds(host: Host) -> None:

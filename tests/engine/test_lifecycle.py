@@ -292,6 +292,25 @@ def test_a_block_device_can_be_slowed_down(engine: Engine) -> None:
         missing.start()
 
 
+def test_a_container_that_ends_while_it_is_committed_makes_an_image_all_the_same(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = make(engine, "sleep", "60")
+    container.start()
+    store = engine.store.snapshots.commit
+
+    def commit(*args: object, **options: object) -> int:
+        engine.containers.get(container.id).kill()
+        container.wait()
+        return store(*args, **options)
+
+    monkeypatch.setattr(engine.store.snapshots, "commit", commit)
+    image_id = container.commit(CommitConfig())
+    assert engine.images.get(image_id).id == image_id
+    container.remove()
+    engine.images.remove(image_id)
+
+
 def test_limits_are_in_force_and_can_be_changed(engine: Engine) -> None:
     container = make(engine, "sleep", "60", resources=ResourceConfig(memory_bytes=64 << 20, pids_limit=20))
     container.start()

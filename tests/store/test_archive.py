@@ -14,7 +14,8 @@ import pytest
 from inception.errors import InceptionError, InvalidArgument, NotFound, Unavailable
 from inception.oci.digest import sha256
 from inception.store import Store
-from inception.store.archive import import_rootfs, load, load_layout, save
+from inception.store.archive import import_rootfs, load, load_layout
+from inception.store.archive_save import save
 
 from .support import archive, folder, hard, link, make_image, member
 

@@ -18,7 +18,8 @@ from inception.errors import InvalidArgument
 from inception.linux import abi
 from inception.linux.mount import mount, umount2
 from inception.store import Store
-from inception.store.archive import load, save
+from inception.store.archive import load
+from inception.store.archive_save import save
 from inception.store.settings import load_settings
 
 from .support import archive, folder, hard, link, make_image, member, tree

@@ -17,7 +17,8 @@ import pytest
 from inception.errors import InceptionError, Unavailable
 from inception.linux import abi, mount, namespaces
 from inception.store import Store
-from inception.store.archive import import_rootfs, load, save
+from inception.store.archive import import_rootfs, load
+from inception.store.archive_save import save
 from inception.store.content import chunks_of
 
 from .support import archive, folder, make_image, member, tree

@@ -14,7 +14,7 @@ import pytest
 
 import inception
 from inception.store import Store
-from inception.store.archive import save
+from inception.store.archive_save import save
 from inception.store.push import push
 from inception.store.verify import verify
 

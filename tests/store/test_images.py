@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from inception.errors import Conflict, InvalidArgument, NotFound
+from inception.oci.digest import chain_id
 from inception.oci.image import ImageDocument, RootFs
 from inception.store import Store
-from inception.store.images import Usage, load_json
+from inception.store.images import Removal, Usage, load_json
 from inception.store.snapshots import Change
 
 from .support import archive, folder, hard, link, make_image, member, tree
@@ -54,7 +55,7 @@ def test_layers_are_shared_and_kept_while_anything_needs_them(store: Store) -> N
     two = make_image(store, BASE, name="two", cmd=["2"])
     assert one.layer_ids == two.layer_ids
     store.snapshots.prepare("s", image_id=one.id)
-    assert store.images.remove("one") == ["Untagged: one:latest", f"Deleted: {one.id}"]
+    assert lines(store.images.remove("one")) == ["Untagged: one:latest", f"Deleted: {one.id}"]
     store.images.remove("two")
     assert os.path.isdir(store.layers.path(one.layer_ids[0]))
     store.snapshots.remove("s")
@@ -180,14 +181,44 @@ def test_the_same_tree_has_the_same_digest_in_another_order(tmp_path: Path) -> N
     assert digests[0] == digests[1]
 
 
+def lines(removals: list[Removal]) -> list[str]:
+    return [str(each) for each in removals]
+
+
+def test_a_name_that_reads_as_a_digest_is_refused(store: Store) -> None:
+    make_image(store, BASE, name="app")
+    with pytest.raises(InvalidArgument, match="ambiguous tag using digest algorithm as name"):
+        store.images.tag("app", "sha256:app")
+
+
 class TestRemove:
     """Docker's words for what is in the way."""
 
     def test_a_name_goes_before_the_image(self, store: Store) -> None:
         image = make_image(store, BASE, name="app:1")
         store.images.tag("app:1", "app:2")
-        assert store.images.remove("app:1") == ["Untagged: app:1"]
-        assert store.images.remove("app:2") == ["Untagged: app:2", f"Deleted: {image.id}"]
+        assert lines(store.images.remove("app:1")) == ["Untagged: app:1"]
+        layer = f"Deleted: {image.document.rootfs.diff_ids[0]}"
+        assert lines(store.images.remove("app:2")) == ["Untagged: app:2", f"Deleted: {image.id}", layer]
+
+    def test_layers_that_nobody_has_any_more_are_told_by_their_chains_from_the_top(self, store: Store) -> None:
+        other = archive(member("other", b"o"))
+        upper = archive(member("upper", b"u"))
+        make_image(store, BASE, other, name="base")
+        image = make_image(store, BASE, other, upper, other, name="app")
+        diff_ids = image.document.rootfs.diff_ids
+        chains = [f"Deleted: {chain_id(diff_ids[:count])}" for count in (4, 3)]
+        assert lines(store.images.remove("app")) == ["Untagged: app:latest", f"Deleted: {image.id}", *chains]
+
+    def test_layers_of_a_container_or_the_build_cache_are_not_gone(self, store: Store) -> None:
+        image = make_image(store, BASE, archive(member("other", b"o")), name="app")
+        store.snapshots.prepare("s", image_id=image.id)
+        assert lines(store.images.remove(image.id, force=True))[1:] == [f"Deleted: {image.id}"]
+        store.snapshots.remove("s")
+        image = make_image(store, BASE, archive(member("other", b"o")), name="app")
+        store.db.execute("INSERT INTO layer_holds VALUES ('cache', ?)", (image.layer_ids[0],))
+        chain = chain_id(image.document.rootfs.diff_ids)
+        assert lines(store.images.remove("app"))[1:] == [f"Deleted: {image.id}", f"Deleted: {chain}"]
 
     def test_an_id_with_names_in_two_repositories_must_be_forced(self, store: Store) -> None:
         image = make_image(store, BASE, name="app:1")
@@ -196,7 +227,7 @@ class TestRemove:
             Conflict, match=rf"unable to delete {image.short_id} \(must be forced\) - image is referenced in mult"
         ):
             store.images.remove(image.id)
-        assert len(store.images.remove(image.id, force=True)) == 3
+        assert len(store.images.remove(image.id, force=True)) == 4
 
     def test_a_container_is_in_the_way(self, store: Store) -> None:
         image = make_image(store, BASE, name="app:1")
@@ -218,8 +249,9 @@ class TestRemove:
             child = store.images.create(document, image.layer_ids, parent=image.id, names=["child"])
         with pytest.raises(Conflict, match="image has dependent child images"):
             store.images.remove(image.id, force=True)
-        assert store.images.remove("app:1") == ["Untagged: app:1"]
-        assert store.images.remove("child") == ["Untagged: child:latest", f"Deleted: {child.id}", f"Deleted: {image.id}"]
+        assert lines(store.images.remove("app:1")) == ["Untagged: app:1"]
+        gone = [f"Deleted: {each}" for each in (child.id, image.id, *image.document.rootfs.diff_ids)]
+        assert lines(store.images.remove("child")) == ["Untagged: child:latest", *gone]
 
 
 @pytest.mark.parametrize(

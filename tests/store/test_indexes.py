@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from inception.errors import NotFound
+from inception.errors import Conflict, NotFound
 from inception.oci.digest import sha256
 from inception.oci.image import MEDIA_INDEX, MEDIA_MANIFEST, ImageConfig, ImageDocument, RootFs, host_platform, parse_platform
 from inception.oci.reference import Reference
 from inception.record import encode
 from inception.store import Store
-from inception.store.archive import load, save
-from inception.store.images import Image
+from inception.store.archive import load
+from inception.store.archive_save import save
+from inception.store.images import Image, Usage
+from inception.store.indexes import fits
 from inception.store.progress import Progress
 from inception.store.pull import fetch_document, open_repository, pull
 from inception.store.push import push, push_index
@@ -187,23 +189,85 @@ def test_one_platform_of_several_is_pushed_and_saved(
     store.images.tag(pushed, name)
     assert push(store, name, platform=OTHER).digest == wanted.manifest_digest
     fresh = Store(str(tmp_path / "fresh"))
-    (loaded,) = load(fresh, save(store, [pushed], OTHER), platform=OTHER)
+    (loaded,) = load(fresh, save(store, [pushed], [OTHER]), platform=OTHER)
     assert (loaded.id, loaded.names) == (wanted.id, [pushed])
+
+
+def test_an_archive_holds_all_platforms_and_comes_back_as_the_same_index(pushed: str, store: Store, tmp_path: Path) -> None:
+    pull(store, pushed, all_platforms=True)
+    index = store.indexes.of(Reference.parse(pushed))
+    data = b"".join(save(store, [pushed]))
+    fresh = Store(str(tmp_path / "fresh"))
+    (loaded,) = load(fresh, [data])
+    assert (loaded.id, loaded.names) == (store.images.resolve(pushed).id, [pushed])
+    assert fresh.images.resolve(pushed, OTHER).id == store.images.resolve(pushed, OTHER).id
+    assert fresh.indexes.of(Reference.parse(pushed)) == index
+    fresh.collect(everything=True)
+    assert fresh.indexes.is_complete(index)
+    assert b"".join(save(fresh, [pushed])) == data
+    (alone,) = load(Store(str(tmp_path / "alone")), [data], platform=OTHER)
+    assert fits(alone.document, OTHER)
+
+
+def test_what_of_an_index_is_here_is_saved_and_loaded_as_that(pushed: str, store: Store, tmp_path: Path) -> None:
+    image = pull(store, pushed)
+    other = pull(store, pushed, platform=OTHER)
+    store.images.remove(pushed, platforms=[OTHER])
+    fresh = Store(str(tmp_path / "fresh"))
+    (loaded,) = load(fresh, save(store, [pushed]))
+    assert loaded.id == image.id
+    assert other.id not in [each.id for each in fresh.images.list()]
+
+
+def test_several_platforms_are_saved_under_an_index_of_their_own(pushed: str, store: Store, tmp_path: Path) -> None:
+    pull(store, pushed, all_platforms=True)
+    fresh = Store(str(tmp_path / "fresh"))
+    load(fresh, save(store, [pushed], [OTHER, host_platform()]))
+    assert {each.id for each in fresh.images.platforms(pushed)} == {
+        store.images.resolve(pushed, platform).id for platform in (OTHER, host_platform())
+    }
+
+
+def test_one_platform_of_several_goes_and_the_name_stays(pushed: str, store: Store) -> None:
+    mine, other = pull(store, pushed), pull(store, pushed, platform=OTHER)
+    assert store.images.resolve(pushed).id == other.id  # the one that was pulled last
+    removals = store.images.remove(pushed, platforms=[OTHER])
+    assert removals[0].deleted == other.id and not any(each.untagged for each in removals)
+    assert store.images.resolve(pushed).id == mine.id
+    with pytest.raises(NotFound, match="does not match the specified platform"):
+        store.images.remove(pushed, platforms=[OTHER])
+    assert pull(store, pushed, platform=OTHER).id == other.id
+
+
+def test_the_last_platform_takes_the_name_along(pushed: str, store: Store) -> None:
+    image = pull(store, pushed)
+    removals = store.images.remove(pushed, platforms=[host_platform()])
+    assert removals[0].untagged == pushed
+    assert image.id in [each.deleted for each in removals]
+    assert_empty(store)
+
+
+def test_a_platform_that_a_container_has_stays(pushed: str, store: Store) -> None:
+    pull(store, pushed)
+    other = pull(store, pushed, platform=OTHER)
+    with pytest.raises(Conflict, match="being used by stopped container"):
+        store.images.remove(pushed, platforms=[OTHER], in_use=[Usage(container_id="c" * 64, image_id=other.id)])
+    assert store.images.resolve(pushed, OTHER).id == other.id
 
 
 def test_a_name_goes_with_all_its_platforms(pushed: str, store: Store) -> None:
     pull(store, pushed, all_platforms=True)
     ids = {image.id for image in store.images.list()}
-    lines = store.images.remove(pushed)
-    assert lines[0] == f"Untagged: {pushed}"
-    assert {line.removeprefix("Deleted: ") for line in lines if line.startswith("Deleted")} == ids
+    removals = store.images.remove(pushed)
+    assert removals[0].untagged == pushed
+    assert {each.deleted for each in removals if each.deleted} == ids
     assert_empty(store)
 
 
 def test_two_names_of_one_index_keep_it_until_the_last_goes(pushed: str, store: Store) -> None:
     pull(store, pushed, all_platforms=True)
     store.images.tag(pushed, "mine")
-    assert [line.partition(":")[0] for line in store.images.remove(pushed)] == ["Untagged", "Untagged"]
+    assert all(each.untagged for each in store.images.remove(pushed))
     store.collect(everything=True)
     assert store.indexes.is_complete(store.indexes.of(Reference.parse("mine")))
     store.images.tag("mine", "other")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +16,8 @@ import pytest
 
 import inception
 from inception.errors import InvalidArgument, NotFound
+from inception.oci.image import History
+from inception.record import replace
 from inception.store.progress import follow
 from inception.store.push import push
 
@@ -125,3 +129,41 @@ def test_an_ordinary_user_pulls_looks_saves_loads_and_pushes(engine: inception.E
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines() == [f"vfs ['{name}'] b'hello'", "[]", "True True", "True", "[]"]
+
+
+def test_images_that_do_not_say_when_they_were_made_are_filtered_by_time(engine: inception.Engine) -> None:
+    make_image(engine.store, archive(member("f", b"f")), name="timeless")
+    stream = io.BytesIO(archive(member("g", b"g")))
+    younger = engine.images.import_(stream, "younger")
+    assert [image.id for image in engine.images.list(filters={"since": ["timeless"]})] == [younger.id]
+    assert [image.names for image in engine.images.list(filters={"before": ["younger"]})] == [["timeless:latest"]]
+    assert [image.names for image in engine.images.list(filters={"until": ["1h"]})] == [["timeless:latest"]]
+    assert engine.images.prune({"until": ["2001-01-01"]}, all=True).images[0] == "untagged: timeless:latest"
+
+
+def test_the_same_tar_is_imported_twice_as_two_images(engine: inception.Engine) -> None:
+    data = archive(member("g", b"g"))
+    assert engine.images.import_(io.BytesIO(data)).id != engine.images.import_(io.BytesIO(data)).id
+
+
+def test_a_load_tells_which_image_has_lost_its_name_and_keeps_parents(engine: inception.Engine, tmp_path: Path) -> None:
+    base = make_image(engine.store, archive(member("f", b"f")), name="base")
+    document = replace(base.document, history=[History(created_by="child")])
+    with engine.store.lease():
+        child = engine.store.images.create(document, base.layer_ids, names=["child"], parent=base.id)
+    data = b"".join(engine.images.save(["base", "child"]))
+    with tarfile.open(fileobj=io.BytesIO(data)) as saved:
+        repositories = json.load(saved.extractfile("repositories"))  # type: ignore[arg-type]
+    layer = base.document.rootfs.diff_ids[0].removeprefix("sha256:")
+    assert repositories == {"base": {"latest": layer}, "child": {"latest": layer}}
+    engine.images.remove("child")
+    engine.images.tag("base", "child")
+    told: list[str] = []
+    engine.images.load(io.BytesIO(data), lambda news: told.append("" if news.id else news.status))
+    assert f"The image child:latest already exists, renaming the old one with ID {base.id} to empty string" in told
+    assert engine.images.get("child").parent == base.id
+
+    other = inception.Engine(root=str(tmp_path / "other"), run_root=str(tmp_path / "other-run"))
+    other.images.load(io.BytesIO(data))
+    assert other.images.get("child").parent == base.id
+    assert [each.deleted for each in other.images.remove("child")][1] == child.id

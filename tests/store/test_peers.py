@@ -16,7 +16,8 @@ import pytest
 from inception.oci.image import parse_platform
 from inception.record import replace
 from inception.store import Store
-from inception.store.archive import load, load_layout, save
+from inception.store.archive import load, load_layout
+from inception.store.archive_save import save
 from inception.store.images import Image
 from inception.store.pull import fetch_document, pull
 from inception.store.push import push, push_index

@@ -513,3 +513,19 @@ def test_three_processes_pull_the_same_image_at_once(registry: Registry, store: 
     store.recover()
     assert sorted(os.listdir(f"{store.root}/layers")) == ["1", "empty"]
     assert make_image(store, LAYER).layer_ids == store.images.resolve(f"{registry.name}:1").layer_ids
+
+
+def test_a_mirror_is_told_which_registry_it_stands_for(registry: Registry, store: Store) -> None:
+    mirror = registry.name.removesuffix("/app")
+    settings = Registries(hosts={"registry.example": Host(mirrors=[f"http://{mirror}"])})
+    answer = registry.answer
+
+    def without_query(request: BaseHTTPRequestHandler) -> bool:
+        request.path = request.path.partition("?")[0]
+        answer(request)
+        return True
+
+    registry.hook = without_query
+    assert pull(store, "registry.example/app:1", registries=settings).names == ["registry.example/app:1"]
+    assert {path.rpartition("?")[2] for path in registry.requests} == {"ns=registry.example"}
+    assert len(registry.requests) == 3  # manifest, configuration, layer

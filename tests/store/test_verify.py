@@ -12,7 +12,8 @@ import pytest
 from inception.errors import Conflict, NotFound
 from inception.oci.image import Descriptor
 from inception.store import Store
-from inception.store.archive import load, save
+from inception.store.archive import load
+from inception.store.archive_save import save
 from inception.store.pull import pull
 from inception.store.push import push
 from inception.store.verify import Report, refetch_from_registry, verify

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -12,7 +13,6 @@ from inception.api.auth import credentials_of
 from inception.api.call import Call, parse_json, reply
 from inception.api.documents import image_summary
 from inception.api.progress import Tell, progress_document, stream_work
-from inception.engine.filters import check_keys
 from inception.engine.results import ImageRemoval
 from inception.engine.times import parse
 from inception.errors import Forbidden, InvalidArgument, NotFound, Unavailable
@@ -45,7 +45,10 @@ async def inspect(call: Call) -> web.Response:
 
 def _platform(call: Call) -> str:
     """`linux/arm64`: as text, or as the object that newer clients send."""
-    text = call.text("platform")
+    return _platform_text(call.text("platform"))
+
+
+def _platform_text(text: str) -> str:
     if not text.startswith("{"):
         return text
     return platform_text(decode(Platform, parse_json(text.encode(), "platform"), "platform"))
@@ -75,9 +78,14 @@ async def tag(call: Call) -> web.Response:
 
 
 async def remove(call: Call) -> web.Response:
-    call.refuse(platforms="an image goes with all its platforms: remove a single one by its id")
+    if not call.arguments["name"].strip():
+        raise InvalidArgument("image name cannot be blank")
     removals = await call.run(
-        call.engine.images.remove, call.arguments["name"], force=call.flag("force"), prune=not call.flag("noprune")
+        call.engine.images.remove,
+        call.arguments["name"],
+        force=call.flag("force"),
+        prune=not call.flag("noprune"),
+        platforms=[_platform_text(text) for text in call.query.getall("platforms", [])],
     )
     return reply([_removal(removal) for removal in removals])
 
@@ -159,15 +167,26 @@ def _opened(url: str, tell: Tell) -> BinaryIO:
     """What an address holds, as it comes."""
     import urllib3
 
+    host = urlsplit(url).netloc.rpartition("@")[2]
     tell({"status": f"Downloading from {url}"})
     try:
         answer = urllib3.PoolManager(timeout=60.0).request("GET", url, preload_content=False)
     except urllib3.exceptions.HTTPError as error:
-        raise Unavailable(f"import {url}: {error}") from error
+        cause = getattr(error, "reason", None) or error
+        raise Unavailable(f"import {url}: {host} does not answer: {_plainly(cause)}") from error
     if answer.status != 200:
         raise InvalidArgument(f"import {url}: the server answers {answer.status} {answer.reason}")
     setattr(answer, "auto_close", False)  # noqa: B010 - as a buffered reader wants it
     return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", answer)))
+
+
+def _plainly(error: BaseException) -> str:
+    """A failure of urllib3's in a few words, without the names of its objects."""
+    if "resolve" in str(error):
+        return "no such host"
+    while error.__cause__ is not None or error.__context__ is not None:
+        error = error.__cause__ or error.__context__ or error
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
 
 
 async def push(call: Call) -> web.StreamResponse:
@@ -202,11 +221,7 @@ def _names_of(call: Call, repository: str) -> list[str]:
 async def search(call: Call) -> web.Response:
     from inception.store.login import search
 
-    filters = call.filters()
-    check_keys(filters, ("is-official", "is-automated", "stars"))
-    found = await call.server.threads.long(search, call.text("term"), call.number("limit") or 25)
-    least = max([int(text) for text in filters.get("stars", []) if text.isdecimal()], default=0)
-    official = filters.get("is-official")
+    found = await call.server.threads.long(search, call.text("term"), call.number("limit") or 25, call.filters())
     return reply(
         [
             {
@@ -217,7 +232,6 @@ async def search(call: Call) -> web.Response:
                 "is_automated": False,
             }
             for each in found
-            if each.stars >= least and (not official or each.official == (official[-1] in ("1", "true")))
         ]
     )
 
@@ -227,14 +241,19 @@ async def save(call: Call) -> web.StreamResponse:
     names = [name for text in names for name in text.split(",")]
     if not names:
         raise InvalidArgument("no images to save: names is missing")
-    return await send_tar(call, await call.run(call.engine.images.save, names, platform=_platform(call)), None)
+    platforms = ",".join(_platform_text(text) for text in call.query.getall("platform", []))
+    return await send_tar(call, await call.run(call.engine.images.save, names, platform=platforms), None)
 
 
 async def load(call: Call) -> web.StreamResponse:
     body, platform = call.body_file(), _platform(call)
 
     def work(tell: Tell) -> None:
-        for name in call.engine.images.load(body, platform=platform):
+        def progress(news: Progress) -> None:
+            if not news.id:  # what the load has done to images that were here
+                tell({"stream": f"{news.status}\n"})
+
+        for name in call.engine.images.load(body, progress, platform=platform):
             kind = "Loaded image ID" if name.startswith("sha256:") else "Loaded image"
             tell({"stream": f"{kind}: {name}\n"})
 

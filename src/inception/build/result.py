@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inception.build.config import BuildConfig
     from inception.build.execute import Session
     from inception.oci.image import Descriptor
-    from inception.store.archive import MadeIndex
+    from inception.store.archive_save import MadeIndex
     from inception.store.images import Image
     from inception.store.push import Attached
 
@@ -83,7 +83,7 @@ def _one(session: Session, outputs: Sequence[Output]) -> Finished:
 
 def _several(sessions: Sequence[Session], outputs: Sequence[Output]) -> Finished:
     """An index of images and of what is said about them."""
-    from inception.store.archive import make_index, save_index
+    from inception.store.archive_save import make_index, save_index
 
     first = sessions[0]
     store, config = first.store, first.config

@@ -49,10 +49,11 @@ class Listing:
             names = default or self.default
             return columns([[self.headings[name] for name in names], *([_cell(row[name]) for name in names] for row in rows)])
         from inception.cli.template import Template
-        from inception.cli.template_values import to_json
+        from inception.cli.template_values import Marshalled, to_json
 
+        rows = [Marshalled(row) for row in rows]
         if format_text == "json":
-            return "".join(to_json(dict(sorted(row.items())), escape_html=True) + "\n" for row in rows)
+            return "".join(to_json(row) + "\n" for row in rows)
         text = format_text.replace("\\t", "\t").replace("\\n", "\n")
         if not text.startswith("table"):
             template = Template(text)
@@ -158,6 +159,14 @@ def ago(rfc3339: str) -> str:
 def local_time(rfc3339: str) -> str:
     """As Go prints a time: `2026-11-23 18:00:00 +0000 UTC`."""
     return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(epoch(rfc3339)))
+
+
+def rfc3339(text: str) -> str:
+    """A time to the second and in the user's zone, as Docker shows those of a history: `2026-11-23T19:00:00+01:00`."""
+    if not text:
+        return ""
+    local = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(epoch(text)))
+    return f"{local[:-5]}Z" if local.endswith("+0000") else f"{local[:-2]}:{local[-2:]}"
 
 
 def write(text: str) -> None:

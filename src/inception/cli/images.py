@@ -13,9 +13,9 @@ from inception.cli.format import (
     ellipsis,
     human_size,
     label_of,
-    labels_text,
     local_time,
     printable,
+    rfc3339,
     short_id,
     write,
 )
@@ -57,7 +57,15 @@ HISTORY_LISTING = Listing(
     },
     ("ID", "CreatedSince", "CreatedBy", "Size", "Comment"),
 )
+_HISTORY_EXACT = ("ID", "CreatedAt", "CreatedBy", "Size", "Comment")
 _CREATED_BY_WIDTH = 45
+_RAW = """\
+repository: {{.Repository}}
+tag: {{.Tag}}
+image_id: {{.ID}}
+created_at: {{.CreatedAt}}
+virtual_size: {{.Size}}
+"""
 NONE = "<none>"
 
 
@@ -81,7 +89,8 @@ def ls(call: Call) -> int:
         for image in images
         for repository, tag, digest in _names(image, filters, digests=digests)
     ]
-    write(IMAGES.render(rows, flags.text("format"), _WITH_DIGESTS if flags.on("digests") else None))
+    text = _RAW if flags.text("format") == "raw" else flags.text("format")
+    write(IMAGES.render(rows, text, _WITH_DIGESTS if flags.on("digests") else None))
     return 0
 
 
@@ -138,17 +147,17 @@ def row_of(image: Image, repository: str, tag: str, digest: str, *, full: bool =
         "SharedSize": "N/A",
         "UniqueSize": "N/A",
         "VirtualSize": human_size(image.size_bytes, 4),
-        "Labels": labels_text(own),
         "Label": label_of(own),
     }
 
 
 def rm(call: Call) -> int:
     force, prune = call.flags.on("force"), not call.flags.on("no-prune")
+    platforms = [text for value in call.flags.list("platform") for text in value.split(",") if text]
     failed = False
     for name in call.arguments:
         try:
-            removals = call.engine.images.remove(name, force=force, prune=prune)
+            removals = call.engine.images.remove(name, force=force, prune=prune, platforms=platforms)
         except NotFound as error:
             complain(error)
             failed = failed or not force
@@ -175,7 +184,7 @@ def history(call: Call) -> int:
         write("".join((entry.id if full else short_id(entry.id)) + "\n" for entry in entries))
         return 0
     rows = [_history_row(entry, full=full, human=human) for entry in entries]
-    write(HISTORY_LISTING.render(rows, flags.text("format")))
+    write(HISTORY_LISTING.render(rows, flags.text("format"), None if human else _HISTORY_EXACT))
     return 0
 
 
@@ -183,15 +192,13 @@ def _history_row(entry: HistoryEntry, *, full: bool, human: bool) -> Row:
     created_by = printable(entry.created_by.replace("\t", " "))
     return {
         "ID": entry.id if full else short_id(entry.id) if entry.id.startswith("sha256:") else entry.id,
-        "CreatedSince": ago(entry.created) if human else entry.created,
-        "CreatedAt": entry.created,
+        "CreatedSince": ago(entry.created) if human else rfc3339(entry.created),
+        "CreatedAt": rfc3339(entry.created),
         "CreatedBy": created_by if full else ellipsis(created_by, _CREATED_BY_WIDTH),
         "Size": human_size(entry.size_bytes) if human else str(entry.size_bytes),
         "Comment": printable(entry.comment),
     }
 
-
-_PLATFORM = "an image goes with all its platforms: remove a single one by its id"
 
 LS = Command(
     ls,
@@ -213,11 +220,11 @@ RM = Command(
     "[OPTIONS] IMAGE [IMAGE...]",
     "Remove one or more images",
     """\
-  -f, --force      Force removal of the image
-      --no-prune   Do not delete untagged parents
+  -f, --force              Force removal of the image
+      --no-prune           Do not delete untagged parents
+      --platform strings   Remove only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")
 """,
     minimum=1,
-    refused={"platform": _PLATFORM},
 )
 TAG = Command(
     tag,

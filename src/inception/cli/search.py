@@ -5,7 +5,6 @@ from __future__ import annotations
 from inception.cli.call import Call
 from inception.cli.flags import Command
 from inception.cli.format import Listing, ellipsis, printable, write
-from inception.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ def search(call: Call) -> int:
     from inception.store.login import search as ask
 
     flags = call.flags
-    found = ask(call.arguments[0], flags.number("limit"))
+    found = ask(call.arguments[0], flags.number("limit"), flags.filters())
     full = flags.on("no-trunc")
     rows = [
         {
@@ -32,7 +31,6 @@ def search(call: Call) -> int:
             "IsOfficial": "[OK]" if each.official else "",
         }
         for each in found
-        if _wanted(each, flags.filters())
     ]
     write(_LISTING.render(rows, flags.text("format")))
     return 0
@@ -41,19 +39,6 @@ def search(call: Call) -> int:
 def _described(found: Found, full: bool) -> str:
     text = printable(" ".join(found.description.split()))
     return text if full else ellipsis(text, _DESCRIPTION_WIDTH)
-
-
-def _wanted(found: Found, filters: dict[str, list[str]]) -> bool:
-    for key, values in filters.items():
-        if key == "stars" and values[-1].isdigit():
-            if found.stars < int(values[-1]):
-                return False
-        elif key == "is-official" and values[-1] in ("true", "false"):
-            if found.official != (values[-1] == "true"):
-                return False
-        else:
-            raise InvalidArgument(f"invalid filter '{key}={values[-1]}'")
-    return True
 
 
 SEARCH = Command(

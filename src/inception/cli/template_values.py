@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 quote = encode_basestring
 
 
+class Marshalled(dict):  # type: ignore[type-arg]
+    """A row of a listing: as JSON its keys are in order and `<`, `>` and `&` escaped, whoever asks."""
+
+
 def missing(mapping: dict[str, Any]) -> Any:
     """Go answers a missing key with the zero value of the map's type: an empty string in a map of strings."""
     return "" if all(isinstance(value, str) for value in mapping.values()) else None
@@ -44,8 +48,9 @@ def to_json(value: Any, *, escape_html: bool = False) -> str:
     """*value* as Go's encoding/json writes it: no spaces; with *escape_html* also `<`, `>` and `&` escaped."""
     import json
 
-    text = json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False)
-    if escape_html:
+    own = isinstance(value, Marshalled)
+    text = json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False, sort_keys=own)
+    if escape_html or own:
         text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return text
 

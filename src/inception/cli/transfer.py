@@ -7,12 +7,15 @@ import sys
 from inception.cli.call import Call
 from inception.cli.files import write_stream
 from inception.cli.flags import Command
+from inception.cli.format import printable
 from inception.cli.progress import PullProgress
 from inception.errors import InvalidArgument, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
+
+    from inception.store.progress import Progress
 
 
 def pull(call: Call) -> int:
@@ -83,7 +86,14 @@ def load(call: Call) -> int:
     path = call.flags.text("input")
     if not path and sys.stdin.isatty():
         raise InvalidArgument("requested load from stdin, but stdin is empty")
-    progress = PullProgress(sys.stderr, quiet=call.flags.on("quiet") or not sys.stderr.isatty())
+    show = PullProgress(sys.stderr, quiet=call.flags.on("quiet") or not sys.stderr.isatty())
+
+    def progress(news: Progress) -> None:
+        if news.id:
+            show(news)
+        else:  # what the load has done to images that were here
+            print(printable(news.status), flush=True)
+
     with _open(path) as stream:
         names = call.engine.images.load(stream, progress=progress, platform=call.flags.text("platform"))
     for name in names:
@@ -171,7 +181,7 @@ SAVE = Command(
     "Save one or more images to a tar archive (streamed to STDOUT by default)",
     """\
   -o, --output string     Write to a file, instead of STDOUT
-      --platform string   Save only the image for this platform
+      --platform string   Save only the images for these platforms ("linux/amd64,linux/arm64")
 """,
     minimum=1,
 )

@@ -131,6 +131,12 @@ class RemoteImages:
     def referrers(self, reference: str, artifact_type: str = "", **_options: Any) -> Any:
         raise self.engine.unsupported("artifacts")
 
+    def tags(self, repository: str, **_options: Any) -> Sequence[str]:
+        raise self.engine.unsupported("registry ls")
+
+    def delete_remote(self, reference: str, **_options: Any) -> str:
+        raise self.engine.unsupported("registry rm")
+
     def bootstrap(self, reference: str, *, progress: OnProgress = None) -> Image:
         raise self.engine.unsupported("image bootstrap")
 
@@ -177,7 +183,11 @@ class RemoteImages:
         repository, _, tag = _tagged(target).rpartition(":")
         self._ask("POST", f"/images/{segment(source)}/tag", repo=repository, tag=tag)
 
-    def remove(self, reference: str, *, force: bool = False, prune: bool = True) -> Sequence[ImageRemoval]:
+    def remove(
+        self, reference: str, *, force: bool = False, prune: bool = True, platforms: Sequence[str] = ()
+    ) -> Sequence[ImageRemoval]:
+        if platforms:
+            raise self.engine.unsupported("rmi --platform")
         found = self._ask("DELETE", f"/images/{segment(reference)}", force=force, noprune=not prune)
         return [ImageRemoval(untagged=each.get("Untagged") or "", deleted=each.get("Deleted") or "") for each in found]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from inception.engine import records
 from inception.engine.changes import apply_changes
 from inception.engine.lifecycle import pause, unpause
 from inception.engine.records import event_attributes
 from inception.engine.times import now
+from inception.errors import Conflict
 from inception.oci.image import History, ImageConfig
 from inception.record import replace
 
@@ -58,7 +61,8 @@ def commit(engine: Engine, container_id: str, config: CommitConfig) -> str:
     image_config = apply_changes(image_config_of(record.config), config.changes)
     frozen = config.pause and record.state.status == "running"
     if frozen:
-        pause(engine, container_id)
+        with suppress(Conflict):  # it has ended meanwhile
+            pause(engine, container_id)
     try:
         with engine.store.lease():
             number = engine.store.snapshots.commit(container_id)
@@ -83,7 +87,8 @@ def commit(engine: Engine, container_id: str, config: CommitConfig) -> str:
             image = engine.store.images.create(document, [*base.layer_ids, number], names=names, parent=base.id)
     finally:
         if frozen:
-            unpause(engine, container_id)
+            with suppress(Conflict):
+                unpause(engine, container_id)
     attributes = {**event_attributes(record), "comment": config.message, "imageID": image.id, "imageRef": config.reference}
     engine.events.emit("container", "commit", container_id, attributes)
     return image.id

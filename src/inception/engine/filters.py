@@ -184,12 +184,17 @@ def select_images(engine: Engine, images: list[Image], filters: Filters) -> list
         images = [image for image in images if any(_is_called(image, pattern) for pattern in filters["reference"])]
     for key, sign in (("before", 1), ("since", -1)):
         for reference in filters.get(key, []):
-            limit = parse(engine.images.get(reference).created)
-            images = [image for image in images if sign * (limit - parse(image.created)) > 0]
+            limit = created_ns(engine.images.get(reference))
+            images = [image for image in images if sign * (limit - created_ns(image)) > 0]
     for text in filters.get("until", []):
         limit = parse_when_ns(text)
-        images = [image for image in images if parse(image.created) < limit]
+        images = [image for image in images if created_ns(image) < limit]
     return [image for image in images if labels_match(filters, image.document.config.labels)]
+
+
+def created_ns(image: Image) -> int:
+    """Nanoseconds since 1970; 0 for an image that doesn't say."""
+    return parse(image.created) if image.created else 0
 
 
 def _is_called(image: Image, pattern: str) -> bool:

@@ -239,6 +239,19 @@ class Images:
 
         return artifacts.referrers(reference, artifact_type, credentials=credentials)
 
+    def tags(self, repository: str, *, credentials: Credentials | None = None) -> Sequence[str]:
+        """The tags that a repository has on its registry."""
+        from inception.store.remote import tags
+
+        return tags(repository, credentials=credentials)
+
+    def delete_remote(self, reference: str, *, blob: bool = False, credentials: Credentials | None = None) -> str:
+        """Delete a tag on its registry, or by digest a manifest with all its tags, or a *blob*. Raises Conflict where the
+        registry doesn't do that."""
+        from inception.store.remote import delete
+
+        return delete(reference, blob=blob, credentials=credentials)
+
     def open(self, reference: str, path: str, *, platform: str = "") -> BinaryIO:
         """A file of an image for reading, links followed inside it; no container is made. Raises NotFound, InvalidArgument for
         what is no regular file."""
@@ -256,8 +269,8 @@ class Images:
         return image
 
     def load(self, stream: BinaryIO, progress: OnProgress = None, *, platform: str = "") -> list[str]:
-        """Images from an archive of `save` or an OCI archive, of several platforms the one for *platform*; answers their
-        names, or ids of nameless ones."""
+        """Images from an archive of `save` or an OCI archive, of several platforms under a name all, or the one for
+        *platform*; answers their names, or ids of nameless ones."""
         from inception.store.archive import load
         from inception.store.progress import silent
 
@@ -270,13 +283,16 @@ class Images:
         return names
 
     def save(self, references: list[str], *, platform: str = "") -> Iterator[bytes]:
-        """An archive that Docker, OCI tools and `load` read."""
-        from inception.store.archive import save
+        """An archive that Docker, OCI tools and `load` read: of several platforms under a name all that are here, or those of
+        *platform* (`linux/arm64,linux/amd64`)."""
+        from inception.oci.image import parse_platform
+        from inception.store.archive_save import save
 
+        platforms = [parse_platform(text) for text in platform.split(",") if text]
         for reference in references:
-            image = self.get(reference, platform=platform)
+            image = self.engine.store.images.resolve(reference, platforms[0] if platforms else None)
             self._emit("save", image.id, image)
-        return save(self.engine.store, references, _parsed(platform))
+        return save(self.engine.store, references, platforms)
 
     def import_(
         self,
@@ -289,11 +305,20 @@ class Images:
     ) -> Image:
         """An image of one layer from a tar of a root filesystem; *changes* are Dockerfile instructions."""
         from inception.engine.changes import apply_changes
+        from inception.engine.times import now
         from inception.oci.image import ImageConfig
         from inception.store.archive import import_rootfs
 
         config = apply_changes(ImageConfig(), changes or [])
-        image = import_rootfs(self.engine.store, stream, reference, config=config, message=message, platform=_parsed(platform))
+        image = import_rootfs(
+            self.engine.store,
+            stream,
+            reference,
+            config=config,
+            message=message,
+            created=now(),  # to the nanosecond: the same tar twice is two images, as in Docker
+            platform=_parsed(platform),
+        )
         self._emit("import", image.id, image)
         return image
 
@@ -307,19 +332,22 @@ class Images:
         for name in names:
             self._emit("tag", name, self.get(image))
 
-    def remove(self, reference: str, *, force: bool = False, prune: bool = True) -> list[ImageRemoval]:
-        """Take the name away, and delete the image with its last one.
+    def remove(
+        self, reference: str, *, force: bool = False, prune: bool = True, platforms: Sequence[str] = ()
+    ) -> list[ImageRemoval]:
+        """Take the name away, and delete the image with its last one; with *platforms* only those of what the name means.
 
         Raises Conflict when a container has it: a stopped one yields to *force*, a running one never.
         """
+        from inception.oci.image import parse_platform
+
         image = self.get(reference)
-        lines = self.engine.store.images.remove(reference, force=force, in_use=self._usages(), prune=prune)
-        removals = []
-        for line in lines:
-            kind, _, what = line.partition(": ")
-            removals.append(ImageRemoval(untagged=what) if kind == "Untagged" else ImageRemoval(deleted=what))
-            self._emit("untag" if kind == "Untagged" else "delete", what, image)
-        return removals
+        wanted = [parse_platform(text) for text in platforms]
+        done = self.engine.store.images.remove(reference, force=force, in_use=self._usages(), prune=prune, platforms=wanted)
+        for each in done:
+            if each.untagged or each.deleted:  # of layers nobody is told
+                self._emit("untag" if each.untagged else "delete", each.untagged or each.deleted, image)
+        return [ImageRemoval(untagged=each.untagged, deleted=each.deleted or each.layer) for each in done]
 
     def shared_sizes(self) -> dict[str, int]:
         """Bytes of each image that another has too, by id; images that share nothing are not in it."""

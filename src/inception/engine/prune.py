@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inception.engine.filters import check_keys, labels_match
+from inception.engine.filters import check_keys, created_ns, labels_match
 from inception.engine.results import PruneReport
 from inception.engine.times import parse, parse_when_ns
 from inception.errors import Conflict, NotFound
@@ -22,7 +22,7 @@ def prune_containers(engine: Engine, filters: Filters) -> PruneReport:
     report = PruneReport()
     for container in engine.containers.list(all=True):
         status = container.record.state.status
-        if status in ("created", "exited", "dead") and _selected(filters, container.labels, container.created_at):
+        if status in ("created", "exited", "dead") and _selected(filters, container.labels, parse(container.created_at)):
             try:
                 size = container.size()[0]
                 container.remove()
@@ -52,7 +52,7 @@ def prune_networks(engine: Engine, filters: Filters) -> PruneReport:
             if not filters:
                 take_down_idle(engine, network)
             continue
-        if _selected(filters, network.labels, network.created_at):
+        if _selected(filters, network.labels, parse(network.created_at)):
             try:
                 network.remove()
             except (Conflict, NotFound):
@@ -90,7 +90,7 @@ def prune_images(engine: Engine, filters: Filters, *, all: bool) -> PruneReport:
     for image in engine.images.list(all=True):
         if image.id in used or ((image.names or image.indexed) and not everything):
             continue
-        if not _selected(filters, image.document.config.labels, image.created):
+        if not _selected(filters, image.document.config.labels, created_ns(image)):
             continue
         for reference in image.names or [image.id]:
             try:
@@ -131,6 +131,6 @@ def apply_policy(engine: Engine, *, keep: Collection[str] = ()) -> PruneReport:
     return report
 
 
-def _selected(filters: Filters, labels: dict[str, str], created_at: str) -> bool:
+def _selected(filters: Filters, labels: dict[str, str], at_ns: int) -> bool:
     limits = [parse_when_ns(text) for text in filters.get("until", [])]
-    return labels_match(filters, labels) and all(parse(created_at) < limit for limit in limits)
+    return labels_match(filters, labels) and all(at_ns < limit for limit in limits)

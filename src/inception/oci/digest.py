@@ -54,7 +54,12 @@ def small_sha256() -> hashlib._Hash:
 
 def chain_id(diff_ids: list[str]) -> Digest:
     """The ChainID of a stack of layers, bottom first. Source: image-spec config.md, "Layer ChainID"."""
-    chain = Digest(diff_ids[0])
-    for diff_id in diff_ids[1:]:
-        chain = sha256(f"{chain} {Digest(diff_id)}".encode())
-    return chain
+    return chain_ids(diff_ids)[-1]
+
+
+def chain_ids(diff_ids: list[str]) -> list[Digest]:
+    """Those of a stack's every layer with what is beneath it, bottom first."""
+    chains: list[Digest] = []
+    for diff_id in diff_ids:
+        chains.append(sha256(f"{chains[-1]} {Digest(diff_id)}".encode()) if chains else Digest(diff_id))
+    return chains

@@ -1,8 +1,7 @@
-"""Images as archives: `docker save` and `docker load`, OCI layouts as a tar or as a folder, `import` of a root filesystem.
+"""Images from archives: `docker load`, OCI layouts as a tar or as a folder, `import` of a root filesystem.
 
-What `save` writes is both: an OCI layout (oci-layout, index.json, blobs/) with a manifest.json for older Dockers. What `load`
-reads is either, also the classic form (HEX.json, HEX/layer.tar). Members of an archive are written to numbered files in a
-scratch folder and known by their names only in a dictionary, so a name can't lead anywhere.
+What `load` reads is what archive_save.py writes, also the classic form (HEX.json, HEX/layer.tar). Members of an archive are
+written to numbered files in a scratch folder and known by their names only in a dictionary, so a name can't lead anywhere.
 """
 
 from __future__ import annotations
@@ -10,9 +9,10 @@ from __future__ import annotations
 import os
 
 from inception import jsontext
-from inception.errors import InvalidArgument, NotFound, Unavailable
-from inception.oci.digest import Digest, sha256
+from inception.errors import InvalidArgument, NotFound
+from inception.oci.digest import sha256
 from inception.oci.image import (
+    DOCKER_CONFIG,
     DOCKER_INDEX,
     MEDIA_CONFIG,
     MEDIA_INDEX,
@@ -34,196 +34,27 @@ from inception.oci.image import (
 from inception.oci.reference import Reference
 from inception.record import Record, decode, encode
 from inception.store import tar
+from inception.store.archive_save import NAME, REF_NAME, blob_name
 from inception.store.assemble import assemble
 from inception.store.compression import decompress, detect
 from inception.store.content import chunks_of, copy_hashed
 from inception.store.images import decode_manifest, load_json
 from inception.store.limits import Limits
-from inception.store.progress import silent
+from inception.store.progress import Progress, silent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any, BinaryIO
 
     from inception.store import Store
     from inception.store.images import Image
     from inception.store.progress import OnProgress
-    from inception.store.push import Attach
     from inception.store.scratch import Scratch
 
-_NAME = "io.containerd.image.name"
-_REF_NAME = "org.opencontainers.image.ref.name"
-_LAYOUT = b'{"imageLayoutVersion": "1.0.0"}'
 _MAX_MEMBERS = 100_000
 _MAX_LINKS = 8
-
-
-def save(store: Store, names: Sequence[str], platform: Platform | None = None) -> Iterator[bytes]:
-    """The archive of the named images as chunks; a bare repository means all its tags. Raises NotFound before the first chunk
-    when a name is unknown, or has no image for *platform*."""
-    chosen: dict[str, tuple[Image, list[str]]] = {}
-    for name in names:
-        for each in _all_tags(store, name):
-            image = store.images.resolve(each, platform)
-            tags = chosen.setdefault(image.id, (image, []))[1]
-            tags += [tag for tag in _tags_for(image, each) if tag not in tags]
-    return _save(store, list(chosen.values()))
-
-
-def _all_tags(store: Store, name: str) -> list[str]:
-    """A bare repository as all its names, anything else as it is."""
-    if ":" in name.rpartition("/")[2] or "@" in name:
-        return [name]
-    try:
-        repository = Reference.parse(name).repository
-    except InvalidArgument:
-        return [name]
-    rows = store.db.rows("SELECT tag FROM image_names WHERE repository = ? ORDER BY tag", (repository,))
-    return [f"{repository}:{tag}" for (tag,) in rows] or [name]
-
-
-def _tags_for(image: Image, name: str) -> list[str]:
-    """A name means itself, an id or a digest none (as in `docker save`)."""
-    try:
-        reference = Reference.parse(name)
-    except InvalidArgument:
-        return []
-    return [reference.familiar] if reference.familiar in image.names else []
-
-
-def _save(store: Store, images: list[tuple[Image, list[str]]]) -> Iterator[bytes]:
-    written: set[str] = set()
-    index: list[Descriptor] = []
-    legacy: list[dict[str, Any]] = []
-    yield from _member("oci-layout", _LAYOUT)
-    for folder in ("blobs/", "blobs/sha256/"):
-        yield tar.header(tar.Entry(folder, tar.DIRECTORY, 0o755))
-    for image, tags in images:
-        data = store.content.read(image.manifest_digest)
-        manifest = decode_manifest(data)
-        yield from _blobs(store, image, manifest, written)
-        media_type = manifest.media_type or MEDIA_MANIFEST
-        entry = Descriptor(media_type=media_type, digest=image.manifest_digest, size=len(data))
-        for tag in tags or [""]:
-            notes = {_NAME: str(Reference.parse(tag)), _REF_NAME: Reference.parse(tag).tag} if tag else {}
-            index.append(Descriptor(**{**entry.__dict__, "annotations": notes}))
-        legacy.append(
-            {
-                "Config": _blob_name(manifest.config.digest),
-                "RepoTags": tags or None,
-                "Layers": [_blob_name(layer.digest) for layer in manifest.layers],
-            }
-        )
-    value = {"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": [encode(entry) for entry in index]}
-    yield from _member("index.json", jsontext.dumps(value).encode())
-    yield from _member("manifest.json", jsontext.dumps(legacy).encode())
-    yield tar.END
-
-
-def _blobs(store: Store, image: Image, manifest: Manifest, written: set[str]) -> Iterator[bytes]:
-    """The manifest, configuration and layers of an image, but for what was *written* before."""
-    for digest in (image.manifest_digest, manifest.config.digest):
-        if digest not in written:
-            written.add(digest)
-            yield from _member(_blob_name(digest), store.content.read(digest))
-    for layer, number in zip(manifest.layers, image.layer_ids, strict=True):
-        if layer.digest not in written:
-            written.add(layer.digest)
-            yield from _layer_member(store, layer, number)
-
-
-class MadeIndex(Record):
-    """An index that was made here: the `images` that it lists, and by digest all documents that are no image's, its own too."""
-
-    digest: str
-    size_bytes: int
-    images: list[Image]
-    documents: dict[str, bytes]
-
-
-def make_index(
-    store: Store, images: Sequence[Image], *, attach: Attach | None = None, annotations: Mapping[str, str] | None = None
-) -> MadeIndex:
-    """An index of *images*, each for its own platform. *attach* gives what belongs to an image beside it."""
-    entries = []
-    for image in images:
-        document = image.document
-        platform = Platform(architecture=document.architecture, os=document.os, variant=document.variant)
-        size = store.content.size(image.manifest_digest)
-        entries.append(Descriptor(media_type=MEDIA_MANIFEST, digest=image.manifest_digest, size=size, platform=platform))
-    documents: dict[str, bytes] = {}
-    for image, entry in zip(images, list(entries), strict=True):
-        for found in attach(image, entry) if attach is not None else ():
-            documents |= {found.descriptor.digest: found.manifest, **{str(sha256(data)): data for data in found.blobs}}
-            entries.append(found.descriptor)
-    index = Index(media_type=MEDIA_INDEX, manifests=entries, annotations=dict(annotations or {}))
-    data = jsontext.dumps({"schemaVersion": 2, **encode(index)}).encode()
-    digest = str(sha256(data))
-    documents[digest] = data
-    return MadeIndex(digest=digest, size_bytes=len(data), images=list(images), documents=documents)
-
-
-def save_index(
-    store: Store, names: Sequence[str], index: MadeIndex, annotations: Mapping[str, str] | None = None
-) -> Iterator[bytes]:
-    """An OCI layout of *index* under all *names*, as chunks; *annotations* are those of its place in the layout."""
-    places = []
-    for name in names or [""]:
-        notes = {_NAME: str(Reference.parse(name)), _REF_NAME: Reference.parse(name).tag} if name else {}
-        notes |= annotations or {}
-        places.append(Descriptor(media_type=MEDIA_INDEX, digest=index.digest, size=index.size_bytes, annotations=notes))
-    yield from _save_index(store, index.images, index.documents, places)
-
-
-def _save_index(
-    store: Store, images: Sequence[Image], documents: Mapping[str, bytes], places: Sequence[Descriptor]
-) -> Iterator[bytes]:
-    written: set[str] = set()
-    yield from _member("oci-layout", _LAYOUT)
-    for folder in ("blobs/", "blobs/sha256/"):
-        yield tar.header(tar.Entry(folder, tar.DIRECTORY, 0o755))
-    for image in images:
-        yield from _blobs(store, image, decode_manifest(store.content.read(image.manifest_digest)), written)
-    for digest, data in documents.items():
-        yield from _member(_blob_name(digest), data)
-    value = {"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": [encode(entry) for entry in places]}
-    yield from _member("index.json", jsontext.dumps(value).encode())
-    yield tar.END
-
-
-def _member(name: str, data: bytes) -> Iterator[bytes]:
-    yield tar.header(tar.Entry(name, tar.REGULAR, 0o644, size=len(data))) + data + tar.padding(len(data))
-
-
-def _layer_member(store: Store, layer: Descriptor, number: int) -> Iterator[bytes]:
-    yield tar.header(tar.Entry(_blob_name(layer.digest), tar.REGULAR, 0o644, size=layer.size))
-    if store.content.exists(layer.digest):
-        with store.content.open(layer.digest) as blob:
-            yield from chunks_of(blob)
-    else:
-        yield from open_layer(store, layer, number)
-    yield tar.padding(layer.size)
-
-
-def open_layer(store: Store, layer: Descriptor, number: int) -> Iterator[bytes]:
-    """A layer that was made here, as its tar; checked on the way, since it is made again from the folder."""
-    import hashlib
-
-    hasher = hashlib.sha256()
-    for chunk in store.layers.tar(number):
-        hasher.update(chunk)
-        yield chunk
-    if f"sha256:{hasher.hexdigest()}" != layer.digest:
-        raise Unavailable(
-            f"layer {layer.digest}: the unpacked folder has changed since it was stored",
-            f"something wrote to {store.layers.path(number)}: remove the image and build it again",
-        )
-
-
-def _blob_name(digest: str) -> str:
-    checked = Digest(digest)
-    return f"blobs/{checked.algorithm}/{checked.hex}"
+_MAX_DEPTH = 4  # an index of indexes is allowed; a longer chain is a joke
 
 
 def load(
@@ -236,13 +67,13 @@ def load(
     """The images of an archive in any of the forms, compressed or not, with the names that it gives them."""
     from inception.store.settings import load_settings
 
-    images = _load(store, stream, progress, limits or load_settings().limits, platform or host_platform())
+    images = _load(store, stream, progress, limits or load_settings().limits, platform)
     store.collect()  # blobs that their unpacked layers stand for
     return images
 
 
 def _load(
-    store: Store, stream: BinaryIO | Iterable[bytes], progress: OnProgress, limits: Limits, platform: Platform
+    store: Store, stream: BinaryIO | Iterable[bytes], progress: OnProgress, limits: Limits, platform: Platform | None
 ) -> list[Image]:
     file: Any = stream
     chunks = chunks_of(file) if hasattr(stream, "read") else stream
@@ -251,13 +82,21 @@ def _load(
         source = _Source(store, members)
         if "index.json" in members.files:
             index = decode(Index, load_json(members.read("index.json"), "index.json"), "index.json")
-            legacy = _legacy_names(members)
-            return [
-                assemble(
-                    store, scratch, data, source.fetch, names=names or legacy.get(config, []), progress=progress, limits=limits
-                )
-                for data, config, names in _manifests(index, source, platform)
-            ]
+            legacy, parents = _legacy_names(members), _legacy_parents(members)
+            images = []
+            for found in _manifests(index, source, platform):
+                names = found.names or legacy.get(found.config, [])
+                if found.index and platform is None and names:
+                    others, blobs = _load_others(store, scratch, source, found, progress, limits)
+                _tell_renamed(store, names, found.config, progress)
+                image = assemble(store, scratch, found.manifest, source.fetch, names=names, progress=progress, limits=limits)
+                if found.index and platform is None:
+                    for name in names:
+                        reference = Reference.parse(name)
+                        store.indexes.keep(reference, found.index, {**others, sha256(found.manifest): image.id}, blobs)
+                images.append(image)
+            store.images.note_parents({image.id: parents[image.id] for image in images if image.id in parents})
+            return images
         if "manifest.json" in members.files:
             return _load_classic(store, scratch, members, progress, limits)
     raise InvalidArgument("load: neither manifest.json nor index.json in the archive: not an image archive")
@@ -271,14 +110,14 @@ def load_layout(
     index = decode(Index, load_json(source.document("index.json"), "index.json"), "index.json")
     if name:
         index.manifests = [
-            entry for entry in index.manifests if name in (entry.annotations.get(_REF_NAME), entry.annotations.get(_NAME))
+            entry for entry in index.manifests if name in (entry.annotations.get(REF_NAME), entry.annotations.get(NAME))
         ]
         if not index.manifests:
             raise NotFound(f"{folder}: no image {name!r} in this OCI layout")
     with store.lease(), store.scratch() as scratch:
         return [
-            assemble(store, scratch, data, source.fetch, names=names, progress=progress)
-            for data, _, names in _manifests(index, source, platform or host_platform())
+            assemble(store, scratch, found.manifest, source.fetch, names=found.names, progress=progress)
+            for found in _manifests(index, source, platform)
         ]
 
 
@@ -362,7 +201,7 @@ class _Source:
         self._members = members
 
     def fetch(self, descriptor: Descriptor) -> None:
-        name = self._members.find(_blob_name(descriptor.digest))
+        name = self._members.find(blob_name(descriptor.digest))
         if self._members.digests[name] != descriptor.digest:
             raise InvalidArgument(f"load: {name}: the bytes have digest {self._members.digests[name]}")
         if os.stat(self._members.files[name]).st_size != descriptor.size:
@@ -372,8 +211,13 @@ class _Source:
     def document(self, name: str) -> bytes:
         return self._members.read(name)
 
+    def has(self, digest: str) -> bool:
+        return blob_name(digest) in self._members.files or self._store.content.exists(digest)
+
     def blob(self, digest: str) -> bytes:
-        name = self._members.find(_blob_name(digest))
+        if blob_name(digest) not in self._members.files and self._store.content.exists(digest):
+            return self._store.content.read(digest)  # two names of an archive may share it, and the first has taken it
+        name = self._members.find(blob_name(digest))
         if self._members.digests[name] != digest:
             raise InvalidArgument(f"load: {name}: the bytes have digest {self._members.digests[name]}")
         return self._members.read(name)
@@ -387,19 +231,22 @@ class _FolderSource:
         self._folder = folder
 
     def fetch(self, descriptor: Descriptor) -> None:
-        with self._open(_blob_name(descriptor.digest)) as file:
+        with self._open(blob_name(descriptor.digest)) as file:
             self._store.content.put(chunks_of(file), descriptor.digest, descriptor.size)
 
     def document(self, name: str) -> bytes:
         with self._open(name) as file:
             return file.read(64 << 20)
 
+    def has(self, digest: str) -> bool:
+        return os.path.exists(f"{self._folder}/{blob_name(digest)}")
+
     def blob(self, digest: str) -> bytes:
         from inception.oci.digest import sha256
 
-        data = self.document(_blob_name(digest))
+        data = self.document(blob_name(digest))
         if sha256(data) != digest:
-            raise InvalidArgument(f"{self._folder}: {_blob_name(digest)}: the bytes have another digest")
+            raise InvalidArgument(f"{self._folder}: {blob_name(digest)}: the bytes have another digest")
         return data
 
     def _open(self, name: str) -> BinaryIO:
@@ -409,9 +256,21 @@ class _FolderSource:
             raise NotFound(f"{self._folder}/{name}: {error.strerror}", "is this folder an OCI layout?") from error
 
 
-def _manifests(index: Index, source: Any, platform: Platform) -> Iterator[tuple[bytes, str, list[str]]]:
-    """For each image of an index: the manifest's bytes, its config digest, its names. An image of several platforms counts
-    once, as the one that fits *platform*."""
+class _Found(Record):
+    """An image of a layout: its manifest's bytes, its configuration's digest, its names; the *index* that it was chosen from,
+    and the *documents* on the way to it."""
+
+    manifest: bytes
+    config: str
+    names: list[str]
+    index: str = ""
+    documents: list[bytes] = []
+
+
+def _manifests(index: Index, source: Any, wanted: Platform | None) -> Iterator[_Found]:
+    """The images of a layout's index. One of several platforms counts once, as the one that fits the *wanted* one or this
+    machine; where nobody has asked and none fits, the first that is there."""
+    platform = wanted or host_platform()
     grouped: dict[str, list[str]] = {}
     for entry in index.manifests:
         grouped.setdefault(entry.digest, []).extend(_names_of(entry))
@@ -422,20 +281,83 @@ def _manifests(index: Index, source: Any, platform: Platform) -> Iterator[tuple[
             continue
         entry = next(each for each in index.manifests if each.digest == digest)
         data = source.blob(digest)
-        for _ in range(4):
+        documents = []
+        for _ in range(_MAX_DEPTH):
             if entry.media_type not in (MEDIA_INDEX, DOCKER_INDEX):
                 break
-            inner = decode(Index, load_json(data, "index"), "index")
-            entry = choose_platform(inner.manifests, platform)
+            documents.append(data)
+            inner = decode(Index, load_json(data, "index"), "index").manifests
+            inner = [each for each in inner if source.has(each.digest)] or inner
+            try:
+                entry = choose_platform(inner, platform)
+            except NotFound:
+                if wanted is not None or not names or not inner:
+                    raise
+                entry = inner[0]
             data = source.blob(entry.digest)
-        yield data, decode_manifest(data).config.digest, names
+        yield _Found(
+            manifest=data,
+            config=decode_manifest(data).config.digest,
+            names=names,
+            index=digest if documents else "",
+            documents=documents,
+        )
+
+
+def _load_others(
+    store: Store, scratch: Scratch, source: _Source, found: _Found, progress: OnProgress, limits: Limits
+) -> tuple[dict[str, str], list[str]]:
+    """The other platforms of an index as nameless images, by their manifests, and as blobs what else of it is there."""
+    images: dict[str, str] = {}
+    blobs: list[str] = []
+    left = [(document, _MAX_DEPTH) for document in found.documents[:1]]
+    while left:
+        document, depth = left.pop()
+        blobs.append(store.content.put_bytes(document))
+        for entry in decode(Index, load_json(document, "index"), "index").manifests:
+            if entry.digest == sha256(found.manifest) or not source.has(entry.digest):
+                continue
+            data = source.blob(entry.digest)
+            if entry.media_type in (MEDIA_INDEX, DOCKER_INDEX):
+                if depth:
+                    left.append((data, depth - 1))
+                continue
+            manifest = decode_manifest(data)
+            if runs_here(entry, manifest):
+                image = assemble(store, scratch, data, source.fetch, progress=progress, limits=limits)
+                images[entry.digest] = image.id
+                continue
+            for blob in [manifest.config, *manifest.layers]:
+                if not store.content.exists(blob.digest) and source.has(blob.digest):
+                    source.fetch(blob)
+                blobs.append(blob.digest)
+            blobs.append(store.content.put_bytes(data))
+    return images, [blob for blob in blobs if store.content.exists(blob)]
+
+
+def runs_here(entry: Descriptor, manifest: Manifest) -> bool:
+    """Whether what an index lists is an image for containers of this system: attestations and artifacts are not."""
+    system = entry.platform is None or (entry.platform.os == "linux" and entry.platform.architecture != "unknown")
+    return system and manifest.config.media_type in (MEDIA_CONFIG, DOCKER_CONFIG)
+
+
+def _tell_renamed(store: Store, names: Sequence[str], image_id: str, progress: OnProgress) -> None:
+    """Says, as Docker does, which images lose their names to what is being loaded."""
+    for name in names:
+        reference = Reference.parse(name)
+        row = store.db.row(
+            "SELECT image_id FROM image_names WHERE repository = ? AND tag = ?", (reference.repository, reference.tag)
+        )
+        if row and row[0] != image_id:
+            told = f"The image {reference.familiar} already exists, renaming the old one with ID {row[0]} to empty string"
+            progress(Progress(status=told))
 
 
 def _names_of(entry: Descriptor) -> list[str]:
-    for key in (_NAME, _REF_NAME):
+    for key in (NAME, REF_NAME):
         text = entry.annotations.get(key, "")
         # The second is a bare tag as often as a name; a tag without its repository names nothing.
-        if text and (key == _NAME or "/" in text or ":" in text):
+        if text and (key == NAME or "/" in text or ":" in text):
             return [Reference.parse(text).familiar]
     return []
 
@@ -463,6 +385,13 @@ def _legacy_names(members: _Members) -> dict[str, list[str]]:
     return found
 
 
+def _legacy_parents(members: _Members) -> dict[str, str]:
+    """Image -> the image in the archive that it was made from, as Docker notes it in manifest.json."""
+    if "manifest.json" not in members.files:
+        return {}
+    return {members.digests[members.find(entry["Config"])]: entry["Parent"] for entry in _legacy(members) if entry["Parent"]}
+
+
 def _legacy(members: _Members) -> list[dict[str, Any]]:
     value = load_json(members.read("manifest.json"), "manifest.json")
     if not isinstance(value, list):
@@ -474,7 +403,10 @@ def _legacy(members: _Members) -> list[dict[str, Any]]:
         tags = entry.get("RepoTags") or []
         if not _all_text(tags):
             raise InvalidArgument(f"manifest.json: [{place}].RepoTags: expected an array of strings")
-        found.append({"Config": entry["Config"], "Layers": entry["Layers"], "RepoTags": tags})
+        parent = entry.get("Parent") or ""
+        if not isinstance(parent, str):
+            raise InvalidArgument(f"manifest.json: [{place}].Parent: expected a string")
+        found.append({"Config": entry["Config"], "Layers": entry["Layers"], "RepoTags": tags, "Parent": parent})
     return found
 
 
@@ -484,6 +416,7 @@ def _all_text(value: object) -> bool:
 
 def _load_classic(store: Store, scratch: Scratch, members: _Members, progress: OnProgress, limits: Limits) -> list[Image]:
     images = []
+    parents = _legacy_parents(members)
     for entry in _legacy(members):
         config = members.read(entry["Config"])
         layers = []
@@ -497,9 +430,11 @@ def _load_classic(store: Store, scratch: Scratch, members: _Members, progress: O
             layers=layers,
         )
         data = jsontext.dumps({"schemaVersion": 2, **encode(manifest)}).encode()
+        _tell_renamed(store, entry["RepoTags"], image_id, progress)
         images.append(
             assemble(store, scratch, data, _nothing_to_fetch, names=entry["RepoTags"], progress=progress, limits=limits)
         )
+    store.images.note_parents({image.id: parents[image.id] for image in images if image.id in parents})
     return images
 
 

@@ -288,6 +288,17 @@ def _listed(repository: Repository, digest: str) -> list[Descriptor]:
     return decode(Index, load_json(data, "index"), "index").manifests
 
 
+def forget(repository: Repository, subject: str, digest: str) -> None:
+    """Takes a referrer that is gone off the index of its subject."""
+    try:
+        found = _listed(repository, subject)
+    except (NotFound, Conflict):
+        return
+    left = [each for each in found if each.digest != digest]
+    if len(left) < len(found):
+        _put_list(repository, subject, left)
+
+
 def _note(repository: Repository, subject: str, own: Descriptor) -> None:
     """Adds a referrer to the index of its subject; one that is in it already is left alone."""
     try:
@@ -296,6 +307,10 @@ def _note(repository: Repository, subject: str, own: Descriptor) -> None:
         found = []
     if any(each.digest == own.digest for each in found):
         return
-    index = Index(media_type=MEDIA_INDEX, manifests=[*found, own])
+    _put_list(repository, subject, [*found, own])
+
+
+def _put_list(repository: Repository, subject: str, referrers: list[Descriptor]) -> None:
+    index = Index(media_type=MEDIA_INDEX, manifests=referrers)
     data = jsontext.dumps({"schemaVersion": 2, **encode(index)}).encode()
     repository.put_manifest(data, MEDIA_INDEX, _fallback_tag(subject))

@@ -22,7 +22,6 @@ from inception.store.snapshots import Change, Snapshots
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from inception.store.merge import Difference, Node
 
@@ -123,21 +122,6 @@ class Copies(Snapshots):
 
     def writable(self, snapshot_id: str) -> str:
         return f"{self.path(snapshot_id)}/root"
-
-    def _make_folders(self, path: str, rows: list[tuple[Any, ...]]) -> None:
-        mode, uid, gid = next(((row[1], row[2], row[3]) for row in reversed(rows) if row[1] is not None), (0o755, 0, 0))
-        try:
-            try:
-                os.mkdir(path, 0o700)
-            except FileExistsError:  # left by a crash: it has no row
-                self._discard(path)
-                os.mkdir(path, 0o700)
-            os.mkdir(f"{path}/root", 0o700)
-            if os.geteuid() == 0:
-                os.chown(f"{path}/root", uid, gid)
-            os.chmod(f"{path}/root", mode)
-        except OSError as error:
-            raise Unavailable(f"create {path}: {error.strerror}") from error
 
     def _base(self, layer_ids: Sequence[int]) -> Node:
         from inception.store.merge import merge

@@ -19,14 +19,14 @@ import os
 
 from inception.errors import Forbidden, InvalidArgument, Unavailable
 from inception.oci.reference import DEFAULT_DOMAIN, Reference
-from inception.record import Record, decode
+from inception.record import Record
+from inception.store.settings import load_owners, owners_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DEFAULT_HOST = f"registry-1.{DEFAULT_DOMAIN}"
-_MAX_BYTES = 1 << 20
 
 
 class Host(Record):
@@ -58,40 +58,23 @@ class Registries(Record):
 
 class Endpoint(Record):
     """Where to speak to: `base` is `https://host[:port]`, `host` its `host[:port]`, `settings_of` the name that the settings
-    and log-ins know it by."""
+    and log-ins know it by. A mirror is told the registry that it stands for, its `namespace`: one may mirror several."""
 
     base: str
     host: str
     settings_of: str
+    namespace: str = ""
     settings: Host = Host()
 
 
 def settings_path() -> str:
     """Where the file is looked for."""
-    named = os.environ.get("INCEPTION_REGISTRIES", "")
-    if named:
-        return named
-    if os.geteuid() == 0:
-        return "/etc/inception/registries.json"
-    config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return f"{config}/inception/registries.json"
+    return owners_path("registries")
 
 
 def load_registries(path: str = "") -> Registries:
     """The settings. Raises InvalidArgument naming file and place."""
-    path = path or settings_path()
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except FileNotFoundError:
-        return Registries()
-    except OSError as error:
-        raise Unavailable(f"{path}: {error.strerror}") from error
-    from inception.store.images import load_json
-
-    if len(data) > _MAX_BYTES:
-        raise InvalidArgument(f"{path}: larger than {_MAX_BYTES} bytes")
-    return decode(Registries, load_json(data, path), path, unknown="error")
+    return load_owners(Registries, path or settings_path())
 
 
 def full_name(registries: Registries, name: str) -> str:
@@ -134,9 +117,11 @@ def mirrors(registries: Registries, domain: str) -> list[Endpoint]:
         if colons and scheme not in ("http", "https"):
             raise InvalidArgument(f"{settings_path()}: hosts.{domain}.mirrors: {mirror!r} is neither http nor https")
         if colons:
-            found.append(Endpoint(base=f"{scheme}://{name}", host=name, settings_of=name, settings=settings))
+            where = Endpoint(base=f"{scheme}://{name}", host=name, settings_of=name, settings=settings)
         else:
-            found.append(endpoint(registries, name))
+            where = endpoint(registries, name)
+        where.namespace = domain
+        found.append(where)
     return found
 
 

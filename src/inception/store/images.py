@@ -13,7 +13,7 @@ import os
 
 from inception import jsontext
 from inception.errors import Conflict, InvalidArgument, NotFound
-from inception.oci.digest import Digest
+from inception.oci.digest import Digest, chain_ids
 from inception.oci.image import (
     MEDIA_CONFIG,
     MEDIA_LAYER,
@@ -99,6 +99,17 @@ class Usage(Record):
     image_id: str
     running: bool = False
     image_name: str = ""
+
+
+class Removal(Record):
+    """One line of `rmi`, exactly one of these: a name, the id of an image, the chain id of a layer that nobody has any more."""
+
+    untagged: str = ""
+    deleted: str = ""
+    layer: str = ""
+
+    def __str__(self) -> str:
+        return f"Untagged: {self.untagged}" if self.untagged else f"Deleted: {self.deleted or self.layer}"
 
 
 class Images:
@@ -205,6 +216,8 @@ class Images:
         reference = Reference.parse(name)
         if reference.digest:
             raise InvalidArgument("refusing to create a tag with a digest reference")
+        if reference.familiar_repository == "sha256":
+            raise InvalidArgument("refusing to create an ambiguous tag using digest algorithm as name")
         with self._db.transaction(durable=True):
             image_id = self.find(text)
             by_name = not self._by_full_id(text) and self._by_name(text)
@@ -219,16 +232,27 @@ class Images:
         with self._db.transaction(durable=True):
             self._unname(reference)
 
-    def remove(self, text: str, *, force: bool = False, in_use: Sequence[Usage] = (), prune: bool = True) -> list[str]:
-        """`docker rmi`: the lines that it prints. *in_use* are all containers and their images.
+    def remove(
+        self,
+        text: str,
+        *,
+        force: bool = False,
+        in_use: Sequence[Usage] = (),
+        prune: bool = True,
+        platforms: Sequence[Platform] = (),
+    ) -> list[Removal]:
+        """`docker rmi`: what it has done. *in_use* are all containers and their images. With *platforms*: of what a name means
+        only the images for those, while others are left.
 
         Raises Conflict in Docker's words when a container or another image is in the way.
         """
-        lines: list[str] = []
+        lines: list[Removal] = []
         with self._db.transaction(durable=True):
             image = self.resolve(text)
             users = [usage for usage in in_use if usage.image_id == image.id]
-            if not self._by_full_id(text) and self._by_name(text):
+            if platforms and (left := self._without(text, platforms)):
+                lines += self._remove_platforms(text, left, force, in_use)
+            elif not self._by_full_id(text) and self._by_name(text):
                 reference = Reference.parse(text)
                 siblings = self._siblings(reference)
                 lines += self._remove_name(image, reference, force, users)
@@ -246,6 +270,17 @@ class Images:
         if prune:
             self._store.collect()
         return lines
+
+    def note_parents(self, parents: Mapping[str, str]) -> None:
+        """Notes which image another was made from, where both are here and the one's layers begin with the other's."""
+        with self._db.transaction() as tx:
+            for image_id, parent in parents.items():
+                if image_id == parent or not self._db.row("SELECT 1 FROM images WHERE id = ?", (parent,)):
+                    continue
+                above, below = self._load(image_id), self._load(parent)
+                older = len(below.document.history) < len(above.document.history)  # so that there is no circle of parents
+                if older and above.layer_ids[: len(below.layer_ids)] == below.layer_ids:
+                    tx.execute("UPDATE images SET parent = ? WHERE id = ?", (parent, image_id))
 
     def children(self, image_id: str) -> list[str]:
         """The ids of images that were made from this one here."""
@@ -396,27 +431,54 @@ class Images:
     def _children(self, image_id: str) -> list[str]:
         return [row[0] for row in self._db.rows("SELECT id FROM images WHERE parent = ?", (image_id,))]
 
-    def _remove_name(self, image: Image, reference: Reference, force: bool, users: list[Usage]) -> list[str]:
+    def _without(self, text: str, platforms: Sequence[Platform]) -> list[Image]:
+        """What a name means beside the images for *platforms*. Raises NotFound when one of those is not here."""
+        gone = {self.resolve(text, platform).id for platform in platforms}
+        return [image for image in self.platforms(text) if image.id not in gone]
+
+    def _remove_platforms(self, text: str, left: list[Image], force: bool, in_use: Sequence[Usage]) -> list[Removal]:
+        """Takes from a name's index the images that are not *left*; all names of it then mean one that is."""
+        lines: list[Removal] = []
+        index, kept = self._store.indexes.of(Reference.parse(text)), {image.id for image in left}
+        for image in self.platforms(text):
+            if image.id in kept:
+                continue
+            users = [usage for usage in in_use if usage.image_id == image.id]
+            self._check_removal(replace(image, names=[]), text, force, users)
+            self._db.execute(
+                """UPDATE image_names SET image_id = ? WHERE image_id = ?
+                   AND (repository, tag) IN (SELECT repository, tag FROM index_names WHERE digest = ?)""",
+                (left[0].id, image.id, index),
+            )
+            self._db.execute(
+                "UPDATE image_digests SET image_id = ? WHERE image_id = ? AND digest = ?", (left[0].id, image.id, index)
+            )
+            self._db.execute("DELETE FROM index_images WHERE digest = ? AND image_id = ?", (index, image.id))
+            if not (self._references(image.id) or self._indexed(image.id)):
+                lines += self._delete(image)
+        return lines
+
+    def _remove_name(self, image: Image, reference: Reference, force: bool, users: list[Usage]) -> list[Removal]:
         if self._references(image.id) <= 1 and users and not force:
             raise Conflict(
                 f'conflict: unable to remove repository reference "{reference.familiar}" (must force) - '
                 f"container {users[0].container_id[:12]} is using its referenced image {image.short_id}"
             )
-        lines = []
+        lines: list[Removal] = []
         if reference.digest:
             self._db.execute(
                 "DELETE FROM image_digests WHERE repository = ? AND digest = ?", (reference.repository, reference.digest)
             )
         else:
             self._unname(reference)
-        lines.append(f"Untagged: {reference.familiar}")
+        lines.append(Removal(untagged=reference.familiar))
         if not self._db.row(
             "SELECT 1 FROM image_names WHERE repository = ? AND image_id = ?", (reference.repository, image.id)
         ):
             for row in self._db.rows(
                 "SELECT digest FROM image_digests WHERE repository = ? AND image_id = ?", (reference.repository, image.id)
             ):
-                lines.append(f"Untagged: {reference.familiar_repository}@{row[0]}")
+                lines.append(Removal(untagged=f"{reference.familiar_repository}@{row[0]}"))
             self._db.execute(
                 "DELETE FROM image_digests WHERE repository = ? AND image_id = ?", (reference.repository, image.id)
             )
@@ -438,7 +500,7 @@ class Images:
         if len({name.rpartition(":")[0] for name in image.names}) > 1:
             raise conflict("must be forced", "image is referenced in multiple repositories")
 
-    def _untag_all(self, image: Image) -> list[str]:
+    def _untag_all(self, image: Image) -> list[Removal]:
         self._db.execute(
             """DELETE FROM index_names
                WHERE (repository, tag) IN (SELECT repository, tag FROM image_names WHERE image_id = ?)""",
@@ -446,16 +508,34 @@ class Images:
         )
         self._db.execute("DELETE FROM image_names WHERE image_id = ?", (image.id,))
         self._db.execute("DELETE FROM image_digests WHERE image_id = ?", (image.id,))
-        return [f"Untagged: {name}" for name in [*image.names, *image.repo_digests]]
+        return [Removal(untagged=name) for name in [*image.names, *image.repo_digests]]
 
-    def _delete(self, image: Image) -> list[str]:
+    def _delete(self, image: Image) -> list[Removal]:
         """Removes the row, and the rows of nameless ancestors that nothing else needs."""
+        shared = self._shared_layers(image)
         self._db.execute("DELETE FROM images WHERE id = ?", (image.id,))
-        lines = [f"Deleted: {image.id}"]
+        lines = [Removal(deleted=image.id)]
+        lines += [Removal(layer=chain) for chain in chain_ids(image.document.rootfs.diff_ids)[shared:][::-1]]
         parent = image.parent
         if parent and self._is_forgotten(parent):
             lines += self._delete(self._load(parent))
         return lines
+
+    def _shared_layers(self, image: Image) -> int:
+        """How many of an image's layers, from the lowest on, are those of another image or a container too, or kept by the
+        build cache."""
+        stack, shared = image.layer_ids, 0
+        for table, owner in (("image_layers", "image_id"), ("snapshot_layers", "snapshot_id")):
+            others = self._grouped(
+                f"""SELECT {owner}, position, layer_id FROM {table} WHERE {owner} != ? AND {owner} IN
+                    (SELECT {owner} FROM {table} WHERE position = 0 AND layer_id = ?) ORDER BY {owner}, position""",
+                (image.id, stack[0] if stack else 0),
+            )
+            for rows in others.values():
+                same = [layer == mine for (_, layer), mine in zip(rows, stack, strict=False)]
+                shared = max(shared, same.index(False) if False in same else len(same))
+        held = {layer for (layer,) in self._db.rows("SELECT DISTINCT layer_id FROM layer_holds")}
+        return max([shared, *(position for position, layer in enumerate(stack, start=1) if layer in held)])
 
     def _is_forgotten(self, image_id: str) -> bool:
         if not self._db.row("SELECT 1 FROM images WHERE id = ?", (image_id,)):
@@ -469,9 +549,9 @@ class Images:
     def _used(self, image_id: str) -> bool:
         return self._db.row("SELECT 1 FROM snapshots WHERE image_id = ?", (image_id,)) is not None
 
-    def _grouped(self, query: str) -> dict[str, list[tuple[Any, Any]]]:
+    def _grouped(self, query: str, values: tuple[Any, ...] = ()) -> dict[str, list[tuple[Any, Any]]]:
         found: dict[str, list[tuple[Any, Any]]] = {}
-        for key, first, second in self._db.rows(query):
+        for key, first, second in self._db.rows(query, values):
             found.setdefault(key, []).append((first, second))
         return found
 

@@ -11,6 +11,10 @@ from inception.store.credentials import Credentials
 from inception.store.hosts import Registries, endpoint, load_registries
 from inception.store.transport import Transport
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
 _SEARCH_HOST = f"index.{DEFAULT_DOMAIN}"
 _MAX_RESULTS = 100
 
@@ -59,8 +63,12 @@ def logout(domain: str) -> None:
     logins.erase(domain)
 
 
-def search(term: str, limit: int = 25, registries: Registries | None = None) -> list[Found]:
-    """Repositories whose names hold *term*: on Docker Hub, or with `host/term` on another registry that lists its own."""
+def search(
+    term: str, limit: int = 25, filters: Mapping[str, Sequence[str]] | None = None, registries: Registries | None = None
+) -> list[Found]:
+    """Repositories whose names hold *term*: on Docker Hub, or with `host/term` on another registry that lists its own.
+    *filters* are Docker's: `stars` at least, `is-official`, `is-automated` (none is any more)."""
+    wanted = _test(filters or {})
     if not 1 <= limit <= _MAX_RESULTS:
         raise InvalidArgument(f"limit {limit} is outside the range of [1, {_MAX_RESULTS}]")
     first, slash, rest = term.partition("/")
@@ -76,7 +84,7 @@ def search(term: str, limit: int = 25, registries: Registries | None = None) -> 
     finally:
         transport.close()
     prefix = f"{domain}/" if elsewhere else ""
-    return [
+    every = [
         Found(
             name=f"{prefix}{each['name']}",
             description=str(each.get("description") or ""),
@@ -85,6 +93,26 @@ def search(term: str, limit: int = 25, registries: Registries | None = None) -> 
         )
         for each in results
     ]
+    return [found for found in every if wanted(found)]
+
+
+def _test(filters: Mapping[str, Sequence[str]]) -> Callable[[Found], bool]:
+    """Whether a repository is wanted. Raises InvalidArgument in Docker's words, before anybody is asked."""
+    least, official, automated = 0, None, None
+    for key, values in filters.items():
+        for value in values:
+            truth = {"1": True, "true": True, "0": False, "false": False}.get(value.lower())
+            if key == "stars" and value.isdecimal():
+                least = max(least, int(value))
+            elif key == "is-official" and truth is not None:
+                official = truth
+            elif key == "is-automated" and truth is not None:
+                automated = truth
+            elif key in ("stars", "is-official", "is-automated"):
+                raise InvalidArgument(f"invalid filter '{key}=[{value}]'")
+            else:
+                raise InvalidArgument(f"invalid filter '{key}'")
+    return lambda found: found.stars >= least and official in (None, found.official) and not automated
 
 
 def _number(value: object) -> int:

@@ -166,6 +166,8 @@ class _Pull:
 
     def _everything(self, scratch: Scratch, index: bytes, depth: int = _DEPTH) -> None:
         """All that an index lists: what can be run here as images, the rest as the blobs that it is."""
+        from inception.store.archive import runs_here
+
         for entry in decode(Index, load_json(index, "index"), "index").manifests:
             data, media_type = self._sources.manifest(entry.digest)
             if media_type in INDEXES:
@@ -175,8 +177,7 @@ class _Pull:
                 self._everything(scratch, data, depth - 1)
                 continue
             manifest = decode_manifest(data)
-            runs = entry.platform is None or (entry.platform.os == "linux" and entry.platform.architecture != "unknown")
-            if runs and manifest.config.media_type in (MEDIA_CONFIG, DOCKER_CONFIG):
+            if runs_here(entry, manifest):
                 self._images[sha256(data)] = self._assemble(scratch, data, [], "").id
                 continue
             for blob in [manifest.config, *manifest.layers]:

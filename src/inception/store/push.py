@@ -36,7 +36,7 @@ from inception.oci.image import (
 )
 from inception.oci.reference import Reference
 from inception.record import Record, encode, replace
-from inception.store.archive import open_layer
+from inception.store.archive_save import open_layer
 from inception.store.content import chunks_of, copy_hashed
 from inception.store.hosts import Registries, endpoint, full_name, load_registries
 from inception.store.images import decode_manifest

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 
-from inception.errors import Forbidden, InceptionError, InvalidArgument, NotFound, Unavailable
+from inception.errors import Conflict, Forbidden, InceptionError, InvalidArgument, NotFound, Unavailable
 from inception.oci.digest import Digest, sha256
 from inception.oci.image import DOCKER_INDEX, DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST
 from inception.store.hosts import is_loopback
@@ -43,6 +43,8 @@ class Repository:
         self.transport = transport
         self._reference = reference
         self._base = f"{transport.endpoint.base}/v2/{reference.path}"
+        #: What a mirror of several registries goes by. Source: containerd's docs/hosts.md, "Registry Host Namespace".
+        self._namespace = transport.endpoint.namespace
         self._scope = f"repository:{reference.path}:{actions}"
 
     def close(self) -> None:
@@ -50,7 +52,7 @@ class Repository:
 
     def manifest(self, tag_or_digest: str) -> tuple[bytes, str]:
         """A document and its media type; verified when asked for by digest. Raises NotFound, Forbidden."""
-        url = f"{self._base}/manifests/{tag_or_digest}"
+        url = self._url(f"manifests/{tag_or_digest}")
         accept = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
         response = self.transport.open("GET", url, accept, scope=self._scope)
         try:
@@ -74,7 +76,7 @@ class Repository:
 
     def digest(self, tag_or_digest: str) -> str:
         """The digest of a document, without the document; an empty text when the registry does not say it. Raises NotFound."""
-        url = f"{self._base}/manifests/{tag_or_digest}"
+        url = self._url(f"manifests/{tag_or_digest}")
         accept = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
         response = self.transport.open("HEAD", url, accept, scope=self._scope, retry=False)
         self.transport.discard(response)
@@ -84,7 +86,7 @@ class Repository:
 
     def blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[bytes]:
         """The bytes of a blob from *offset* on, taken up again where a transfer broke. Whoever takes them in verifies them."""
-        url = f"{self._base}/blobs/{Digest(descriptor.digest)}"
+        url = self._url(f"blobs/{Digest(descriptor.digest)}")
         try:
             yield from self._resumed(lambda done: self._from(url, descriptor.digest, done), descriptor.size, offset)
             return
@@ -178,6 +180,25 @@ class Repository:
             )
         return bool(response.headers.get("OCI-Subject"))
 
+    def delete(self, kind: str, tag_or_digest: str) -> None:
+        """Deletes what *kind* says: `manifests` (a tag, or by digest a document with all its tags) or `blobs`.
+
+        Raises NotFound, Forbidden; Conflict where the registry deletes nothing, or no tags. Source: distribution-spec,
+        "Content Management".
+        """
+        response = self.transport.open("DELETE", f"{self._base}/{kind}/{tag_or_digest}", scope=self._scope, retry=False)
+        try:
+            if response.status == 404:
+                raise NotFound(f"{self.transport.what}: no such {kind.removesuffix('s')} on {self.transport.endpoint.host}")
+            if response.status in (401, 403):
+                raise self._no_access(self.transport.refusal(response, "delete"))
+            if response.status in (400, 405):
+                raise Conflict(f"{self.transport.what}: {self.transport.endpoint.host} does not delete this")
+            self.transport.expect(response, 200, 202, 204, what="delete")
+            self.transport.discard(response)
+        finally:
+            response.close()
+
     def referrers(self, digest: str, artifact_type: str = "") -> list[Descriptor] | None:
         """What refers to a document, page by page; None where the registry doesn't list them. The type may be ignored.
         Source: distribution-spec, "Listing Referrers"."""
@@ -208,9 +229,12 @@ class Repository:
             url = self.transport.resolve(url, following)
         raise Unavailable(f"{self.transport.what}: the list of referrers has no end")
 
+    def _url(self, rest: str) -> str:
+        return f"{self._base}/{rest}" + (f"?ns={self._namespace}" if self._namespace else "")
+
     def _head(self, digest: str) -> Any | None:
         """The headers of a blob that is there, else None."""
-        response = self.transport.open("HEAD", f"{self._base}/blobs/{Digest(digest)}", scope=self._scope)
+        response = self.transport.open("HEAD", self._url(f"blobs/{Digest(digest)}"), scope=self._scope)
         self.transport.discard(response)
         if response.status == 404:
             return None

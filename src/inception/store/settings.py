@@ -1,5 +1,7 @@
-"""What this machine's owner says about the image store: one JSON file, `/etc/inception/store.json`; without root
-`$XDG_CONFIG_HOME/inception/store.json`; INCEPTION_STORE names another. A file that is not there says nothing.
+"""What this machine's owner says, in files of JSON: how they are found and read, and the one about the image store.
+
+`/etc/inception/NAME.json`, without root `$XDG_CONFIG_HOME/inception/NAME.json`; a variable of the environment names another
+(INCEPTION_STORE for `store.json`). A file that is not there says nothing.
 
     {"limits": {"max_bytes": 20000000000, "max_entries": 1000000, "max_ratio": 500, "max_depth": 128},
      "gc": {"unused_days": 30, "max_bytes": 50000000000},
@@ -13,6 +15,12 @@ import os
 from inception.errors import InvalidArgument, Unavailable
 from inception.record import Record, decode
 from inception.store.limits import Limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T", bound=Record)
 
 _MAX_BYTES = 1 << 20
 SNAPSHOTTERS = ("auto", "overlay", "copy")
@@ -38,29 +46,41 @@ class Settings(Record):
     snapshotter: str = "auto"
 
 
-def settings_path() -> str:
-    """Where the file is looked for."""
-    named = os.environ.get("INCEPTION_STORE", "")
+def owners_path(name: str) -> str:
+    """Where the file `NAME.json` is looked for."""
+    named = os.environ.get(f"INCEPTION_{name.upper()}", "")
     if named:
         return named
     if os.geteuid() == 0:
-        return "/etc/inception/store.json"
-    return f"{os.environ.get('XDG_CONFIG_HOME') or os.path.expanduser('~/.config')}/inception/store.json"
+        return f"/etc/inception/{name}.json"
+    return f"{os.environ.get('XDG_CONFIG_HOME') or os.path.expanduser('~/.config')}/inception/{name}.json"
+
+
+def load_owners(kind: type[T], path: str) -> T:
+    """What a file says, as a *kind*. Raises InvalidArgument naming file and place, Unavailable."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        return kind()
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror}") from error
+    from inception.store.images import load_json
+
+    if len(data) > _MAX_BYTES:
+        raise InvalidArgument(f"{path}: larger than {_MAX_BYTES} bytes")
+    return decode(kind, load_json(data, path), path, unknown="error")
+
+
+def settings_path() -> str:
+    """Where the store's file is looked for."""
+    return owners_path("store")
 
 
 def load_settings(path: str = "") -> Settings:
     """Raises InvalidArgument naming file and place."""
     path = path or settings_path()
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except FileNotFoundError:
-        return Settings()
-    except OSError as error:
-        raise Unavailable(f"{path}: {error.strerror}") from error
-    from inception.store.images import load_json
-
-    settings = decode(Settings, load_json(data, path), path, unknown="error")
+    settings = load_owners(Settings, path)
     if settings.snapshotter not in SNAPSHOTTERS:
         raise InvalidArgument(f"{path}: snapshotter: {settings.snapshotter!r} is none of {', '.join(SNAPSHOTTERS)}")
     for place in ("limits", "gc"):

@@ -45,7 +45,7 @@ class Snapshots:
 
     #: What Docker calls this way of making roots.
     driver = "overlay2"
-    #: What lies in each snapshot's folder.
+    #: What lies in each snapshot's folder; the first is what its user writes to.
     folders: tuple[str, ...] = ("upper", "work")
 
     def __init__(self, root: str, tmp: str, db: Database, layers: Layers) -> None:
@@ -229,7 +229,8 @@ class Snapshots:
         return row
 
     def _make_folders(self, path: str, rows: list[tuple[Any, ...]]) -> None:
-        # The upper folder's own mode and owner are what `stat /` says inside: those of the topmost layer that has any.
+        # The first folder's own mode and owner are what `stat /` says inside: those of the topmost layer that has any. Without
+        # root all files are the user's own.
         mode, uid, gid = next(((row[1], row[2], row[3]) for row in reversed(rows) if row[1] is not None), (0o755, 0, 0))
         try:
             try:
@@ -237,13 +238,15 @@ class Snapshots:
             except FileExistsError:  # left by a crash: it has no row
                 self._discard(path)
                 os.mkdir(path, 0o700)
-            os.mkdir(f"{path}/work", 0o700)
-            os.mkdir(f"{path}/upper", 0o755)
-            upper = os.stat(f"{path}/upper")
-            if (uid, gid) != (upper.st_uid, upper.st_gid):
-                os.chown(f"{path}/upper", uid, gid)
-            if mode != stat.S_IMODE(upper.st_mode):
-                os.chmod(f"{path}/upper", mode)
+            for name in self.folders[1:]:
+                os.mkdir(f"{path}/{name}", 0o700)
+            top = f"{path}/{self.folders[0]}"
+            os.mkdir(top, 0o755)
+            made = os.stat(top)
+            if os.geteuid() == 0 and (uid, gid) != (made.st_uid, made.st_gid):
+                os.chown(top, uid, gid)
+            if mode != stat.S_IMODE(made.st_mode):
+                os.chmod(top, mode)
         except OSError as error:
             raise Unavailable(f"create {path}: {error.strerror}") from error
 

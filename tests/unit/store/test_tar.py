@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -94,11 +93,9 @@ def test_global_headers_hold_until_a_header_of_its_own() -> None:
 SPARSE = [["--format=gnu"], *(["--format=pax", f"--sparse-version={version}"] for version in ("0.0", "0.1", "1.0"))]
 
 
+@pytest.mark.needs("tar")
 @pytest.mark.parametrize("options", SPARSE)
 def test_sparse_files_of_gnu_tar_are_read(options: list[str], tmp_path: Path) -> None:
-    program = shutil.which("tar")
-    if not program:
-        pytest.skip("needs tar")
     content = bytearray(40 << 20)
     for position in range(0, 40, 2):  # more extents than one header block holds
         content[position << 20 : (position << 20) + 4096] = bytes([position + 1]) * 4096
@@ -107,7 +104,7 @@ def test_sparse_files_of_gnu_tar_are_read(options: list[str], tmp_path: Path) ->
         for position in range(0, 40, 2):
             file.seek(position << 20)
             file.write(bytes([position + 1]) * 4096)
-    archive = subprocess.run([program, "-cS", *options, "-C", tmp_path, "s"], stdout=subprocess.PIPE, check=True).stdout
+    archive = subprocess.run(["tar", "-cS", *options, "-C", tmp_path, "s"], stdout=subprocess.PIPE, check=True).stdout
     [(entry, data)] = read(archive, step=1 << 20)
     assert entry.name == "s"
     assert entry.extents is not None
