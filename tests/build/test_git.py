@@ -96,13 +96,46 @@ def test_add_takes_a_repository_and_asks_for_it_only_when_it_moved(builder, serv
     builder.build(f"FROM scratch\nADD --checksum={commit} {address} /src\n")
 
 
-def test_submodules_and_hooks_are_not_followed(builder, served, tmp_path):
-    address, folder = served
-    (folder / ".gitmodules").write_text(f'[submodule "x"]\n\tpath = x\n\turl = {tmp_path}\n')
-    git(folder, "add", ".")
+def add_submodule(folder, path, name: str, url: str) -> None:
+    """As `git submodule add` does, whatever the address is."""
+    (folder / ".gitmodules").write_text(f'[submodule "{name}"]\n\tpath = {name}\n\turl = {url}\n')
+    git(folder, "add", ".gitmodules")
+    git(folder, "update-index", "--add", "--cacheinfo", f"160000,{git(path, 'rev-parse', 'HEAD')},{name}")
     git(folder, "commit", "-qm", "sub")
-    with pytest.raises(InceptionError, match="submodules are not supported"):
+
+
+@pytest.fixture
+def other(served):
+    """Two more repositories beside the one that is served: `b.git`, which has `c.git` in it."""
+    beside = served[1].parent
+    for name in ("c", "b"):
+        folder = beside / f"{name}.git"
+        folder.mkdir()
+        git(folder, "init", "-q")
+        (folder / name).write_text(f"file {name}")
+        git(folder, "add", ".")
+        git(folder, "commit", "-qm", "one")
+    add_submodule(beside / "b.git", beside / "c.git", "inner", "../c.git")
+    return beside / "b.git"
+
+
+def test_submodules_come_along_with_theirs(builder, served, other):
+    address, folder = served
+    add_submodule(folder, other, "x", f"{address.removesuffix('a.git')}b.git")
+    builder.build(context=address)
+    assert (builder.read("x/b"), builder.read("x/inner/c")) == ("file b", "file c")
+    assert not any(line.endswith("/.git") or ".git/" in line for line in builder.tree())
+    builder.build(f"FROM scratch\nADD --keep-git-dir {address} /src\n")
+    assert (builder.read("src/x/inner/c"), "gitdir:" in builder.read("src/x/.git")) == ("file c", True)
+
+
+@pytest.mark.parametrize("url", ["{folder}", "file://{folder}", "ext::sh -c 'touch {folder}/../canary'", "-u./canary"])
+def test_a_submodule_is_no_way_to_other_transports(builder, served, other, url):
+    address, folder = served
+    add_submodule(folder, other, "x", url.format(folder=other))
+    with pytest.raises(InceptionError):
         builder.build(context=address)
+    assert not (other.parent / "canary").exists()
 
 
 def test_addresses_and_what_they_mean():

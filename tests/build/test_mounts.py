@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 
 import pytest
 
 from inception.build import BuildFailed, DockerfileError
-from inception.build.agent import AgentSocket, connect
+from inception.build.agent import AgentSocket, KeyAgent, connect, parse_ssh
 from inception.build.secrets import SecretSource
-from inception.errors import InceptionError
+from inception.errors import InceptionError, InvalidArgument
 
 pytestmark = pytest.mark.needs("root")
 
@@ -290,3 +293,68 @@ def test_named_contexts_are_folders_and_images(busybox, tmp_path):
     assert busybox.tree() == ["-rw-r--r-- 0:0 .dockerignore", "-rw-r--r-- 0:0 a"]
     with pytest.raises(InceptionError, match="No such file"):
         busybox.build("FROM other\n", contexts={"other": str(tmp_path / "missing")})
+
+
+def test_a_named_context_may_be_an_oci_layout(busybox, tmp_path):
+    busybox.build("FROM scratch\nLABEL of=layout\nCOPY . /files\n", tags=["inside:v1"])
+    layout = tmp_path / "layout"
+    with tarfile.open(fileobj=io.BytesIO(b"".join(busybox.engine.images.save(["inside:v1"])))) as tar:
+        tar.extractall(layout)
+    busybox.engine.images.remove("inside:v1", force=True)
+    index = json.loads((layout / "index.json").read_text())
+    entry = index["manifests"][0]
+    entry["annotations"] = {"org.opencontainers.image.ref.name": "v1"}
+    (layout / "index.json").write_text(json.dumps(index))
+    for place in (f"{layout}:v1", f"{layout}@{entry['digest']}", f"{layout}:other@{entry['digest']}"):
+        busybox.build("FROM other\nCOPY --from=other /files/Dockerfile /again\n", contexts={"other": f"oci-layout://{place}"})
+        assert busybox.document().config.labels == {"of": "layout"}
+        assert "-rw-r--r-- 0:0 again" in busybox.tree()
+    assert [image.names for image in busybox.engine.images.list() if "v1" in str(image.names)] == []
+    for place, cause in ((layout, "no image 'latest' in this OCI layout"), (tmp_path / "none", "is this folder an OCI layout")):
+        with pytest.raises(InceptionError) as caught:
+            busybox.build("FROM other\n", contexts={"other": f"oci-layout://{place}"})
+        assert cause in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.fixture
+def key(tmp_path):
+    """A private key, and the fingerprint that agents show of it."""
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "of-the-tests", "-f", "key"]
+    subprocess.run(make, cwd=tmp_path, check=True, stdin=subprocess.DEVNULL)
+    shown = subprocess.run(["ssh-keygen", "-lf", "key.pub"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    return tmp_path / "key", shown.split()[1]
+
+
+def test_a_key_file_is_an_agent_for_the_step(busybox, key, tmp_path):
+    path, fingerprint = key
+    name, files = parse_ssh(f"mine={path}")
+    assert (name, files) == ("mine", str(path))
+    busybox.build(
+        "FROM busybox\nRUN --mount=type=ssh,id=mine,required test -S $SSH_AUTH_SOCK && echo $SSH_AUTH_SOCK >/out\n",
+        ssh={name: files},
+    )
+    assert busybox.read("out") == "/run/buildkit/ssh_agent.0\n"
+    folder = os.open(tmp_path, os.O_RDONLY)
+    started = KeyAgent([str(path)], str(tmp_path))
+    forwarded = AgentSocket(folder, "s", started.reach)
+    try:
+        env = {"SSH_AUTH_SOCK": "s", "PATH": "/usr/bin:/bin"}
+        listed = subprocess.run(["ssh-add", "-l"], cwd=tmp_path, env=env, check=True, capture_output=True, text=True).stdout
+        assert fingerprint in listed and "of-the-tests" in listed
+        removed = subprocess.run(["ssh-add", "-D"], cwd=tmp_path, env=env, capture_output=True)
+        assert removed.returncode != 0
+    finally:
+        forwarded.close()
+        started.close()
+        os.close(folder)
+
+
+def test_what_is_no_key_and_no_socket_is_refused_before_anything_runs(busybox, key, tmp_path):
+    path, _ = key
+    (tmp_path / "text").write_text("not a key")
+    for wrong in (tmp_path / "text", tmp_path / "nothing", f"{path},{tmp_path / 'text'}"):
+        with pytest.raises(InvalidArgument, match="neither an agent's socket nor a"):
+            parse_ssh(f"default={wrong}")
+    subprocess.run(["ssh-keygen", "-q", "-p", "-N", "a passphrase", "-f", str(path)], check=True, capture_output=True)
+    with pytest.raises(BuildFailed, match=f"ssh key {path}"):
+        busybox.build("FROM busybox\nRUN --mount=type=ssh,required true\n", ssh={"default": str(path)})

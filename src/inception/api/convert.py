@@ -111,12 +111,14 @@ def _check_supported(host: Fields) -> None:
         CpuPercent="it is for Windows",
         CpuRealtimePeriod="realtime scheduling is not supported",
         CpuRealtimeRuntime="realtime scheduling is not supported",
-        DeviceRequests="there are no drivers for such devices; name them in Devices",
         IOMaximumBandwidth="it is for Windows",
         IOMaximumIOps="it is for Windows",
         KernelMemoryTCP="the kernel has dropped this limit",
         StorageOpt="the size of a container's layer can't be limited",
     )
+    for request in host.objects("DeviceRequests"):
+        if request.text("Driver") != "cdi":
+            host.refuse(DeviceRequests="there is no driver but cdi for such devices; name them in Devices")
     if host.text("Isolation") not in ("", "default"):
         raise InvalidArgument(f"invalid isolation {host.text('Isolation')!r}: it is for Windows")
 
@@ -167,6 +169,7 @@ def resource_config(host: Fields) -> ResourceConfig:
             )
             for device in host.objects("Devices")
         ],
+        cdi_devices=[name for request in host.objects("DeviceRequests") for name in request.strings("DeviceIDs")],
         device_cgroup_rules=host.strings("DeviceCgroupRules"),
     )
 

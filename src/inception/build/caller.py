@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from inception.linux.path import RootDir
     from inception.store import Store
     from inception.store.credentials import Credentials
+    from inception.store.images import Image
     from inception.store.scratch import Scratch
 
 
@@ -47,6 +48,16 @@ class Caller:
 
         return open_folder(store, self.config.contexts[name])
 
+    def open_layout(self, store: Store, place: str, platform: str) -> Image:
+        """The image of a context `oci-layout://FOLDER[:TAG][@DIGEST]`, which gets no name by that."""
+        from inception.oci.image import parse_platform
+        from inception.store.archive import load_layout
+
+        folder, _, digest = place.partition("@")
+        folder, _, tag = folder.partition(":")
+        parsed = parse_platform(platform) if platform else None
+        return load_layout(store, folder, digest or tag or "latest", platform=parsed, named=False)[0]
+
     def secret(self, name: str) -> bytes | None:
         """The secret *name*; None when there is none."""
         from inception.build.secrets import read_secret
@@ -59,7 +70,13 @@ class Caller:
         from inception.build.agent import connect
 
         path = self.config.ssh.get(name)
-        return (lambda: connect(path)) if path is not None else None
+        return (lambda: connect(path)) if path is not None and not self.keys(name) else None
+
+    def keys(self, name: str) -> list[str]:
+        """The key files that `--ssh NAME=FILE,FILE` gives instead of an agent."""
+        from inception.build.agent import key_files
+
+        return key_files(self.config.ssh.get(name, ""))
 
     def credentials(self, reference: str) -> Credentials | None:
         """The log-in for the registry of *reference*; None is this user's own."""

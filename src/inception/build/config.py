@@ -14,10 +14,11 @@ class BuildConfig(Record):
 
     `dockerfile` is a path as the user wrote it, `-` for standard input, empty for `Dockerfile` in the context;
     `dockerfile_inline` is its text and wins. `network` is what RUN steps get: `default`, `none`, `host` or a network's name.
-    `secrets` are what RUN --mount=type=secret may ask for, by id; `ssh` the sockets of agents. `contexts` are named contexts
-    (`--build-context`): a folder, or `docker-image://REFERENCE`.
+    `secrets` are what RUN --mount=type=secret may ask for, by id; `ssh` the sockets of agents, or key files
+    by commas. `contexts` are named contexts (`--build-context`): a folder, `docker-image://REFERENCE`, `oci-layout://FOLDER`.
     `outputs` none is the image store. `no_cache_stages` are stages whose every step is done again. `cache_from` are caches
     that are asked after this store's own, `cache_to` where this build's goes. `platform` is one or several by commas.
+    `allow` are what the build may give to its steps: `network.host`, `security.insecure`, `device`, `device=NAME`.
     `attestations` are what is said of the result; with `metadata` it is told what `--metadata-file` is to hold.
     `build_args` come from the command line; the host's own environment is never looked at.
     """
@@ -37,6 +38,7 @@ class BuildConfig(Record):
     resources: ResourceConfig = ResourceConfig()
     secrets: dict[str, SecretSource] = {}
     ssh: dict[str, str] = {}
+    allow: list[str] = []
     contexts: dict[str, str] = {}
     outputs: list[Output] = []
     no_cache_stages: list[str] = []

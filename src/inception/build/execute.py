@@ -23,7 +23,7 @@ from inception.build.inputs import Inputs, Stack, files_copy
 from inception.build.operations import Configure, Copy, MakeFolder, Operation, Run, hide_password
 from inception.build.output import all_names
 from inception.build.parse import parse_dockerfile
-from inception.build.plan import BaseImage, BuildPlan, StagePlan, context_paths, plan_build
+from inception.build.plan import LAYOUT_CONTEXT, BaseImage, BuildPlan, StagePlan, context_paths, plan_build
 from inception.build.progress import Reporter, Step
 from inception.build.result import check_outputs, finish
 from inception.build.source import BuildFailed, CommandFailed, DockerfileError
@@ -258,17 +258,24 @@ class Session:
                     said.add(line)
                     report.output(f"{line}\n".encode())
 
-            before = self._find(name) if platform else None
-            pull = "always" if self.config.pull else "missing"
-            log_in = self.caller.credentials(name)
-            image = self.engine.images.ensure(name, pull=pull, progress=tell, platform=platform, credentials=log_in)
-            if before is not None and before.id != image.id and name in before.names:
-                self.store.images.tag(before.id, name)
+            if name.startswith(LAYOUT_CONTEXT):
+                image = self.caller.open_layout(self.store, name.removeprefix(LAYOUT_CONTEXT), platform)
+            else:
+                image = self._ensure(name, platform, tell)
         key = f"{name} for {platform}" if platform else name
         self.images[key] = image
         digest = image.repo_digests[0].partition("@")[2] if image.repo_digests else image.manifest_digest
         self.bases[key] = BaseImage(reference=key, id=image.id, document=image.document, digest=digest)
         return self.bases[key]
+
+    def _ensure(self, name: str, platform: str, tell: Callable[[Progress], None]) -> Image:
+        before = self._find(name) if platform else None
+        pull = "always" if self.config.pull else "missing"
+        log_in = self.caller.credentials(name)
+        image = self.engine.images.ensure(name, pull=pull, progress=tell, platform=platform, credentials=log_in)
+        if before is not None and before.id != image.id and name in before.names:
+            self.store.images.tag(before.id, name)
+        return image
 
     def _find(self, name: str) -> Image | None:
         try:

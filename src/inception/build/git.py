@@ -2,8 +2,8 @@
 
 The address and what answers there are somebody else's. So `git` comes from a fixed place, with an environment and a
 configuration of its own: no prompts, no hooks, no file or `ext::` transports (CVE-2019-13139), no filters or monitors. A ref is
-never an option, and a folder is looked up beneath the root of the checkout (CVE-2026-33748). Submodules are refused: they would
-be further addresses that nobody named.
+never an option, and a folder is looked up beneath the root of the checkout (CVE-2026-33748). Submodules come along, as with
+BuildKit, over the same transports and by the same rules.
 """
 
 from __future__ import annotations
@@ -99,11 +99,24 @@ def checkout(repository: Repository, commit: str, path: str, *, keep_git_dir: bo
         _git(repository, [*fetch, "--", repository.url, "+refs/*:refs/remotes/origin/*"], path)
     _git(repository, ["-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", "--detach", commit, "--"], path)
     if os.path.lexists(f"{path}/.gitmodules"):
-        raise InvalidArgument(f"{hide_password(repository.url)}: submodules are not supported", "ADD each repository by itself")
+        # Relative addresses are those beside this one.
+        _git(repository, ["config", "remote.origin.url", repository.url], path)
+        update = ["submodule", "--quiet", "update", "--init", "--recursive"]
+        try:
+            _git(repository, [*update, "--depth=1"], path)
+        except Unavailable:
+            _git(repository, update, path)
     if not keep_git_dir:
-        import shutil
+        _remove_git_dirs(path)
 
-        shutil.rmtree(f"{path}/.git")
+
+def _remove_git_dirs(path: str) -> None:
+    import shutil
+
+    shutil.rmtree(f"{path}/.git")
+    for folder, _folders, files in os.walk(path):
+        if ".git" in files:  # of a submodule: where its repository was
+            os.unlink(f"{folder}/.git")
 
 
 def _git(repository: Repository, words: list[str], folder: str | None) -> str:

@@ -139,6 +139,12 @@ class StepMounts:
         from inception.build.agent import AgentSocket
 
         agent = self._build.caller.agent(mount.id)
+        if agent is None and (keys := self._build.caller.keys(mount.id)):
+            from inception.build.agent import KeyAgent
+
+            started = KeyAgent(keys, self._build.scratch.path)
+            self._held.callback(started.close)
+            agent = started.reach
         if agent is None:
             if mount.required:
                 raise NotFound(f"ssh agent {mount.id}: not found", f"give it with --ssh {mount.id}")

@@ -52,7 +52,8 @@ class Configure(Operation):
 class Run(Operation):
     """`args` run with `env`; `uncached_env` (proxies) is in neither the key nor the history.
 
-    `script` is a here-document with a `#!` line, as (name, text): it is run as a file.
+    `script` is a here-document with a `#!` line, as (name, text): it is run as a file. `devices` are names of CDI's; with
+    `insecure` it runs as a privileged container does.
     """
 
     args: list[str]
@@ -63,10 +64,14 @@ class Run(Operation):
     network: str = "default"
     script: tuple[str, str] | None = None
     mounts: list[RunMount] = []
+    devices: list[str] = []
+    insecure: bool = False
 
     def definition(self) -> list[object]:
         common: list[object] = ["run", self.args, self.env, self.user, self.working_dir, self.network, list(self.script or ())]
-        return [*common, [mount.definition() for mount in self.mounts]] if self.mounts else common
+        common += [[mount.definition() for mount in self.mounts]] if self.mounts else []
+        common += [["devices", *self.devices]] if self.devices else []
+        return [*common, "insecure"] if self.insecure else common
 
     def describe(self) -> str:
         parts = ["run", *map(repr, self.args), f"cwd={self.working_dir}"]
@@ -74,6 +79,8 @@ class Run(Operation):
         parts += [f"network={self.network}"] if self.network != "default" else []
         parts += [f"script={self.script[0]}"] if self.script else []
         parts += [mount.describe() for mount in self.mounts]
+        parts += [f"device={name}" for name in self.devices]
+        parts += ["security=insecure"] if self.insecure else []
         return " ".join([*parts, f"env={','.join(self.env)}"])
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # A named context that is an image begins so.
 IMAGE_CONTEXT = "docker-image://"
+LAYOUT_CONTEXT = "oci-layout://"
 
 # Arguments that steer the builder; giving one that no ARG declares is not a mistake.
 BUILDER_ARGS = ("SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_SYNTAX", "BUILDKIT_CONTEXT_KEEP_GIT_DIR")
@@ -238,7 +239,7 @@ class Planner:
         value = self.config.contexts.get(name.lower())
         if value is None:
             return None
-        if value.startswith(IMAGE_CONTEXT):
+        if value.startswith((IMAGE_CONTEXT, LAYOUT_CONTEXT)):
             return f"image:{self.find_image(value.removeprefix(IMAGE_CONTEXT), platform).reference}"
         return f"context:{name.lower()}"
 

@@ -170,7 +170,7 @@ class Plain:
 
 
 class RawJson:
-    """`--progress=rawjson`: a line of JSON for everything, as buildx prints it: vertexes, logs, warnings."""
+    """`--progress=json` (buildx's `rawjson`): a line of JSON for everything, as buildx prints it: vertexes, logs, warnings."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -317,8 +317,8 @@ def _terminal_size(stream: IO[str]) -> tuple[int, int]:
 
 
 def open_progress(kind: str, stream: IO[str]) -> Plain | Live | RawJson:
-    """`plain`, `tty`, `rawjson`, or `auto`: the live view where *stream* is a terminal."""
-    if kind == "rawjson":
+    """`plain`, `tty`, `json`, or `auto`: the live view where *stream* is a terminal."""
+    if kind in ("json", "rawjson"):
         return RawJson(stream)
     live = kind == "tty" or (kind == "auto" and stream.isatty() and os.environ.get("TERM") != "dumb")
     return Live(stream) if live else Plain(stream)

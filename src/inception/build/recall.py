@@ -91,6 +91,8 @@ class Recollection:
         # The same words before the build and after it: they were not changed while it read them.
         if not self._key or session.downloads or tree is None or self._make_key() != self._key:
             return
+        if b"--device" in session.context.dockerfile:  # what a device means is written elsewhere
+            return
         try:
             with RootDir.open_host(self._config.context) as root:
                 folders = _folders(tree.root)
@@ -139,6 +141,7 @@ def _key(config: BuildConfig, root: RootDir) -> str:
         sorted(config.labels.items()),
         config.network,
         config.extra_hosts,
+        sorted(config.allow),
     ]
     hasher = small_sha256()
     hasher.update(jsontext.dumps([_VERSION, asked, texts]).encode("utf-8", "surrogateescape"))

@@ -240,10 +240,17 @@ class _Stage:
         self.plan.operations.append(folder)
 
     def run(self, instruction: Instruction) -> None:
+        allow = self.planner.config.allow
+        security = instruction.flag("security", "sandbox")
+        if security not in ("sandbox", "insecure"):
+            raise ValueError(f'security "{security}" is not valid: expected sandbox or insecure')
+        if security == "insecure" and "security.insecure" not in allow:
+            raise ValueError("security.insecure is not allowed: build with --allow security.insecure to allow it")
+        devices: list[str] = []
         if "device" in instruction.flags:
-            raise ValueError(f"--device={instruction.flag('device')} is not supported: steps see the default devices alone")
-        if instruction.flag("security", "sandbox") != "sandbox":
-            raise ValueError(f"--security={instruction.flag('security')} is not supported: steps always run in a sandbox")
+            from inception.build.devices import find_devices
+
+            devices = find_devices([self.expand(text) for text in instruction.flags["device"]], allow)
         args, script = self._run_args(instruction)
         env, uncached = self._run_env()
         mounts = [
@@ -261,6 +268,8 @@ class _Stage:
                 network=self._network(instruction),
                 script=script,
                 mounts=mounts,
+                devices=devices,
+                insecure=security == "insecure",
             )
         )
 
@@ -297,10 +306,10 @@ class _Stage:
         wanted = instruction.flag("network", "default")
         if wanted == "default":
             return general
-        if wanted == "none" or wanted == general == "host":
+        if wanted == "none" or (wanted == "host" and (general == "host" or "network.host" in self.planner.config.allow)):
             return wanted
         if wanted == "host":
-            raise ValueError("--network=host is not allowed here: build with --network=host to allow it")
+            raise ValueError("--network=host is not allowed here: build with --allow network.host to allow it")
         raise ValueError(f'invalid network mode "{wanted}": expected default, none or host')
 
     def copy(self, instruction: Instruction) -> None:

@@ -58,9 +58,20 @@ def run(build: Session, step: Run, snapshot_id: str, stack: Stack, on_output: Ca
             error.hint = f"programs for {build.plan.platform} run where binfmt_misc knows qemu: install qemu-user-static"
         raise
     with build.store.snapshots.open_layers(stack.layer_ids) as lower:
-        remove_stubs(build.store.snapshots.writable(snapshot_id), lower, mounts.targets)
+        remove_stubs(build.store.snapshots.writable(snapshot_id), lower, [*mounts.targets, *_device_places(step)])
     if exit_code != 0:
         raise CommandFailed(step.args, exit_code, bytes(tail))
+
+
+def _device_places(step: Run) -> list[str]:
+    if not step.devices:
+        return []
+    from inception.engine.cdi import inject
+    from inception.engine.spec import Surroundings
+
+    around = Surroundings()
+    inject(step.devices, around)
+    return [mount.destination for mount in around.mounts]
 
 
 @contextmanager
@@ -116,8 +127,9 @@ def _container(config: BuildConfig, step: Run, scratch: str, snapshot_id: str) -
         working_dir=step.working_dir,
         network_mode="bridge" if step.network == "default" else step.network,
         extra_hosts=config.extra_hosts,
-        resources=config.resources,
+        resources=replace(config.resources, cdi_devices=step.devices),
         mounts=mounts,
+        privileged=step.insecure,
     )
 
 

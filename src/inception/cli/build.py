@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Builder = Callable[..., BuildResult]
 
-_PROGRESS = ("auto", "plain", "tty", "quiet", "rawjson")
+_PROGRESS = ("auto", "plain", "tty", "quiet", "json", "rawjson")
 
 
 def build(call: Call) -> int:
@@ -179,6 +179,7 @@ def _config(flags: Flags, context: str) -> BuildConfig:
         resources=resources,
         secrets=dict(_secrets(flags.list("secret"))),
         ssh=dict(_agents(flags.list("ssh"))),
+        allow=_allowed(flags.list("allow")),
         outputs=_outputs(flags),
         no_cache_stages=flags.list("no-cache-filter"),
         metadata=bool(flags.text("metadata-file")),
@@ -235,12 +236,18 @@ def _agents(texts: list[str]) -> list[tuple[str, str]]:
     return [parse_ssh(text) for text in texts]
 
 
+def _allowed(texts: list[str]) -> list[str]:
+    if not texts:
+        return []
+    from inception.build.devices import parse_allow
+
+    return [parse_allow(text) for text in texts]
+
+
 def _context(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise InvalidArgument(f"invalid context value: {text}, expected key=value")
-    if value.startswith("oci-layout://"):
-        raise InvalidArgument(f"invalid context {text}: OCI layouts are not supported here", "`inception load` it first")
     return name.lower(), value
 
 
@@ -288,6 +295,7 @@ BUILD = Command(
     "Build an image from a Dockerfile",
     """\
       --add-host list            Add a custom host-to-IP mapping ("host:ip")
+      --allow strings            Allow extra privileged entitlement (e.g., "network.host", "security.insecure", "device")
       --annotation list          Add annotation to the image
       --attest list              Attestation parameters (format: "type=sbom,generator=image")
       --build-arg list           Set build-time variables
@@ -313,7 +321,7 @@ BUILD = Command(
       --no-cache-filter strings  Do not cache specified stages
   -o, --output list              Output destination (format: "type=local,dest=path")
       --platform list            Set target platform for build
-      --progress string          Set type of progress output ("auto", "plain", "tty", "quiet", "rawjson") (default "auto")
+      --progress string          Set type of progress output ("auto", "plain", "tty", "quiet", "json") (default "auto")
       --provenance list          Shorthand for "--attest=type=provenance"
       --pull                     Always attempt to pull all referenced images
       --push                     Shorthand for "--output=type=registry"
@@ -321,7 +329,7 @@ BUILD = Command(
       --sbom list                Shorthand for "--attest=type=sbom"
       --secret list              Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
       --shm-size bytes           Shared memory size for build containers
-      --ssh strings              SSH agent socket to expose to the build (format: "default|<id>[=<socket>]")
+      --ssh strings              SSH agent socket or keys to expose to the build ("default|<id>[=<socket>|<key>[,<key>]]")
   -t, --tag list                 Name and optionally a tag (format: "name:tag")
       --target string            Set the target build stage to build
       --ulimit ulimit            Ulimit options

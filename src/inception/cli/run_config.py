@@ -333,7 +333,8 @@ def _resources(flags: Flags) -> ResourceConfig:
         oom_score_adj=flags.number("oom-score-adj"),
         shm_size_bytes=flags.number("shm-size") or 64 << 20,
         ulimits=each(flags, "ulimit", parse_ulimit),
-        devices=[parse_device(text) for text in flags.list("device")],
+        devices=[parse_device(text) for text in flags.list("device") if not _is_cdi(text)],
+        cdi_devices=[text for text in flags.list("device") if _is_cdi(text)],
         device_cgroup_rules=each(flags, "device-cgroup-rule", parse_device_rule),
     )
 
@@ -381,6 +382,15 @@ def parse_ulimit(text: str) -> Ulimit:
     if hard != -1 and (soft > hard or soft == -1):
         raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
     return Ulimit(name=name, soft=soft, hard=hard)
+
+
+def _is_cdi(text: str) -> bool:
+    """`vendor.com/class=name`, and no path."""
+    if text.startswith("/") or "=" not in text:
+        return False
+    from inception.engine.cdi import is_qualified
+
+    return is_qualified(text)
 
 
 def parse_device(text: str) -> DeviceConfig:

@@ -18,7 +18,7 @@ OPTIONS = """\
       --cpus decimal                    Number of CPUs
       --cpuset-cpus string              CPUs that may be used (0-3, 0,1)
       --cpuset-mems string              Memory nodes that may be used (0-3, 0,1)
-      --device list                     Add a host device (host[:container[:rwm]])
+      --device list                     Add a host device (host[:container[:rwm]], or vendor.com/class=name of CDI's)
       --device-cgroup-rule list         Add a rule to the list of allowed devices ("c 10:200 rwm")
       --device-read-bps list            Bytes a second that are read from a block device (device:rate)
       --device-read-iops list           Reads a second from a block device (device:rate)

@@ -121,6 +121,7 @@ def resources_body(limits: ResourceConfig) -> dict[str, Any]:
             for each in limits.devices
         ],
         "DeviceCgroupRules": limits.device_cgroup_rules,
+        "DeviceRequests": [{"Driver": "cdi", "DeviceIDs": limits.cdi_devices}] if limits.cdi_devices else None,
     }
     return {name: value for name, value in body.items() if value}
 

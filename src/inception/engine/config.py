@@ -96,6 +96,7 @@ class ResourceConfig(Record):
     shm_size_bytes: int = 64 << 20
     ulimits: list[Ulimit] = []
     devices: list[DeviceConfig] = []
+    cdi_devices: list[str] = []
     device_cgroup_rules: list[str] = []
 
 

@@ -72,7 +72,7 @@ def _surroundings(engine: Engine, record: ContainerRecord, image: Image) -> Surr
     with engine.store.lease(), engine.store.snapshots.open_layers(image.layer_ids) as root:
         user = resolve_user_of(root, config.user, config.group_add)
     volumes = f"{engine.root}/volumes"
-    return Surroundings(
+    found = Surroundings(
         hostname=hostname(engine, record),
         user=user.user,
         home=user.home,
@@ -87,6 +87,11 @@ def _surroundings(engine: Engine, record: ContainerRecord, image: Image) -> Surr
         devices=plan_devices(config),
         cgroup_path=cgroup_path(config.cgroup_parent, record.id),
     )
+    if config.resources.cdi_devices:
+        from inception.engine.cdi import inject
+
+        inject(config.resources.cdi_devices, found)
+    return found
 
 
 def _rootfs(engine: Engine, record: ContainerRecord, image: Image) -> Mount:

@@ -172,7 +172,11 @@ def _host_config(record: ContainerRecord) -> dict[str, Any]:
             for device in limits.devices
         ],
         "DeviceCgroupRules": limits.device_cgroup_rules or None,
-        "DeviceRequests": None,
+        "DeviceRequests": [
+            {"Driver": "cdi", "Count": 0, "DeviceIDs": limits.cdi_devices, "Capabilities": None, "Options": None}
+        ]
+        if limits.cdi_devices
+        else None,
         "MemorySwap": limits.memory_swap_bytes or 2 * limits.memory_bytes,
         "MemorySwappiness": limits.memory_swappiness,
         "OomKillDisable": limits.oom_kill_disable,

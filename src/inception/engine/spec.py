@@ -43,7 +43,8 @@ class Surroundings(Record):
     """What the world outside of a configuration decides.
 
     `joined` maps a namespace kind to what is joined instead of a new one (`fd:NAME`); kinds in `shared` stay the host's.
-    `link_env` are the variables of linked containers.
+    `link_env` are the variables of linked containers; `device_env` those of devices, which win, and `device_access` what may be
+    done with their nodes.
     `files` maps places inside (`/etc/hosts`) to files of the engine's. `held` are the capabilities that we can give.
     """
 
@@ -58,6 +59,8 @@ class Surroundings(Record):
     devices: list[Device] = []
     cgroup_path: str = ""
     link_env: list[str] = []
+    device_env: list[str] = []
+    device_access: dict[str, str] = {}
 
 
 def build_spec(config: ContainerConfig, around: Surroundings, layout: Cgroups) -> Spec:
@@ -95,6 +98,8 @@ def plan_env(config: ContainerConfig, around: Surroundings) -> list[str]:
     if config.tty:
         base.append("TERM=xterm")
     env = merge_env([*base, *around.link_env], config.env)
+    if around.device_env:
+        env = merge_env(env, around.device_env)
     return env if any(item.startswith("HOME=") for item in env) else [*env, f"HOME={around.home}"]
 
 
@@ -220,7 +225,7 @@ def plan_device_rules(config: ContainerConfig, around: Surroundings) -> list[Dev
     if config.privileged:
         return [DeviceRule(allow=True, type="a", access="rwm")]
     rules = list(defaults.default_device_rules())
-    permissions = {device.container_path: device.permissions for device in config.resources.devices}
+    permissions = {device.container_path: device.permissions for device in config.resources.devices} | around.device_access
     for device in around.devices:
         rules.append(
             DeviceRule(

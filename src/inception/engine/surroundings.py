@@ -70,6 +70,10 @@ class OpenSurroundings:
             from inception.engine.links import environment
 
             self.value.link_env = environment(self.engine, self.record)
+        if config.resources.cdi_devices:
+            from inception.engine.cdi import inject
+
+            inject(config.resources.cdi_devices, self.value)
         return self.value
 
     def _own_places(self) -> set[str]:

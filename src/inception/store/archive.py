@@ -103,20 +103,29 @@ def _load(
 
 
 def load_layout(
-    store: Store, folder: str, name: str = "", progress: OnProgress = silent, platform: Platform | None = None
+    store: Store,
+    folder: str,
+    name: str = "",
+    progress: OnProgress = silent,
+    platform: Platform | None = None,
+    *,
+    named: bool = True,
 ) -> list[Image]:
-    """The images of an OCI layout in a folder of this machine; only the one that *name* (a tag) means, when given."""
+    """The images of an OCI layout in a folder of this machine; only the one that *name* (a tag, or a digest) means, when given.
+    They get the names that the layout has for them, unless *named* is off."""
     source = _FolderSource(store, folder)
     index = decode(Index, load_json(source.document("index.json"), "index.json"), "index.json")
     if name:
         index.manifests = [
-            entry for entry in index.manifests if name in (entry.annotations.get(REF_NAME), entry.annotations.get(NAME))
+            entry
+            for entry in index.manifests
+            if name in (entry.digest, entry.annotations.get(REF_NAME), entry.annotations.get(NAME))
         ]
         if not index.manifests:
             raise NotFound(f"{folder}: no image {name!r} in this OCI layout")
     with store.lease(), store.scratch() as scratch:
         return [
-            assemble(store, scratch, found.manifest, source.fetch, names=found.names, progress=progress)
+            assemble(store, scratch, found.manifest, source.fetch, names=found.names if named else [], progress=progress)
             for found in _manifests(index, source, platform)
         ]
 

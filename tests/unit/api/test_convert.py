@@ -11,7 +11,7 @@ from inception.api.archive import go_mode
 from inception.api.auth import credentials_of
 from inception.api.build import _command_text
 from inception.api.call import encode_json, parse_json
-from inception.api.convert import container_config, update_config
+from inception.api.convert import container_config, resource_config, update_config
 from inception.api.documents import command_text
 from inception.api.errors import NotSupported, message_of, status_of
 from inception.api.fields import Fields
@@ -20,6 +20,7 @@ from inception.api.mounts import parse_bind, parse_tmpfs
 from inception.api.networks import network_config
 from inception.api.router import Router, split_version
 from inception.api.server import _host_name
+from inception.client.bodies import resources_body
 from inception.engine.config import ContainerConfig, EndpointConfig, MountConfig, PortBinding
 from inception.errors import Conflict, InvalidArgument, NotFound, NotModified, StartFailed, Unavailable
 
@@ -189,3 +190,10 @@ def test_small_forms() -> None:
     assert go_mode(stat.S_IFDIR | 0o1777) == 1 << 31 | 1 << 20 | 0o777
     assert go_mode(stat.S_IFREG | stat.S_ISUID | 0o755) == 1 << 23 | 0o755
     assert _host_name("[::1]:80") == "::1" and _host_name("Localhost:80") == "localhost" and _host_name("docker") == "docker"
+
+
+def test_devices_of_cdi_are_asked_for_by_their_names() -> None:
+    asked = [{"Driver": "cdi", "DeviceIDs": ["v.com/c=a", "v.com/c=b"]}, {"Driver": "cdi", "DeviceIDs": ["w.com/c=d"]}]
+    found = resource_config(Fields({"DeviceRequests": asked}))
+    assert found.cdi_devices == ["v.com/c=a", "v.com/c=b", "w.com/c=d"]
+    assert resources_body(found)["DeviceRequests"] == [{"Driver": "cdi", "DeviceIDs": found.cdi_devices}]

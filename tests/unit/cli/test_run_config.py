@@ -235,3 +235,9 @@ def test_a_limit_of_the_command_line_survives_the_way_over_the_api():
 
     limits = config(*ALL_FLAGS.split(), "--device-read-bps", "/dev/sda:1mb", "--blkio-weight-device", "/dev/sda:300").resources
     assert resource_config(Fields(resources_body(limits))) == limits
+
+
+def test_a_device_by_its_cdi_name_is_no_path() -> None:
+    found = config("--device", "vendor.com/class=name", "--device", "/dev/null", "x").resources
+    assert found.cdi_devices == ["vendor.com/class=name"]
+    assert [each.host_path for each in found.devices] == ["/dev/null"]

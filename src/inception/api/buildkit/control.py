@@ -14,6 +14,7 @@ from inception.api.buildkit.protobuf import Value
 from inception.api.buildkit.session import session_of
 from inception.api.errors import NotSupported
 from inception.build.cache import BuildCache
+from inception.build.devices import parse_allow
 from inception.errors import InvalidArgument
 from inception.oci.image import host_platform
 
@@ -170,5 +171,4 @@ def _refuse(request: Value) -> None:
     if request["source_policy"] is not None and request["source_policy"]["rules"]:
         raise NotSupported("source policies are not supported")
     for name in request["entitlements"]:
-        if name != "network.host":
-            raise NotSupported(f"entitlement {name} is not supported: steps run as confined as containers")
+        parse_allow(name)

@@ -91,6 +91,7 @@ class Job:
         """What is asked for, and whom to ask for files. Raises NotSupported, InvalidArgument, NotFound."""
         request = parse_request(frontend, attrs, inputs)
         request.config.cache_from = parse_caches([*(self.request["cache"] or {}).get("imports", []), *imports], attrs)
+        request.config.allow = list(self.request["entitlements"])
         session = await self.solver.sessions.get(self.request["session"])
         request.config.context = f"{session.shared_key}/{request.context}"
         return request, Client(session, asyncio.get_running_loop())
