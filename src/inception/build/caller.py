@@ -50,12 +50,12 @@ class Caller:
 
     def open_layout(self, store: Store, place: str, platform: str) -> Image:
         """The image of a context `oci-layout://FOLDER[:TAG][@DIGEST]`, which gets no name by that."""
-        from inception.oci.image import parse_platform
+        from inception.oci.image import host_platform, parse_platform
         from inception.store.archive import load_layout
 
         folder, _, digest = place.partition("@")
         folder, _, tag = folder.partition(":")
-        parsed = parse_platform(platform) if platform else None
+        parsed = parse_platform(platform) if platform else host_platform()
         return load_layout(store, folder, digest or tag or "latest", platform=parsed, named=False)[0]
 
     def secret(self, name: str) -> bytes | None:
