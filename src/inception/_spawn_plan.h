@@ -59,7 +59,7 @@ enum plan_op {
     OP_PARENT_ALIVE, /* (fd): end at once when the process behind the pidfd has ended */
     OP_FORK,         /* (flags): the child goes on, the parent reports it and ends */
     OP_REAP,         /* (): the child goes on; the parent forwards signals, reaps and ends with the child's status */
-    OP_MODE_OF,      /* (root, path, mount, resolve): the mount's top gets the mode of what it will cover, if that is there */
+    OP_MODE_OF,      /* (root, path, fs, resolve): the filesystem to be made gets the mode of what it will cover, if that is there */
     OP_CLOSE,        /* (slots...): they hold nothing from here on */
     OP_EXEC,         /* (paths, argv, envp): the first path that can be executed */
 };

@@ -277,7 +277,7 @@ stub_target(int root, const char *path, int kind, int source, long mode, uint64_
 }
 
 STUB long
-stub_mode_of(int root, const char *path, int mount, uint64_t resolve)
+stub_mode_of(int root, const char *path, int fs, uint64_t resolve)
 {
     while (*path == '/')
         path++;
@@ -285,12 +285,19 @@ stub_mode_of(int root, const char *path, int mount, uint64_t resolve)
     if (target < 0)
         return 0; /* whoever makes it says what is wrong with it */
     struct stat status;
-    char here[2];
-    here[0] = '.';
-    here[1] = 0;
+    char key[5], value[6];
     long result = SYS(fstat, target, &status);
     SYS(close, target);
-    return result < 0 ? result : SYS(fchmodat, mount, here, status.st_mode & 07777);
+    key[0] = 'm'; /* strings would lie in data that the stub has not */
+    key[1] = 'o';
+    key[2] = 'd';
+    key[3] = 'e';
+    key[4] = 0;
+    value[0] = '0';
+    for (int i = 1; i < 5; i++)
+        value[i] = (char)('0' + (status.st_mode >> (12 - 3 * i) & 7));
+    value[5] = 0;
+    return result < 0 ? result : SYS(fsconfig, fs, FSCONFIG_SET_STRING, key, value, 0);
 }
 
 STUB long
@@ -408,11 +415,28 @@ stub_pause(int channel, int step, int value, int wait, int fd)
     return 0;
 }
 
-/* Wait for a new caller. One that connects and goes away without a word was not it. */
+/* Wait for a new caller. One that connects and goes away without a word was not it. Signals that end a program end us, which
+   as process 1 of a namespace the kernel would not do by itself. */
 STUB long
 stub_accept(int listener)
 {
+    uint64_t deadly = 1UL << (SIGHUP - 1) | 1UL << (SIGINT - 1) | 1UL << (SIGQUIT - 1) | 1UL << (SIGTERM - 1);
+    SYS(rt_sigprocmask, SIG_BLOCK, &deadly, 0, sizeof deadly);
+    long signals = SYS(signalfd4, -1, &deadly, sizeof deadly, SFD_CLOEXEC);
+    if (signals < 0)
+        return signals;
     for (;;) {
+        struct pollfd events[2];
+        struct signalfd_siginfo info;
+        events[0].fd = listener;
+        events[1].fd = (int)signals;
+        events[0].events = events[1].events = POLLIN;
+        if (SYS(ppoll, events, 2, 0, 0, 0) < 0)
+            continue;
+        if (events[1].revents & POLLIN && SYS(read, signals, &info, sizeof info) == sizeof info)
+            stub_exit(128 + (int)info.ssi_signo);
+        if (!events[0].revents)
+            continue;
         long channel = SYS(accept4, listener, 0, 0, SOCK_CLOEXEC);
         if (channel == -EINTR || channel == -ECONNABORTED)
             continue;
@@ -423,8 +447,10 @@ stub_accept(int listener)
         do
             result = SYS(read, channel, &byte, 1);
         while (result == -EINTR);
-        if (result == 1)
+        if (result == 1) {
+            SYS(close, signals);
             return channel;
+        }
         SYS(close, channel);
     }
 }
@@ -434,13 +460,9 @@ STUB long
 stub_hook(int input, int output, const char *path, const char *const *argv, const char *const *envp, long timeout_ms,
           int *status)
 {
-    struct clone_args args;
     int pidfd = -1, ended = 0;
-    stub_clear(&args, sizeof args);
-    args.flags = CLONE_PIDFD;
-    args.pidfd = (uint64_t)(uintptr_t)&pidfd;
-    args.exit_signal = SIGCHLD;
-    long pid = SYS(clone3, &args, sizeof args);
+    /* Not clone3: filters that can't look into its structure say that there is none. */
+    long pid = SYS(clone, CLONE_PIDFD | SIGCHLD, 0, &pidfd, 0, 0);
     if (pid < 0)
         return pid;
     if (pid == 0) {

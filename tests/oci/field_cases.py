@@ -426,3 +426,80 @@ def seccomp_notify_refused(rt: Runtime) -> None:
     for profile in (everything, one):
         found = rt.run("true", linux={"seccomp": profile})
         assert found.code == 1 and "SCMP_ACT_NOTIFY cannot be used" in found.err, found
+
+
+@case("linux: cgroupsPath", "in every hierarchy, limited there or not; without one, the container's id at the root of each")
+def every_hierarchy(rt: Runtime) -> None:
+    for path in (None, "/{id}/below"):
+        id = rt.write({"process": {"args": ["sleep", "60"]}, "linux": {"cgroupsPath": None}})
+        if path:
+            rt.write({"process": {"args": ["sleep", "60"]}, "linux": {"cgroupsPath": path.format(id=id)}})
+        try:
+            assert rt.command("create", rt.id, stdout="container").code == 0
+            memberships = Path(f"/proc/{rt.state()['pid']}/cgroup").read_text().splitlines()
+            assert {line.split(":", 2)[2] for line in memberships} == {path.format(id=id) if path else f"/{id}"}
+        finally:
+            rt.command("delete", "--force", rt.id)
+            for folder in cgroups_named(id):
+                _until(lambda folder=folder: _removed(folder))
+
+
+@case("linux: cgroupsPath", "folders around it that nobody has given CPUs to get those that are around them")
+def empty_cpuset(rt: Runtime) -> None:
+    folder = Path(f"/sys/fs/cgroup/cpuset/itest-{os.getpid()}-pod")
+    if not folder.parent.exists():
+        return
+    folder.mkdir()
+    try:
+        found = rt.run("true", linux={"cgroupsPath": f"/{folder.name}/one"})
+        assert found.code == 0, found
+    finally:
+        for other in cgroups_named(folder.name):
+            _until(lambda other=other: _removed(other))
+
+
+@case("runc: kill", "a signal that ends programs ends a container that waits for start")
+def kill_created(rt: Runtime) -> None:
+    for signal in ("TERM", "INT", "HUP", "QUIT"):
+        assert rt.create("sleep 60").code == 0
+        assert rt.command("kill", rt.id, signal).code == 0
+        rt.wait("stopped")
+        assert rt.command("delete", rt.id).code == 0
+    assert rt.create("trap 'echo heard' TERM; kill -TERM $$; echo $?").code == 0 and rt.start().code == 0
+    rt.wait("stopped")
+    assert rt.output() == "heard\n0\n"
+
+
+@case("config: startContainer hooks", "have the container's seccomp filter; an error says which signal ended one")
+def start_hook_filter(rt: Runtime) -> None:
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL"}]}
+    hooks = {"startContainer": [{"path": "/bin/mkdir", "args": ["mkdir", "/dev/x"]}]}
+    for process in ({"noNewPrivileges": True}, {"noNewPrivileges": False}):
+        found = rt.run("true", hooks=hooks, linux={"seccomp": profile}, process=process)
+        assert found.code == 1 and "error running startContainer hook #0" in found.err and "bad system call" in found.err, found
+
+
+@case("config: mount options", "what /proc/mounts says of a tmpfs without a mode is the mode of the folder that it covers")
+def tmpfs_mode_shown(rt: Runtime) -> None:
+    (rt.rootfs / "covered").mkdir(mode=0o710)
+    found = rt.run("grep covered /proc/mounts", mounts=mounts({"destination": "/covered", "type": "tmpfs"}))
+    assert "mode=710" in found.out, found
+
+
+@case("config: mounts.uidMappings", "idmap without maps has those of a user namespace that is joined")
+def idmap_joined(rt: Runtime) -> None:
+    (rt.folder / "files").mkdir()
+    (rt.folder / "files/x").touch()
+    ids = [{"containerID": 0, "hostID": 0, "size": 1000}]
+    linux = {"namespaces": namespaces("user"), "uidMappings": ids, "gidMappings": ids}
+    assert rt.create("sleep 60", linux=linux).code == 0
+    joined = namespaces({"type": "user", "path": f"/proc/{rt.state()['pid']}/ns/user"})
+    mount = {"destination": "/files", "type": "bind", "source": str(rt.folder / "files"), "options": ["bind", "idmap"]}
+    found = rt.run("stat -c %u /files/x", mounts=mounts(mount), linux={"namespaces": joined})
+    assert (found.code, found.out) == (0, "0\n"), found
+
+
+@case("linux: resources.devices", "access `rwa` of files in use is understood")
+def device_access(rt: Runtime) -> None:
+    rule = {"allow": False, "type": "c", "major": 1, "minor": 11, "access": "rwa"}
+    assert rt.run("true", linux={"resources": {"devices": [{"allow": False, "access": "rwm"}, rule]}}).code == 0

@@ -193,7 +193,7 @@ def test_a_thread_of_commands_leaves_nothing(rt: Runtime):
     for thread in threads:
         thread.join()
     assert not errors
-    assert not cgroups_named("inception-runc-itest*")
+    assert not cgroups_named(f"itest-{os.getpid()}-t*")
 
 
 def test_cve_2021_43784_seventy_thousand_id_maps_are_refused_by_their_place(rt: Runtime):

@@ -337,11 +337,10 @@ class Cgroup:
 
     def _make_v1(self, controller: str) -> str:
         folder = self._v1_folder(controller)
-        made = _make_folders(self.cgroups.v1[controller], self.path)
+        _make_folders(self.cgroups.v1[controller], self.path)
         if controller == "cpuset":
-            for path in made:
-                for file in ("cpuset.cpus", "cpuset.mems"):  # empty in a new folder, and then no task may join
-                    _write(f"{path}/{file}", _read(f"{os.path.dirname(path)}/{file}").strip())
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                _hand_down(folder, file)
         return folder
 
     def _folders(self) -> list[str]:
@@ -400,6 +399,15 @@ def _make_v2(root: str, path: str, controllers: Sequence[str]) -> bool:
         except FileExistsError:
             made = False
     return made
+
+
+def _hand_down(folder: str, file: str) -> str:
+    """The value of *file* in *folder*: what is around it has, where it is empty, as in a new folder. No task may join there."""
+    value = _read(f"{folder}/{file}").strip()
+    if not value:
+        value = _hand_down(os.path.dirname(folder), file)
+        _write(f"{folder}/{file}", value)
+    return value
 
 
 def _make_folders(root: str, path: str) -> list[str]:

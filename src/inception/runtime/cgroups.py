@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from inception.linux.cgroup import Write
     from inception.oci.runtime import Resources
 
-_PREFIX = "/inception-runc-"
 # What every container may use and whoever writes `resources.devices` counts on; the nodes are in every /dev. mknod alone opens
 # nothing. Source: runtime-spec config-linux.md, "Default Devices"; runc and crun add the same.
 _ALLOWED = [
@@ -30,7 +29,7 @@ _ALLOWED = [
 def cgroup_path(given: str, id: str) -> str:
     """The absolute path for `linux.cgroupsPath`; a relative one begins at the root too. Raises InvalidArgument."""
     if not given:
-        return _PREFIX + id
+        return f"/{id}"  # runc's place, where people and scripts look
     parts = [part for part in given.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in given:
         raise InvalidArgument(f"linux.cgroupsPath: {given!r} must not contain '..'")
@@ -58,7 +57,8 @@ def make(cgroup: Cgroup, resources: Resources | None, *, owned: bool = False) ->
     writes = plan_resources(resources, cgroup.cgroups)
     rules = device_rules(resources)
     try:
-        join = cgroup.create(limited_controllers(writes), [*rules, *_ALLOWED] if rules else None)
+        # In all hierarchies, limited there or not: engines and their users look for a container in any of them.
+        join = cgroup.create([*limited_controllers(writes), *cgroup.cgroups.v1], [*rules, *_ALLOWED] if rules else None)
         _apply(cgroup, writes)
     except OSError as error:
         raise Unavailable(f"linux.resources: {error.filename or cgroup.path}: {error.strerror}") from error

@@ -308,7 +308,7 @@ def run(words: list[str], started: tuple[int, int] | None = None) -> int:
         hint = f" ({error.hint})" if error.hint else ""
         log.error(f"{_PREFIXED.get(verb, '')}{error}{hint}")
     except OSError as error:
-        log.error(f"{_PREFIXED.get(verb, '')}{error}")
+        log.error(f"{_PREFIXED.get(verb, '')}{_words(error)}")
     except KeyboardInterrupt:
         return 130
     return 255 if verb == "exec" else 1
@@ -332,6 +332,13 @@ def _run(name: str, words: list[str], options: Call, log: Log) -> int:
     module = __import__(f"inception.runtime.{verb.module}", fromlist=[verb.function])
     function: Run = getattr(module, verb.function)
     return function(call)
+
+
+def _words(error: OSError) -> str:
+    """The error without Python's number in front; a system call of ours shows itself."""
+    if error.filename is None or not error.strerror:
+        return error.strerror if error.strerror and str(error).startswith("[Errno") else str(error)
+    return f"{os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename}: {error.strerror}"
 
 
 def default_root() -> str:

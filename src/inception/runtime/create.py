@@ -66,21 +66,13 @@ def create(folder: Folder, spec: Spec, bundle: str, options: CreateOptions) -> C
         scope = parse_scope(spec.linux.cgroups_path, folder.id)
     path = scope.path if scope else cgroups.cgroup_path(spec.linux.cgroups_path, folder.id)
     with folder.make():
-        state = RuntimeState(
-            id=folder.id,
-            bundle=bundle,
-            cgroup=path,
-            foreign_cgroups=[] if scope else cgroups.folders(cgroups.at(path)),
-            unit=scope.unit if scope else "",
-            created=_now(),
-            oci_version=spec.oci_version,
-            shares_pids=not any(space.type == "pid" and not space.path for space in spec.linux.namespaces),
-            rootfs=spec.root.path,
-            annotations=spec.annotations,
-        )
-        creation = _Creation(folder, spec, state, options, scope)
         try:
-            folder.save(state)
+            creation = _Creation(folder, spec, _new_state(folder, spec, bundle, path, scope), options, scope)
+        except BaseException:
+            folder.remove()
+            raise
+        try:
+            folder.save(creation.state)
             folder.save_spec(spec)
             return creation.run()
         except BaseException:
@@ -88,6 +80,22 @@ def create(folder: Folder, spec: Spec, bundle: str, options: CreateOptions) -> C
             raise
         finally:
             creation.close()
+
+
+def _new_state(folder: Folder, spec: Spec, bundle: str, cgroup: str, scope: Scope | None) -> RuntimeState:
+    assert spec.linux is not None and spec.root is not None
+    return RuntimeState(
+        id=folder.id,
+        bundle=bundle,
+        cgroup=cgroup,
+        foreign_cgroups=[] if scope else cgroups.folders(cgroups.at(cgroup)),
+        unit=scope.unit if scope else "",
+        created=_now(),
+        oci_version=spec.oci_version,
+        shares_pids=not any(space.type == "pid" and not space.path for space in spec.linux.namespaces),
+        rootfs=spec.root.path,
+        annotations=spec.annotations,
+    )
 
 
 class _Creation:
@@ -202,6 +210,9 @@ class _Creation:
     def _open_idmap(self, index: int) -> int:
         mount, linux = self.spec.mounts[index], self.spec.linux
         assert linux is not None
+        joined = next((space.path for space in linux.namespaces if space.type == "user" and space.path), "")
+        if joined and not mount.uid_mappings:
+            return os.open(joined, os.O_RDONLY | os.O_CLOEXEC)  # its maps are those of the namespace that is joined
         return idmap.open_user_namespace(mount.uid_mappings or linux.uid_mappings, mount.gid_mappings or linux.gid_mappings)
 
     def _write_maps(self) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from inception._spawn import SpawnError
-from inception.errors import Conflict, InceptionError, NotFound, Unavailable
+from inception.errors import Conflict, InceptionError, InvalidArgument, NotFound, Unavailable
 from inception.linux import process, socket
 from inception.linux.cgroup import Cgroup
 from inception.oci.runtime import Hooks, Mount, Process, Spec, State
@@ -233,12 +233,17 @@ class Container:
     def _delete(self, *, force: bool) -> list[str]:
         try:
             state, status = self.load()
-            hooks = self.folder.load_spec().hooks or Hooks()
-        except (InceptionError, OSError, ValueError):
+        except (NotFound, InvalidArgument):
             if not force:
                 raise
             self.folder.remove()  # killed in the middle of its first or last moment: nothing is known, so nothing is held
             return []
+        try:
+            hooks = self.folder.load_spec().hooks or Hooks()
+        except (InceptionError, FileNotFoundError, ValueError):
+            if not force:
+                raise
+            hooks = Hooks()
         if status not in ("stopped", "created", "creating") and not force:
             raise Conflict(f"cannot delete container {self.folder.id} that is not stopped: {status}")
         return self._destroy(state, hooks)
@@ -301,7 +306,8 @@ def _plan_again(spec: Spec, error: SpawnError, state: RuntimeState) -> Plan:
 
     plan = plan_container(spec, rootfs=Mount(destination="/", type="bind", source="/"), hold=True, rootless=os.geteuid() != 0)
     if error.step >= 0:
-        error.step += len(plan.steps) - state.steps
+        plan.before = state.steps - len(plan.steps)
+        error.step -= plan.before
     return plan
 
 

@@ -130,8 +130,11 @@ def plan_setattr(plan: Plan, mount: Slot, set: int, clear: int, propagation: int
         plan.call("mount_setattr", mount, "", flags, mount_attr(set, clear, propagation), 32, why=why)
 
 
-def plan_filesystem(plan: Plan, fstype: str, source: str, options: MountOptions, out: Slot, why: str) -> None:
-    """fsopen, fsconfig, fsmount: a new mount of *fstype*, attached nowhere, in *out*."""
+def plan_filesystem(
+    plan: Plan, fstype: str, source: str, options: MountOptions, out: Slot, why: str, *, like: tuple[Slot, str] | None = None
+) -> None:
+    """fsopen, fsconfig, fsmount: a new mount of *fstype*, attached nowhere, in *out*. Its mode is that of the folder *like*, a
+    path beneath a root, if that is there."""
     fs = Slot("fs")
     plan.call("fsopen", fstype, abi.FSOPEN_CLOEXEC, out=fs, why=why)
     if source:
@@ -145,6 +148,8 @@ def plan_filesystem(plan: Plan, fstype: str, source: str, options: MountOptions,
             tolerate = (_EINVAL,) if key == "iversion" else ()
             key = "i_version" if key == "iversion" else key
             plan.call("fsconfig", fs, abi.FSCONFIG_SET_FLAG, key, None, 0, tolerate=tolerate)
+    if like is not None:
+        plan.call("mode_of", *like, fs, IN_ROOT, why="Its mode is that of the folder it covers.")
     plan.call("fsconfig", fs, abi.FSCONFIG_CMD_CREATE, None, None, 0)
     plan.call("fsmount", fs, abi.FSMOUNT_CLOEXEC, options.set, out=out)
 
@@ -288,9 +293,9 @@ def plan_mount(
             # An image where /proc is a link would get its labels, sysctls and masks somewhere else (CVE-2019-19921).
             resolve |= abi.RESOLVE_NO_SYMLINKS
         why = f"A new {mount.type} filesystem, not yet visible to anyone."
-        plan_filesystem(plan, mount.type, mount.source, options, made, why)
-        if mount.type == "tmpfs" and not any(option.startswith("mode=") for option in options.data):
-            plan.call("mode_of", root, mount.destination, made, resolve, why="Its mode is that of the folder it covers.")
+        own_mode = mount.type != "tmpfs" or any(option.startswith("mode=") for option in options.data)
+        like = None if own_mode else (root, mount.destination)
+        plan_filesystem(plan, mount.type, mount.source, options, made, why, like=like)
     plan_attach(plan, root, mount.destination, made, kind=kind, resolve=resolve)
     if options.propagation:
         plan_setattr(

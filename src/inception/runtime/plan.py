@@ -114,6 +114,7 @@ class Plan:
         self.clone_source = ""
         self.cgroup_path = ""
         self.source = ""  # of the steps being added
+        self.before = 0  # how many more steps the plan had that this one stands for, for the words of a failure
         self._compiled: bytes | None = None
 
     def call(

@@ -152,10 +152,13 @@ def plan_process(
         plan_die_with_parent(plan)
     if start_hooks is not None:
         _plan_wait(plan, process, start_hooks, [*(preserved or []), *([PARENT] if die_with_parent else [])])
-    if preserved:
-        plan.source = "preserve-fds"
-        plan.call("preserve", preserved[0], len(preserved), why="What the caller passes on to the program.")
-    _plan_lock(plan, process, filter)
+    if start_hooks:  # programs of the image, in the container: they get no more than its process does
+        _plan_lock(plan, process, filter)
+        plan_hooks(plan, start_hooks, "startContainer", "state.created", process)
+        _plan_preserve(plan, preserved)
+    else:
+        _plan_preserve(plan, preserved)
+        _plan_lock(plan, process, filter)
     if init:
         plan.source = "init"
         plan.call("prctl", abi.PR_SET_NAME, "docker-init", 0, 0, 0)
@@ -173,7 +176,12 @@ def _plan_wait(plan: Plan, process: Process, hooks: list[Hook], kept: list[Slot]
     plan.close_all_but(kept, why="Nothing of the host stays open while it waits, whoever may look at it.")
     plan.call("pause", 2, 0, why="The container is created.")
     plan.call("accept", listener, why="Waits for `start`.")
-    plan_hooks(plan, hooks, "startContainer", "state.created", process)
+
+
+def _plan_preserve(plan: Plan, preserved: list[Slot] | None) -> None:
+    if preserved:
+        plan.source = "preserve-fds"
+        plan.call("preserve", preserved[0], len(preserved), why="What the caller passes on to the program.")
 
 
 def plan_hooks(plan: Plan, hooks: list[Hook], kind: str, state: str, process: Process) -> None:

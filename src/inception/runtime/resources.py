@@ -48,7 +48,7 @@ def device_rules(resources: Resources) -> list[DeviceRule]:
         kind = rule.type or "a"
         if kind not in ("a", "b", "c"):
             raise InvalidArgument(f"{where}.type: unknown device type {rule.type!r}")
-        access = rule.access or "rwm"
+        access = (rule.access or "rwm").replace("a", "rwm")  # files in use mean all of them by it
         if set(access) - set("rwm"):
             raise InvalidArgument(f"{where}.access: {rule.access!r} is not made of 'r', 'w' and 'm'")
         # -1 is the old spelling of "all".
@@ -133,7 +133,8 @@ def _writes(resources: Resources, v1: dict[str, str]) -> Iterator[Write]:
             raise InvalidArgument(f"linux.resources.unified.{file}: not the name of a control file")
         controller = file.partition(".")[0]
         if controller in v1:
-            raise InvalidArgument(f"linux.resources.unified.{file}: {controller!r} is in a cgroup v1 hierarchy on this machine")
+            why = f"invalid configuration: {controller!r} is in a cgroup v1 hierarchy on this machine"
+            raise InvalidArgument(f"linux.resources.unified.{file}: {why}")
         yield Write(controller=controller, file=file, value=value)
 
 

@@ -113,8 +113,12 @@ class Folder:
             raise Conflict(f"container with given ID already exists: {self.id}") from None
         except OSError as error:
             raise InvalidArgument(f"{self.path}: {(error.strerror or '').lower()}") from None
-        fd = os.open(f"{self.path}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            fd = os.open(f"{self.path}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError:
+            self.remove()
+            raise
         return Lock(fd)
 
     def lock(self, timeout_s: float | None = None) -> Lock:
@@ -127,14 +131,17 @@ class Folder:
                 raise self._missing() from None
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX if deadline is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is_current(fd):
+                    return Lock(fd)
             except BlockingIOError:
                 os.close(fd)
                 if deadline is not None and time.monotonic() > deadline:
                     raise Unavailable(f"container {self.id} is in use by another command") from None
                 time.sleep(0.01)
                 continue
-            if self._is_current(fd):
-                return Lock(fd)
+            except BaseException:
+                os.close(fd)  # else we would wait for ourselves
+                raise
             os.close(fd)  # of a folder that was removed while we waited
 
     def _is_current(self, fd: int) -> bool:

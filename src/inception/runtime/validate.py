@@ -164,7 +164,7 @@ def check_idmaps(mounts: list[Mount], linux: Linux) -> None:
             raise InvalidArgument(f"{where}.{'gid' if own[0] else 'uid'}Mappings: missing; both are needed")
         if not {"bind", "rbind"} & {mount.type, *mount.options}:
             raise InvalidArgument(f"{where}.options: only a bind mount can be id-mapped")
-        if not any(own) and not has_new_user_namespace(linux):
+        if not any(own) and not has_user_namespace(linux):
             raise InvalidArgument(f"{where}.options: idmap needs uidMappings and gidMappings, or a user namespace of its own")
         check_maps(mount.uid_mappings, f"{where}.uidMappings")
         check_maps(mount.gid_mappings, f"{where}.gidMappings")

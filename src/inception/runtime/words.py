@@ -230,6 +230,10 @@ _HINTS: dict[tuple[str, int], str] = {
     ("setgroups", _EPERM): "a user namespace without mapped groups forbids supplementary groups",
     ("setresuid", _EINVAL): "the user id is not mapped in the user namespace",
     ("seccomp", _EINVAL): "the kernel does not take the filter (too long, or a flag it does not know)",
+    (
+        "sched_setattr",
+        _EPERM,
+    ): "it needs CAP_SYS_NICE, and a deadline process scheduler can't be used together with AllowedCPUs",
     ("prlimit64", _EPERM): "raising a hard limit needs CAP_SYS_RESOURCE, which this machine withholds",
 }
 _PROFILE_HINT = "is the profile loaded? apparmor_parser loads one, aa-status lists them"
@@ -255,7 +259,7 @@ def explain_failure(plan: Plan, step: int, errno: int, value: int = 0, head: byt
         shown = shown[:197] + "..."
     source = f", from {failed.source}" if failed.source else ""
     return StartFailed(
-        f"{shown}: {os.strerror(errno)} (step {step + 1} of {len(plan.steps)}{source})",
+        f"{shown}: {os.strerror(errno)} (step {plan.before + step + 1} of {plan.before + len(plan.steps)}{source})",
         _PROFILE_HINT if failed.source == "process.apparmorProfile" else _HINTS.get((failed.name, errno), ""),
         exit_code=128,
     )
@@ -300,6 +304,11 @@ def _explain_hook(step: Step, errno: int, status: int) -> StartFailed:
         return StartFailed(f"{what}: did not end within {timeout_ms // 1000} s")
     if errno != _ECHILD:
         return StartFailed(f"{what}: {os.strerror(errno)}")
+    if status > 128:
+        from signal import strsignal
+
+        if name := strsignal(status - 128):
+            return StartFailed(f"{what}: exit status {status}, signal: {name.lower()}")
     hint = "127 also means that the file could not be executed" if status == 127 else ""
     return StartFailed(f"{what}: exit status {status}", hint)
 

@@ -85,7 +85,7 @@ def test_capabilities_that_cannot_be_granted_are_left_out_with_a_warning():
     ]
 
 
-@pytest.mark.parametrize(("given", "path"), [("", "/inception-runc-web"), ("/a//b/./c", "/a/b/c"), ("rel", "/rel")])
+@pytest.mark.parametrize(("given", "path"), [("", "/web"), ("/a//b/./c", "/a/b/c"), ("rel", "/rel")])
 def test_cgroup_paths(given: str, path: str):
     assert cgroup_path(given, "web") == path
 
