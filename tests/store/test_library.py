@@ -167,3 +167,30 @@ def test_a_load_tells_which_image_has_lost_its_name_and_keeps_parents(engine: in
     other.images.load(io.BytesIO(data))
     assert other.images.get("child").parent == base.id
     assert [each.deleted for each in other.images.remove("child")][1] == child.id
+
+
+def test_a_bare_repository_is_saved_with_all_its_tags(engine: inception.Engine, tmp_path: Path) -> None:
+    image = make_image(engine.store, archive(member("f", b"f")), name="app:1")
+    engine.images.tag("app:1", "app:2")
+    engine.images.tag("app:1", "other")
+    data = b"".join(engine.images.save(["app"]))
+    assert engine.images.load(io.BytesIO(data)) == ["app:1", "app:2"]
+    assert engine.images.load(io.BytesIO(b"".join(engine.images.save([image.id])))) == [image.id]
+    with pytest.raises(NotFound, match="No such image: nothing:latest"):
+        engine.images.save(["nothing"])
+
+
+def test_a_listing_by_name_shows_no_other_names_of_an_image(engine: inception.Engine) -> None:
+    image = make_image(engine.store, archive(member("f", b"f")), name="app:1")
+    for name in ("app:2", "other:1", "a/b/app:1"):
+        engine.images.tag("app:1", name)
+
+    def listed(pattern: str) -> list[str]:
+        return [name for each in engine.images.list(filters={"reference": [pattern]}) for name in each.names]
+
+    assert listed("app") == ["app:1", "app:2"]
+    assert listed("app:2") == ["app:2"]
+    assert listed("*:1") == ["app:1", "other:1"]
+    assert listed("*/*/app") == ["a/b/app:1"]
+    assert listed("nothing") == []
+    assert engine.images.list(filters={"reference": ["app"]})[0].document == image.document

@@ -76,31 +76,31 @@ def ls(call: Call) -> int:
         filters.setdefault("reference", []).append(call.arguments[0])
     images = call.engine.images.list(filters=filters, all=flags.on("all"))
     if flags.on("tree"):
-        write(columns(_tree(call, images, filters)))
+        write(columns(_tree(call, images)))
         return 0
     full = flags.on("no-trunc")
     if flags.on("quiet"):
-        shown = [image.id for image in images for _ in _names(image, filters)]  # as often as it has names
+        shown = [image.id for image in images for _ in _names(image)]  # as often as it has names
         write("".join((each if full else short_id(each)) + "\n" for each in shown))
         return 0
     digests = flags.on("digests") or ".Digest" in flags.text("format")
     rows = [
         row_of(image, repository, tag, digest, full=full, labels=bool(flags.text("format")))
         for image in images
-        for repository, tag, digest in _names(image, filters, digests=digests)
+        for repository, tag, digest in _names(image, digests=digests)
     ]
     text = _RAW if flags.text("format") == "raw" else flags.text("format")
     write(IMAGES.render(rows, text, _WITH_DIGESTS if flags.on("digests") else None))
     return 0
 
 
-def _tree(call: Call, images: list[Image], filters: dict[str, list[str]]) -> list[list[str]]:
+def _tree(call: Call, images: list[Image]) -> list[list[str]]:
     """Each name, and beneath it the platforms of it that are here."""
     from inception.oci.image import Platform, platform_text
 
     lines = [["IMAGE", "ID", "DISK USAGE"]]
     for image in images:
-        for repository, tag, _ in _names(image, filters):
+        for repository, tag, _ in _names(image):
             name = f"{repository}:{tag}" if repository != NONE else NONE
             branches = call.engine.images.platforms(name) if name in image.names else [image]
             lines.append([name, short_id(image.id), human_size(sum(each.size_bytes for each in branches))])
@@ -112,18 +112,14 @@ def _tree(call: Call, images: list[Image], filters: dict[str, list[str]]) -> lis
     return lines
 
 
-def _names(image: Image, filters: dict[str, list[str]], *, digests: bool = False) -> Iterator[tuple[str, str, str]]:
-    """(repository, tag, digest) for each line that an image gets; names that a reference filter does not mean are left out."""
-    from inception.engine.filters import reference_matches
-
+def _names(image: Image, *, digests: bool = False) -> Iterator[tuple[str, str, str]]:
+    """(repository, tag, digest) for each line that an image gets."""
     of_repository = {name.partition("@")[0]: name.partition("@")[2] for name in image.repo_digests}
-    wanted = filters.get("reference", [])
     tagged = set()
     for name in image.names:
         repository, _, tag = name.rpartition(":")
         tagged.add(repository)
-        if not wanted or any(reference_matches(name, pattern) for pattern in wanted):
-            yield repository, tag, of_repository.get(repository, NONE)
+        yield repository, tag, of_repository.get(repository, NONE)
     for repository, digest in of_repository.items():
         if repository not in tagged and (digests or not image.names):
             yield repository, NONE, digest

@@ -181,7 +181,7 @@ def select_images(engine: Engine, images: list[Image], filters: Filters) -> list
     if dangling is not None:
         images = [image for image in images if bool(image.names) != dangling]
     if "reference" in filters:
-        images = [image for image in images if any(_is_called(image, pattern) for pattern in filters["reference"])]
+        images = [shown for image in images for shown in _called(image, filters["reference"])]
     for key, sign in (("before", 1), ("since", -1)):
         for reference in filters.get(key, []):
             limit = created_ns(engine.images.get(reference))
@@ -197,8 +197,20 @@ def created_ns(image: Image) -> int:
     return parse(image.created) if image.created else 0
 
 
-def _is_called(image: Image, pattern: str) -> bool:
-    return any(reference_matches(name, pattern) for name in [*image.names, *image.repo_digests])
+def _called(image: Image, patterns: list[str]) -> list[Image]:
+    """An image with those of its names that a pattern means, or nothing; digests go with the names of their repository."""
+
+    def meant(name: str) -> bool:
+        return any(reference_matches(name, pattern) for pattern in patterns)
+
+    names = [name for name in image.names if meant(name)]
+    repositories = {name.rpartition(":")[0] for name in names}
+    digests = [name for name in image.repo_digests if name.partition("@")[0] in repositories or meant(name)]
+    if not names and not digests:
+        return []
+    shown = type(image).__new__(type(image))  # its configuration is not read for that
+    shown.__dict__.update(image.__dict__, names=names, repo_digests=digests)
+    return [shown]
 
 
 def reference_matches(name: str, pattern: str) -> bool:

@@ -286,13 +286,14 @@ class Images:
         """An archive that Docker, OCI tools and `load` read: of several platforms under a name all that are here, or those of
         *platform* (`linux/arm64,linux/amd64`)."""
         from inception.oci.image import parse_platform
-        from inception.store.archive_save import save
+        from inception.store.archive_save import all_tags, save
 
         platforms = [parse_platform(text) for text in platform.split(",") if text]
-        for reference in references:
+        names = [name for reference in references for name in all_tags(self.engine.store, reference)]
+        for reference in names:
             image = self.engine.store.images.resolve(reference, platforms[0] if platforms else None)
             self._emit("save", image.id, image)
-        return save(self.engine.store, references, platforms)
+        return save(self.engine.store, names, platforms)
 
     def import_(
         self,

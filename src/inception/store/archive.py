@@ -32,7 +32,7 @@ from inception.oci.image import (
     platform_text,
 )
 from inception.oci.reference import Reference
-from inception.record import Record, decode, encode
+from inception.record import Record, decode, encode, replace
 from inception.store import tar
 from inception.store.archive_save import NAME, REF_NAME, blob_name
 from inception.store.assemble import assemble
@@ -64,7 +64,8 @@ def load(
     limits: Limits | None = None,
     platform: Platform | None = None,
 ) -> list[Image]:
-    """The images of an archive in any of the forms, compressed or not, with the names that it gives them."""
+    """The images of an archive in any of the forms, compressed or not, each with the names that it gives them: others that
+    they have here already are not in the answer."""
     from inception.store.settings import load_settings
 
     images = _load(store, stream, progress, limits or load_settings().limits, platform)
@@ -94,7 +95,7 @@ def _load(
                     for name in names:
                         reference = Reference.parse(name)
                         store.indexes.keep(reference, found.index, {**others, sha256(found.manifest): image.id}, blobs)
-                images.append(image)
+                images.append(replace(image, names=_familiar(names)))
             store.images.note_parents({image.id: parents[image.id] for image in images if image.id in parents})
             return images
         if "manifest.json" in members.files:
@@ -440,9 +441,9 @@ def _load_classic(store: Store, scratch: Scratch, members: _Members, progress: O
         )
         data = jsontext.dumps({"schemaVersion": 2, **encode(manifest)}).encode()
         _tell_renamed(store, entry["RepoTags"], image_id, progress)
-        images.append(
-            assemble(store, scratch, data, _nothing_to_fetch, names=entry["RepoTags"], progress=progress, limits=limits)
-        )
+        names = entry["RepoTags"]
+        image = assemble(store, scratch, data, _nothing_to_fetch, names=names, progress=progress, limits=limits)
+        images.append(replace(image, names=_familiar(names)))
     store.images.note_parents({image.id: parents[image.id] for image in images if image.id in parents})
     return images
 
@@ -461,6 +462,10 @@ def _classic_layer(store: Store, path: str, digest: str) -> Descriptor:
     if media_type is None:
         raise InvalidArgument(f"load: layer {digest}: {kind} compression is not one of images")
     return Descriptor(media_type=media_type, digest=digest, size=size)
+
+
+def _familiar(names: Sequence[str]) -> list[str]:
+    return [Reference.parse(name).familiar for name in names]
 
 
 def _nothing_to_fetch(descriptor: Descriptor) -> None:

@@ -47,7 +47,7 @@ def save(store: Store, names: Sequence[str], platforms: Sequence[Platform] = ())
     """
     chosen: dict[str, _Saved] = {}
     for name in names:
-        for each in _all_tags(store, name):
+        for each in all_tags(store, name):
             found = _found(store, each, platforms)
             key = found.index.digest if found.index is not None else found.images[0].id
             tags = chosen.setdefault(key, found).tags
@@ -73,8 +73,8 @@ def _found(store: Store, name: str, platforms: Sequence[Platform]) -> _Saved:
     return _Saved(images=images, tags=[], index=index, documents=made.documents)
 
 
-def _all_tags(store: Store, name: str) -> list[str]:
-    """A bare repository as all its names, anything else as it is."""
+def all_tags(store: Store, name: str) -> list[str]:
+    """A bare repository as all the names that it has here, anything else as it is."""
     if ":" in name.rpartition("/")[2] or "@" in name:
         return [name]
     try:
