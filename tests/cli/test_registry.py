@@ -49,6 +49,16 @@ def test_an_image_goes_out_and_comes_back(cli: Cli, registry: DebianRegistry, tm
     both = f"{registry.host}/team/both:1"
     assert cli("manifest", "push", "-q", both, name).startswith("sha256:")
     assert json.loads(cli("manifest", "inspect", both))["manifests"][0]["platform"]["os"] == "linux"
+    listed = f"{registry.host}/team/list:1"
+    assert cli("manifest", "create", listed, name) == f"Created manifest list {listed}\n"
+    cli("manifest", "annotate", "--variant", "v3", listed, name)
+    assert '"variant": "v3"' in cli("manifest", "inspect", listed)
+    assert "digest" in json.loads(cli("manifest", "inspect", listed, name))["config"]
+    pushed = cli("manifest", "push", "--purge", listed).splitlines()
+    assert pushed[0].startswith(f"Pushed ref {registry.host}/team/list@sha256:") and pushed[-1].startswith("sha256:")
+    assert cli.fails("manifest", "rm", listed) == (1, f"inception: No such manifest: {listed}\n")
+    assert cli("registry", "ls", f"{registry.host}/team/list") == "1\n"
+    assert cli("registry", "rm", f"{listed.removesuffix(':1')}@{pushed[-1]}").startswith("Deleted: ")
     assert f"{registry.host}/team/app" in cli("search", f"{registry.host}/app")
     code, error = other.fails("pull", "--platform", "linux/s390x", both)
     assert "no matching manifest for linux/s390x in the manifest list entries" in error

@@ -122,6 +122,10 @@ class RemoteImages:
     def push_index(self, reference: str, sources: Sequence[str], **_options: Any) -> Pushed:
         raise self.engine.unsupported("manifest push")
 
+    @property
+    def manifest_lists(self) -> Any:
+        raise self.engine.unsupported("manifest lists")
+
     def push_artifact(self, reference: str, files: Any, **_options: Any) -> Any:
         raise self.engine.unsupported("artifacts")
 

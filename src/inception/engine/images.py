@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from inception.oci.image import Descriptor, Platform
     from inception.store.credentials import Credentials
     from inception.store.images import Image, Usage
+    from inception.store.manifestlists import ManifestLists
     from inception.store.progress import Progress
     from inception.store.push import Pushed
     from inception.store.verify import Report
@@ -191,6 +192,13 @@ class Images:
 
         store = self.engine.store
         return push_index(store, reference, sources, progress or silent, credentials=credentials, compression=compression)
+
+    @property
+    def manifest_lists(self) -> ManifestLists:
+        """Lists of images that lie on a registry, to be put under one name there: `docker manifest`."""
+        from inception.store.manifestlists import ManifestLists
+
+        return ManifestLists(self.engine.store)
 
     def push_artifact(
         self,
