@@ -66,7 +66,7 @@ class Record:
     __defaults__: dict[str, Any] = {}
     __copied__: tuple[str, ...] = ()
     __keys__: dict[str, str] = {}
-    __types__: dict[str, Any] | None = None
+    __types__: dict[str, Any] = {}
 
     def __init_subclass__(cls, style: str = "snake", names: dict[str, str] | None = None) -> None:
         own, given = _annotations(cls), cls.__dict__
@@ -74,7 +74,7 @@ class Record:
         cls.__defaults__ = cls.__defaults__ | {name: given[name] for name in own if name in given}
         cls.__copied__ = tuple(name for name, value in cls.__defaults__.items() if type(value) in (list, dict))
         cls.__keys__ = _Keys(style, names or {})  # type: ignore[assignment]
-        cls.__types__ = None
+        cls.__types__ = _Types(cls)
 
     def __init__(self, **values: Any) -> None:
         fields, defaults = self.__dict__, self.__defaults__
@@ -137,17 +137,15 @@ def decode(cls: type[R], value: Any, where: str = "", *, unknown: str = "ignore"
     """
     if type(value) is not dict:
         raise _mismatch(where, "an object", value)
-    if cls.__types__ is None:
-        cls.__types__ = _evaluate(cls)
+    types, keys, defaults = cls.__types__, cls.__keys__, cls.__defaults__
     values: dict[str, Any] = {}
-    for name, annotation in cls.__types__.items():
-        key = cls.__keys__[name]
+    for name in cls.__fields__:
+        key = keys[name]
         item = value.get(key)
-        place = f"{where}.{key}" if where else key
         if item is not None:
-            values[name] = _decode(annotation, item, place, unknown)
-        elif name not in cls.__defaults__:
-            raise InvalidArgument(f"{place}: missing")
+            values[name] = _decode(types[name], item, f"{where}.{key}" if where else key, unknown)
+        elif name not in defaults:
+            raise InvalidArgument(f"{f'{where}.{key}' if where else key}: missing")
     if unknown == "error":
         known = set(cls.__keys__.values())
         for key in value:
@@ -162,17 +160,21 @@ def _annotations(cls: type) -> dict[str, Any]:
     return found
 
 
-def _evaluate(cls: type[Record]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for klass in reversed(cls.__mro__):
-        if klass is not Record and issubclass(klass, Record):
-            module = sys.modules[klass.__module__].__dict__
-            for name, text in _annotations(klass).items():
-                if not name.startswith("__"):
-                    found[name] = eval(text, module) if isinstance(text, str) else text
-    return found
+class _Types(dict):  # type: ignore[type-arg]
+    """field -> its type, each evaluated when it is first asked for: most documents name few of the fields there are."""
+
+    def __init__(self, cls: type[Record]) -> None:
+        self._cls = cls
+
+    def __missing__(self, name: str) -> Any:
+        owner = next(klass for klass in self._cls.__mro__ if name in _annotations(klass))
+        text = _annotations(owner)[name]
+        kind = _NAMED.get(text) or eval(text, sys.modules[owner.__module__].__dict__) if isinstance(text, str) else text
+        self[name] = kind
+        return kind
 
 
+_NAMED = {"str": str, "bool": bool, "int": int, "list[str]": list[str], "dict[str, str]": dict[str, str]}
 _PLAIN = {str: "a string", bool: "a boolean", int: "an integer", float: "a number", dict: "an object", list: "an array"}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inception.linux.files import read_file
+
 # In the order of their numbers, from 0.
 _WORDS = """
     CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
@@ -15,8 +17,7 @@ NUMBERS: dict[str, int] = {name: number for number, name in enumerate(NAMES)}
 
 def last_cap() -> int:
     """The highest capability that the running kernel knows."""
-    with open("/proc/sys/kernel/cap_last_cap", encoding="utf-8") as file:
-        return int(file.read())
+    return int(read_file("/proc/sys/kernel/cap_last_cap"))
 
 
 def mask(names: list[str]) -> int:
@@ -34,8 +35,7 @@ def names(value: int) -> list[str]:
 
 def held(field: str = "CapEff", *others: str, pid: str = "self") -> int:
     """A capability set of a process as a bit set: CapInh, CapPrm, CapEff, CapBnd or CapAmb; of several, what all have."""
-    with open(f"/proc/{pid}/status", "rb") as file:
-        status = file.read()
+    status = read_file(f"/proc/{pid}/status")
     value = -1
     for name in (field, *others):
         value &= int(status.partition(b"\n%s:" % name.encode())[2].split(None, 1)[0], 16)

@@ -20,6 +20,7 @@ import errno
 import os
 import time
 
+from inception.linux.files import read_file
 from inception.record import Record
 
 _SIGKILL = 9  # `signal` builds enums, 5 ms
@@ -116,23 +117,22 @@ class Cgroups:
         """Reads the mount table; of several mounts of one hierarchy the first counts."""
         v1: dict[str, str] = {}
         v2: str | None = None
-        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as lines:
-            for line in lines:
-                head, _, tail = line.partition(" - ")
-                kind, _, rest = tail.partition(" ")
-                if kind not in ("cgroup", "cgroup2"):
-                    continue
-                root, mount_point = head.split(" ")[3:5]
-                if root.startswith("/.."):
-                    continue  # a hierarchy's part outside of our cgroup namespace
-                if not os.path.exists(f"{mount_point}/cgroup.procs"):
-                    continue  # beneath another mount that hides it
-                if kind == "cgroup2":
-                    v2 = v2 or mount_point
-                else:
-                    for option in rest.split(" ", 1)[1].strip().split(","):
-                        if option not in ("rw", "ro", "xattr", "clone_children", "noprefix", "release_agent"):
-                            v1.setdefault(option.removeprefix("name="), mount_point)
+        for line in os.fsdecode(read_file(mountinfo)).splitlines():
+            head, _, tail = line.partition(" - ")
+            kind, _, rest = tail.partition(" ")
+            if kind not in ("cgroup", "cgroup2"):
+                continue
+            root, mount_point = head.split(" ")[3:5]
+            if root.startswith("/.."):
+                continue  # a hierarchy's part outside of our cgroup namespace
+            if not os.path.exists(f"{mount_point}/cgroup.procs"):
+                continue  # beneath another mount that hides it
+            if kind == "cgroup2":
+                v2 = v2 or mount_point
+            else:
+                for option in rest.split(" ", 1)[1].strip().split(","):
+                    if option not in ("rw", "ro", "xattr", "clone_children", "noprefix", "release_agent"):
+                        v1.setdefault(option.removeprefix("name="), mount_point)
         controllers = _read(f"{v2}/cgroup.controllers").split() if v2 else []
         return Cgroups(v1, v2, controllers)
 
@@ -449,18 +449,11 @@ def _remove_tree(folder: str) -> None:
 
 def _read(path: str, missing: str | None = None) -> str:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return read_file(path).decode()
     except FileNotFoundError:
         if missing is None:
             raise
         return missing
-    try:
-        chunks = []
-        while chunk := os.read(fd, 65536):
-            chunks.append(chunk)
-    finally:
-        os.close(fd)
-    return b"".join(chunks).decode()
 
 
 def _write(path: str, value: str) -> None:

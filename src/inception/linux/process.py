@@ -9,8 +9,10 @@ import os
 import select
 import struct
 
+from inception.caching import lru_cache
 from inception.linux import abi
 from inception.linux.call import syscall
+from inception.linux.files import read_file
 from inception.record import Record
 
 
@@ -49,8 +51,7 @@ def reap(pidfd: int) -> int:
 def start_time(pid: int) -> int:
     """Clock ticks from boot to the start of *pid*; ProcessLookupError when it is gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            stat = file.read()
+        stat = read_file(f"/proc/{pid}/stat")
     except FileNotFoundError:
         raise ProcessLookupError(3, os.strerror(3), str(pid)) from None
     # Field 2 is the command in parentheses and may hold anything; what follows the last one is numbers.
@@ -60,8 +61,7 @@ def start_time(pid: int) -> int:
 def is_alive(pid: int, started: int) -> bool:
     """Whether *pid* is the process that started then, and runs (a zombie does not)."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            stat = file.read()
+        stat = read_file(f"/proc/{pid}/stat")
     except (FileNotFoundError, ProcessLookupError):
         return False
     fields = stat[stat.rindex(b")") + 2 :].split()
@@ -89,10 +89,10 @@ def pid_of(pidfd: int) -> int:
     raise OSError(9, "not a pidfd", str(pidfd))
 
 
+@lru_cache(1)
 def boot_id() -> str:
     """The kernel's random id of this boot."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-        return file.read().strip()
+    return read_file("/proc/sys/kernel/random/boot_id").decode().strip()
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:

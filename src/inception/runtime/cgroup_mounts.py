@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from inception.linux import abi
+from inception.linux.files import read_file
 from inception.runtime.mounts import MountOptions, plan_attach, plan_bind, plan_filesystem, plan_setattr
 from inception.runtime.plan import Plan, Slot
 
@@ -18,8 +21,7 @@ _hierarchies: list[str] = []
 def hierarchies() -> list[str]:
     """The host's hierarchies as /proc/self/cgroup names them: `cpu,cpuacct`, `name=systemd`, and empty for v2."""
     if not _hierarchies:
-        with open("/proc/self/cgroup", encoding="utf-8") as file:
-            _hierarchies.extend(line.split(":", 2)[1] for line in file)
+        _hierarchies.extend(line.split(":", 2)[1] for line in os.fsdecode(read_file("/proc/self/cgroup")).splitlines())
     return _hierarchies
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 
+from inception.caching import lru_cache
 from inception.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from inception.linux.bpf import DeviceRule
 from inception.linux.cgroup import Cgroup, Cgroups, JoinPlan
+from inception.linux.files import read_file
 from inception.record import replace
 
 TYPE_CHECKING = False
@@ -42,7 +44,12 @@ def cgroup_path(given: str, id: str) -> str:
 
 def at(path: str) -> Cgroup:
     """The cgroup at *path* of this machine's hierarchies."""
-    return Cgroups.detect().at(path)
+    return _hierarchies().at(path)
+
+
+@lru_cache(1)
+def _hierarchies() -> Cgroups:
+    return Cgroups.detect()  # for a command, once is enough
 
 
 def make(cgroup: Cgroup, resources: Resources | None, *, owned: bool = False) -> JoinPlan:
@@ -200,9 +207,8 @@ def all_folders(cgroup: Cgroup) -> list[str]:
 
 def _check_fit(cgroup: Cgroup) -> None:
     for folder in folders(cgroup):
-        with open(f"{folder}/cgroup.procs", "rb") as file:
-            if file.read(1):
-                raise Conflict(f"linux.cgroupsPath: container's cgroup is not empty: there are processes in {folder}")
+        if read_file(f"{folder}/cgroup.procs"):
+            raise Conflict(f"linux.cgroupsPath: container's cgroup is not empty: there are processes in {folder}")
     if is_frozen(cgroup) or _is_frozen1(cgroup):
         raise Conflict(f"linux.cgroupsPath: container's cgroup unexpectedly frozen: {cgroup.path}")
 

@@ -17,6 +17,7 @@ import struct
 
 from inception.errors import InvalidArgument
 from inception.linux import abi
+from inception.linux.files import read_file
 from inception.linux.path import IN_ROOT
 from inception.runtime import process as process_steps
 from inception.runtime.mounts import (
@@ -629,11 +630,10 @@ def _plan_pivot(plan: Plan, linux: Linux, *, pivot: bool) -> None:
 def kernel_mounts() -> list[str]:
     """Where the host has procfs and sysfs, what is mounted last first."""
     found = []
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            head, _, tail = line.partition(" - ")
-            if tail.partition(" ")[0] in ("proc", "sysfs"):
-                found.append(head.split(" ")[4].replace("\\040", " "))
+    for line in os.fsdecode(read_file("/proc/self/mountinfo")).splitlines():
+        head, _, tail = line.partition(" - ")
+        if tail.partition(" ")[0] in ("proc", "sysfs"):
+            found.append(head.split(" ")[4].replace("\\040", " "))
     return found[::-1]
 
 

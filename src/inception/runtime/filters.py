@@ -11,6 +11,7 @@ import os
 from inception.errors import InvalidArgument
 from inception.jsontext import dumps
 from inception.linux import abi
+from inception.linux.files import read_file
 from inception.oci.digest import sha256
 from inception.record import encode
 
@@ -29,8 +30,7 @@ def load(root: str, seccomp: Seccomp | None) -> bytes | None:
         return None
     path = f"{root}/{_FOLDER}/{_key(seccomp)}"
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read_file(path)
     except FileNotFoundError:
         pass
     from inception.linux.seccomp import compile_filter

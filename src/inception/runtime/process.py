@@ -13,6 +13,7 @@ import struct
 
 from inception.errors import InvalidArgument
 from inception.linux import abi, capabilities, rlimit
+from inception.linux.files import read_file
 from inception.record import Record
 from inception.runtime.plan import Plan, Program, Slot
 
@@ -405,9 +406,8 @@ def plan_oom_score(plan: Plan, process: Process) -> None:
     """oom_score_adj, unless it is what we have: lowering it even to the same takes a privilege."""
     if process.oom_score_adj is None:
         return
-    with open("/proc/self/oom_score_adj", encoding="utf-8") as file:
-        if int(file.read()) == process.oom_score_adj:
-            return
+    if int(read_file("/proc/self/oom_score_adj")) == process.oom_score_adj:
+        return
     plan.source = "process.oomScoreAdj"
     text = str(process.oom_score_adj)
     plan.call("write", abi.AT_FDCWD, "/proc/self/oom_score_adj", text, len(text), 0, why="Who dies first when memory runs out.")

@@ -20,6 +20,7 @@ import time
 from inception.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from inception.jsontext import dumps, loads
 from inception.linux import process
+from inception.linux.files import read_file, write_file
 from inception.oci.runtime import SPEC_VERSION, Spec, State
 from inception.record import Record, decode, encode
 
@@ -101,6 +102,7 @@ class Folder:
         self.path = f"{root}/{id}"
         self.start_socket = f"{self.path}/start"
         self.output = f"{self.path}/output"
+        self._spec: Spec | None = None  # it never changes
 
     # ---- making, locking, removing ----------------------------------------------------------------------------------
 
@@ -181,6 +183,7 @@ class Folder:
 
     def save_spec(self, spec: Spec) -> None:
         """Write config.json."""
+        self._spec = spec
         self._write("config.json", dumps(encode(spec)))
 
     def save_shortcut(self, text: str) -> None:
@@ -189,15 +192,13 @@ class Folder:
             self._write("shortcut", text)
 
     def _write(self, name: str, text: str) -> None:
-        with open(f"{self.path}/.{name}", "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
+        write_file(f"{self.path}/.{name}", os.fsencode(text))
         os.rename(f"{self.path}/.{name}", f"{self.path}/{name}")
 
     def load(self) -> RuntimeState:
         """Raises NotFound; InvalidArgument when the file is not what we wrote."""
         try:
-            with open(f"{self.path}/state.json", "rb") as file:
-                return decode(RuntimeState, loads(file.read()))
+            return decode(RuntimeState, loads(read_file(f"{self.path}/state.json")))
         except (FileNotFoundError, NotADirectoryError):
             raise self._missing() from None
         except ValueError as error:
@@ -205,8 +206,9 @@ class Folder:
 
     def load_spec(self) -> Spec:
         """The spec of `create`."""
-        with open(f"{self.path}/config.json", "rb") as file:
-            return decode(Spec, loads(file.read()))
+        if self._spec is None:
+            self._spec = decode(Spec, loads(read_file(f"{self.path}/config.json")))
+        return self._spec
 
     def _missing(self) -> NotFound:
         return NotFound(f"container does not exist: {self.id}")
