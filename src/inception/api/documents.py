@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from inception.engine.config import network_mode, wanted_networks
 from inception.engine.inspect import mounts
 from inception.engine.merge import arguments
+from inception.engine.records import command_text
 from inception.engine.status import status_text
 from inception.engine.times import parse, timestamp
 
@@ -43,11 +44,6 @@ def container_summary(container: Container, *, size: bool = False, network_ids: 
         own, whole = container.size()
         document |= {**({"SizeRw": own} if own else {}), "SizeRootFs": whole}
     return document
-
-
-def command_text(argv: list[str]) -> str:
-    """The COMMAND column: arguments with blanks are quoted."""
-    return " ".join([argv[0], *(f"'{arg}'" if " " in arg else arg for arg in argv[1:])]) if argv else ""
 
 
 def _ports(record: ContainerRecord) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inception.cli.call import Call
-from inception.cli.flags import Command, UsageError, more
+from inception.cli.flags import Command, UsageError
 from inception.cli.terminal import check_terminal, parse_detach_keys
 from inception.cli.values import environment
 from inception.engine.config import ExecConfig
@@ -15,9 +15,9 @@ def exec(call: Call) -> int:
     try:
         env = environment(flags.list("env-file"), flags.list("env"))
     except OSError as error:
-        raise UsageError(f"open {error.filename}: {(error.strerror or '').lower()}", more(call.path)) from None
+        raise UsageError(f"open {error.filename}: {(error.strerror or '').lower()}", exit_code=1) from None
     except ValueError as error:
-        raise UsageError(str(error), more(call.path)) from None
+        raise UsageError(str(error), exit_code=1) from None
     config = ExecConfig(
         command=call.arguments[1:],
         env=env,

@@ -79,14 +79,23 @@ def _show(call: Call, find: Find) -> int:
         write(json.dumps(documents, indent=indent, separators=separators, ensure_ascii=False) + "\n")
     else:
         from inception.cli.template import Template
+        from inception.cli.template_values import typed
 
         template = Template(text)
         for document in documents:
-            write(template.render(document) + "\n")
+            write(template.render(_with_pointers(typed(document))) + "\n")
     sys.stdout.flush()
     for each in errors:
         complain(each)
     return int(bool(errors))
+
+
+def _with_pointers(document: dict[str, Any]) -> dict[str, Any]:
+    """What a container's document leaves out when there is none of it is nil to a template, not unknown."""
+    if "State" in document and "HostConfig" in document:
+        document["State"].setdefault("Health", None)
+        document["Config"].setdefault("Healthcheck", None)
+    return document
 
 
 _FORMAT = '  -f, --format string   Format output: "json", or a Go template\n'

@@ -19,6 +19,7 @@ from inception.cli.format import (
     short_id,
     write,
 )
+from inception.engine.records import command_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def ps(call: Call) -> int:
 def row_of(container: Container, *, full: bool = False, sized: bool = False) -> Row:
     """One line of the listing, from the state that *container* was read with."""
     config, state = container.config, container.record.state
-    command = " ".join([*(config.entrypoint or []), *(config.command or [])])
+    command = command_text([*(config.entrypoint or []), *(config.command or [])])
     used, total = container.size() if sized else (0, 0)
     mounts = [mount.source or mount.destination for mount in container.record.mounts]
     volumes = sum(1 for mount in container.record.mounts if mount.type == "volume")

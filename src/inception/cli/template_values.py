@@ -20,6 +20,34 @@ class Marshalled(dict):  # type: ignore[type-arg]
     """A row of a listing: as JSON its keys are in order and `<`, `>` and `&` escaped, whoever asks."""
 
 
+class NilList(list):  # type: ignore[type-arg]
+    """A list that is not there: it prints and ranges as an empty one, and is `null` in JSON."""
+
+
+class NilMap(dict):  # type: ignore[type-arg]
+    """A map that is not there."""
+
+
+#: Fields of Docker's documents that are lists or maps in Go, where ours have None.
+_LIST_WORDS = """
+    Binds CapAdd CapDrop Cmd DeviceCgroupRules DeviceRequests Devices Dns DnsOptions DnsSearch Entrypoint Env ExecIDs ExtraHosts
+    GroupAdd Links MaskedPaths OnBuild ReadonlyPaths SecurityOpt Shell Ulimits VolumesFrom Aliases DNSNames
+"""
+_LISTS = frozenset(_LIST_WORDS.split())
+_MAP_WORDS = "DriverOpts ExposedPorts Labels Options PortBindings Ports StorageOpt Sysctls Tmpfs Volumes"
+_MAPS = frozenset(_MAP_WORDS.split())
+
+
+def typed(document: Any) -> Any:
+    """*document* with lists and maps for what Go knows to be one though it is null."""
+    if isinstance(document, dict):
+        return {
+            key: NilList() if item is None and key in _LISTS else NilMap() if item is None and key in _MAPS else typed(item)
+            for key, item in document.items()
+        }
+    return [typed(item) for item in document] if isinstance(document, list) else document
+
+
 def missing(mapping: dict[str, Any]) -> Any:
     """Go answers a missing key with the zero value of the map's type: an empty string in a map of strings."""
     return "" if all(isinstance(value, str) for value in mapping.values()) else None
@@ -56,6 +84,8 @@ def to_json(value: Any, *, escape_html: bool = False) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, (NilList, NilMap)):
+        return None
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items() if not callable(item)}
     return [_plain(item) for item in value] if isinstance(value, list) else value
@@ -150,6 +180,12 @@ def _print(*values: Any) -> str:
     return output
 
 
+def _url_query(text: str) -> str:
+    from urllib.parse import quote_plus
+
+    return quote_plus(text, safe="")
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "and": lambda *values: values,
     "or": lambda *values: values,
@@ -174,6 +210,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "title": lambda text: re.sub(r"\b\w", lambda match: match.group().upper(), text),
     "pad": lambda text, before, after: text and " " * before + text + " " * after,
     "truncate": _truncate,
+    "urlquery": lambda *values: _url_query(_print(*values)),
     "html": lambda value: (
         render(value)
         .replace("&", "&amp;")

@@ -77,6 +77,11 @@ def event_attributes(record: ContainerRecord) -> dict[str, str]:
     return {**record.config.labels, "image": record.config.image, "name": record.name}
 
 
+def command_text(argv: list[str]) -> str:
+    """The COMMAND column: arguments with blanks are quoted."""
+    return " ".join([argv[0], *(f"'{arg}'" if " " in arg else arg for arg in argv[1:])]) if argv else ""
+
+
 _COLUMNS = "id, name, kind, image_id, created_at, config, mounts, status, state, wanted, owner_pid, owner_start"
 
 

@@ -12,7 +12,6 @@ from inception.api.auth import credentials_of
 from inception.api.build import _command_text
 from inception.api.call import encode_json, parse_json
 from inception.api.convert import container_config, resource_config, update_config
-from inception.api.documents import command_text
 from inception.api.errors import NotSupported, message_of, status_of
 from inception.api.fields import Fields
 from inception.api.hijack import frame
@@ -22,6 +21,7 @@ from inception.api.router import Router, split_version
 from inception.api.server import _host_name
 from inception.client.bodies import resources_body
 from inception.engine.config import ContainerConfig, EndpointConfig, MountConfig, PortBinding
+from inception.engine.records import command_text
 from inception.errors import Conflict, InvalidArgument, NotFound, NotModified, StartFailed, Unavailable
 
 

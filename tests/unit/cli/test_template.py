@@ -108,3 +108,17 @@ def test_deep_templates_do_not_crash():
 def test_leaving_a_range_that_there_is_not_is_an_error(text: str) -> None:
     with pytest.raises(TemplateError, match="outside"):
         Template(text).render({"Nothing": []})
+
+
+def test_what_is_null_in_a_document_is_an_empty_list_or_map_to_a_template_and_null_in_json():
+    from inception.cli.template_values import typed
+
+    document = typed({"HostConfig": {"Binds": None, "Sysctls": None, "Other": None}})
+    text = "{{.HostConfig.Binds}} {{.HostConfig.Sysctls}} {{json .HostConfig.Binds}} {{len .HostConfig.Binds}}"
+    text += " {{.HostConfig.Other}}"
+    assert Template(text).render(document) == "[] map[] null 0 <no value>"
+    assert Template("{{range .HostConfig.Binds}}x{{else}}none{{end}}").render(document) == "none"
+
+
+def test_urlquery():
+    assert Template('{{urlquery "a b/c"}}').render({}) == "a+b%2Fc"
