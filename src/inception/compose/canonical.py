@@ -208,14 +208,17 @@ def _each(short: Callable[[Context, Any], list[dict[str, Any]]], forms: dict[str
 
 def _ports(context: Context, value: Seq, path: str) -> Seq:
     ports: Seq = _PORT_ITEMS(context, value, path)
+    distinct = Seq(ports.place)
     for port, place in ports.items():
+        if port not in distinct:  # `3000` and `3000-3005`
+            distinct.add(port, place)
         if "target" not in port:
             raise ComposeFileError(f"{path}: no port specified: target is missing", place)
         if not 1 <= port["target"] <= 65535:
             raise ComposeFileError(f"{path}: invalid containerPort: {port['target']}", place)
         port.setdefault("mode", "ingress")
         port.setdefault("protocol", "tcp")
-    return ports
+    return distinct
 
 
 def _published(value: Any) -> str:
@@ -396,6 +399,7 @@ _SERVICE: dict[str, Form] = {
     "depends_on": _depends_on,
     "deploy": _record(_DEPLOY),
     "device_cgroup_rules": _strings,
+    "develop": _record({"watch": _each(lambda context, item: [], {"path": _path})}),
     "devices": _each(_device, {}),
     "dns": _strings,
     "dns_opt": _strings,
@@ -404,6 +408,7 @@ _SERVICE: dict[str, Form] = {
     "env_file": _env_files,
     "environment": _VARIABLES,
     "expose": _strings,
+    "external_links": _strings,
     "extra_hosts": _extra_hosts,
     "group_add": _strings,
     "healthcheck": _record(_HEALTHCHECK),

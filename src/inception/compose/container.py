@@ -228,12 +228,15 @@ def ordered_networks(service: Service) -> list[str]:
 
 def _endpoints(project: Project, service: Service, name: str) -> dict[str, EndpointConfig]:
     found: dict[str, EndpointConfig] = {}
+    # A name that only this service knows, for a name that the network knows.
+    links = [link for link in (*service.links, *service.external_links) if ":" in link]
     for index, key in enumerate(ordered_networks(service)):
         own = service.networks[key]
         found[project.networks[key].name] = EndpointConfig(
             aliases=list(dict.fromkeys([name, service.name, *own.aliases])),
             ipv4_address=own.ipv4_address,
             mac_address=own.mac_address or (service.mac_address if index == 0 else ""),
+            links=links,
         )
     return found
 
@@ -284,7 +287,8 @@ def _resources(service: Service) -> ResourceConfig:
         memory_reservation_bytes=service.mem_reservation or reservations.memory,
         memory_swappiness=service.mem_swappiness,
         nano_cpus=round((service.cpus or limits.cpus) * 10**9),
-        cpu_shares=service.cpu_shares,
+        # On one machine, what is reserved is a share of what others want too, as Kubernetes has it for its requests.
+        cpu_shares=service.cpu_shares or round(reservations.cpus * 1024),
         cpu_quota_us=service.cpu_quota,
         cpu_period_us=service.cpu_period,
         cpuset_cpus=service.cpuset,

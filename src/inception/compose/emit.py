@@ -43,6 +43,8 @@ _ORDER: dict[str, Sequence[str]] = {
     "resource": ("name", "file", "environment", "content", "driver", "driver_opts", "external", "labels"),
     "restart_policy": ("condition", "delay", "max_attempts", "window"),
     "blkio_config": ("weight", "weight_device", "device_read_bps", "device_read_iops", "device_write_bps", "device_write_iops"),
+    "tmpfs": ("size", "mode"),
+    "watch": ("path", "action", "target", "exec", "include", "ignore", "initial_sync"),
     "secrets": ("source", "target", "uid", "gid", "mode"),
     "ulimits": ("single", "soft", "hard"),
     "volume": ("labels", "nocopy", "subpath"),
@@ -51,13 +53,13 @@ _ORDER: dict[str, Sequence[str]] = {
     "pre_stop": ("command", "user", "privileged", "working_dir", "environment"),
 }
 _SERVICE = _words(
-    "profiles annotations attach build blkio_config cap_add cap_drop cgroup_parent cgroup cpu_period cpu_quota cpus cpuset",
-    "cpu_shares command configs container_name depends_on deploy device_cgroup_rules devices dns dns_opt dns_search domainname",
-    "entrypoint environment expose extra_hosts group_add hostname healthcheck image init ipc labels links logging mem_limit",
-    "mem_reservation memswap_limit mem_swappiness mac_address network_mode networks oom_kill_disable oom_score_adj pid",
-    "pids_limit platform ports privileged pull_policy read_only restart runtime scale secrets security_opt",
-    "shm_size stdin_open stop_grace_period stop_signal sysctls tmpfs tty ulimits user userns_mode uts volumes volumes_from",
-    "working_dir post_start pre_stop",
+    "profiles annotations attach build develop blkio_config cap_add cap_drop cgroup_parent cgroup cpu_period cpu_quota cpus",
+    "cpuset cpu_shares command configs container_name depends_on deploy device_cgroup_rules devices dns dns_opt dns_search",
+    "domainname entrypoint environment expose external_links extra_hosts group_add hostname healthcheck image init ipc",
+    "isolation labels links logging mem_limit mem_reservation memswap_limit mem_swappiness mac_address network_mode",
+    "networks oom_kill_disable oom_score_adj pid pids_limit platform ports privileged pull_policy read_only restart runtime",
+    "scale secrets security_opt shm_size stdin_open stop_grace_period stop_signal sysctls tmpfs tty ulimits user",
+    "userns_mode uts volumes volumes_from working_dir post_start pre_stop",
 )
 _DURATIONS = ("interval", "timeout", "start_period", "start_interval", "stop_grace_period")
 _SIZES = ("rate", "mem_limit", "mem_reservation", "memswap_limit", "shm_size", "memory", "size")
@@ -107,6 +109,8 @@ def _value(key: str, value: Any) -> Any:
         return _free(value)
     if isinstance(value, Map):
         return _fields(value, key)
+    if key == "extra_hosts":
+        return sorted(value)
     if isinstance(value, Seq):
         return [_fields(item, key) if isinstance(item, Map) else item for item in value]
     if key in _DURATIONS and isinstance(value, int):
@@ -121,7 +125,10 @@ def _value(key: str, value: Any) -> Any:
 def _fields(value: Map, kind: str) -> dict[str, Any]:
     order = [*_ORDER.get(kind, ())]
     keys = sorted(value, key=lambda key: (order.index(key) if key in order else len(order), key))
-    return {key: _value(key, value[key]) for key in keys if _present(key, value[key])}
+    shown = {key: _value(key, value[key]) for key in keys if _present(key, value[key])}
+    if kind == "tmpfs" and "mode" in shown:
+        shown["mode"] = value["mode"]  # the one mode that is shown in decimal
+    return shown
 
 
 def _free(value: Any) -> Any:
@@ -204,7 +211,10 @@ def _printable(text: str) -> bool:
 
 def _base60(text: str) -> bool:
     parts = text.lstrip("+-").split(":")
-    return len(parts) > 1 and all(part.replace("_", "").replace(".", "", 1).isdecimal() for part in parts)
+    first, *rest = parts
+    # Only what YAML 1.1 took for a number in base 60: `22:22`, not `1000:1000`.
+    short = all(part.isdecimal() and len(part) <= 2 and int(part) < 60 for part in (part.partition(".")[0] for part in rest))
+    return bool(rest) and first.replace("_", "").isdecimal() and short
 
 
 def _plain(text: str) -> bool:

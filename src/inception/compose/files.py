@@ -20,7 +20,7 @@ def service_files(project: Project, service: Service) -> list[PrivateFile]:
     """The files of every container of *service*. Raises NotFound or InvalidArgument naming the secret, never showing it."""
     return [
         PrivateFile(
-            target=reference.target,
+            target=_target(kind, reference),
             content=_read_source(project, kind, reference.source).hex(),
             uid=_number(reference.uid, f"services.{service.name}.{kind}s.{reference.source}.uid"),
             gid=_number(reference.gid, f"services.{service.name}.{kind}s.{reference.source}.gid"),
@@ -28,6 +28,12 @@ def service_files(project: Project, service: Service) -> list[PrivateFile]:
         )
         for kind, reference in _references(service)
     ]
+
+
+def _target(kind: str, reference: FileReference) -> str:
+    """Where the file is seen: secrets below /run/secrets, configs below /, unless a whole path is given."""
+    target = reference.target or reference.source
+    return target if target.startswith("/") else ("/run/secrets/" if kind == "secret" else "/") + target
 
 
 def _references(service: Service) -> list[tuple[str, FileReference]]:

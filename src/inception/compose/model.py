@@ -206,6 +206,7 @@ class Service(Record, names={"stop_grace_period_ns": "stop_grace_period"}):
     entrypoint: list[str] | None = None
     environment: dict[str, str] = {}
     expose: list[str] = []
+    external_links: list[str] = []
     extra_hosts: list[str] = []
     group_add: list[str] = []
     healthcheck: Healthcheck | None = None

@@ -129,12 +129,12 @@ def _complete_service(
         build.setdefault("dockerfile", "Dockerfile")
     if service.get("pull_policy") == "if_not_present":
         service["pull_policy"] = "missing"
-    for kind, folder in (("secrets", "/run/secrets/"), ("configs", "/")):
+    for kind in ("secrets", "configs"):
         for reference, place in service[kind].items() if kind in service else ():
             if not reference.get("source"):
                 raise ComposeFileError(f"services.{name}.{kind}: source is missing", place)
-            target = reference.get("target") or reference["source"]
-            reference["target"] = target if target.startswith("/") else folder + target
+            if kind == "secrets" and not reference.get("target"):
+                reference["target"] = f"/run/secrets/{reference['source']}"
     _imply_dependencies(service)
 
 
@@ -189,12 +189,14 @@ def _read_label_files(service: Map, environment: dict[str, str], warn: Callable[
 def _imply_dependencies(service: Map) -> None:
     """Whoever uses another's namespaces, volumes or links starts after it."""
     implied: list[tuple[str, Place | None]] = []
+    followed: set[str] = set()  # who starts again with them; what lies in a volume stays as it is
     for mode in ("network_mode", "ipc", "pid", "uts", "cgroup"):
         kind, _, other = str(service.get(mode, "")).partition(":")
         if kind == "service":
             implied.append((other, service.place_of(mode)))
     for link in service.get("links", ()):
         implied.append((link.partition(":")[0], service.place_of("links")))
+    followed.update(other for other, _ in implied)
     for source in service.get("volumes_from", ()):
         if not source.startswith("container:"):
             implied.append((source.partition(":")[0], service.place_of("volumes_from")))
@@ -206,7 +208,8 @@ def _imply_dependencies(service: Map) -> None:
         if other not in dependencies:
             entry = Map(place)
             entry.put("condition", "service_started")
-            entry.put("restart", True)
+            if other in followed:
+                entry.put("restart", True)
             entry.put("required", True)
             dependencies.put(other, entry, place)
 
@@ -234,14 +237,6 @@ def _check_service(service: Map, name: str, tree: Map) -> None:
             raise ComposeFileError(
                 f"services.{name}.labels: {key}: the com.docker.compose label prefix is reserved",
                 service["labels"].place_of(key),
-            )
-    for link in service.get("links", ()):
-        service_name, _, alias = link.partition(":")
-        if alias not in ("", service_name):
-            raise ComposeFileError(
-                f"services.{name}.links: {link}: another name for a link is not supported",
-                service.place_of("links"),
-                "give the other service an alias in a network",
             )
 
 

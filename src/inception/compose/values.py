@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from inception.engine.merge import clean
 from inception.network.ports import parse_publish
 
 TYPE_CHECKING = False
@@ -154,7 +155,7 @@ def mount(text: str) -> dict[str, Any]:
         return {"type": "volume", "target": text, "volume": {}}
     source, target = parts[0], parts[1]
     bind = source[0] in "./~"
-    found: dict[str, Any] = {"type": "bind" if bind else "volume", "source": source, "target": target}
+    found: dict[str, Any] = {"type": "bind" if bind else "volume", "source": source, "target": clean(target)}
     details: dict[str, Any] = {}
     for option in parts[2].split(",") if len(parts) > 2 else []:
         if option in ("ro", "rw"):

@@ -174,3 +174,27 @@ def test_json_is_sorted_and_indented_as_gos() -> None:
     assert to_json({"b": [], "a": [1, {"x": None}], "c": {}}) == (
         '{\n  "a": [\n    1,\n    {\n      "x": null\n    }\n  ],\n  "b": [],\n  "c": {}\n}'
     )
+
+
+def test_short_forms_are_shown_as_docker_compose_shows_them(loaded: Loaded) -> None:
+    project = loaded(
+        "services:\n  web:\n    image: x\n    user: 1000:1000\n    ports: ['3000', '3000-3001']\n    configs: [c]\n"
+        "    secrets: [{source: s, target: t}]\n    extra_hosts: ['z=::1', 'a:1.1.1.1']\n"
+        "    volumes: ['v:/x/', {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: 0755}}]\n"
+        "    blkio_config: {device_write_bps: [{path: /dev/sda, rate: 1mb}], weight: 300}\n"
+        "    develop: {watch: [{action: rebuild, path: ./x}]}\n"
+        "volumes: {v: {}}\nsecrets: {s: {environment: S}}\nconfigs: {c: {content: x}}\n"
+    )
+    text = to_yaml(config_tree(project))
+    for part in (
+        "    user: 1000:1000\n",
+        "    configs:\n      - source: c\n    ",
+        "      - source: s\n        target: t\n",
+        "      - a=1.1.1.1\n      - z=::1\n",
+        "        target: /x\n",
+        '          size: "1048576"\n          mode: 493\n',
+        '    blkio_config:\n      weight: 300\n      device_write_bps:\n        - path: /dev/sda\n          rate: "1048576"\n',
+        "/x\n          action: rebuild\n",
+    ):
+        assert part in text, text
+    assert text.count("target: 3000\n") == 1

@@ -101,7 +101,11 @@ def test_what_a_service_uses_it_starts_after(loaded: Loaded) -> None:
         "services:\n  a: {image: x, network_mode: 'service:b', volumes_from: [c], pid: 'service:d'}\n"
         "  b: {image: x}\n  c: {image: x}\n  d: {image: x}\n"
     )
-    assert project.services["a"].depends_on == {name: Dependency(restart=True) for name in "bcd"}
+    assert project.services["a"].depends_on == {
+        "b": Dependency(restart=True),
+        "c": Dependency(),
+        "d": Dependency(restart=True),
+    }
 
 
 def test_resources_are_named_after_the_project_unless_external(loaded: Loaded) -> None:
@@ -375,10 +379,6 @@ def test_secrets_are_not_in_the_repr_of_a_project(loaded: Loaded) -> None:
             "{}:6: networks.n.enable_ipv6: 'true' is not supported",
         ),
         (of_service("volumes: ['v:/v']", "volumes:\n  v: {driver: nfs}\n"), "{}:6: volumes.v.driver: 'nfs' is not supported"),
-        (
-            of_service("links: ['db:alias']\n  db: {image: y}"),
-            "{}:4: services.web.links: db:alias: another name for a link is not supported",
-        ),
         (
             "include: ['oci://registry/project']\nservices: {}\n",
             "{}:1: include: remote resource 'oci://registry/project' is not supported",
