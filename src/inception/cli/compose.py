@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from inception.compose.progress import Progress
 
 VERBS: dict[str, tuple[str, str]] = {
+    "attach": ("compose_container:ATTACH", "Attach local standard input, output, and error streams to a service's container"),
     "build": ("compose_up:BUILD", "Build or rebuild services"),
+    "commit": ("compose_container:COMMIT", "Create a new image from a service container's changes"),
     "config": ("compose_config:CONFIG", "Parse, resolve and render compose file in canonical format"),
     "cp": ("compose_exec:CP", "Copy files/folders between a service container and the local filesystem"),
     "create": ("compose_up:CREATE", "Creates containers for a service"),
     "down": ("compose_up:DOWN", "Stop and remove containers, networks"),
     "events": ("compose_show:EVENTS", "Receive real time events from containers"),
     "exec": ("compose_exec:EXEC", "Execute a command in a running container"),
+    "export": ("compose_container:EXPORT", "Export a service container's filesystem as a tar archive"),
     "images": ("compose_show:IMAGES", "List images used by the created containers"),
     "kill": ("compose_life:KILL", "Force stop service containers"),
     "logs": ("compose_logs:LOGS", "View output from containers"),
@@ -41,6 +44,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("compose_exec:RUN", "Run a one-off command on a service"),
     "scale": ("compose_up:SCALE", "Scale services"),
     "start": ("compose_life:START", "Start services"),
+    "stats": ("compose_container:STATS", "Display a live stream of container(s) resource usage statistics"),
     "stop": ("compose_life:STOP", "Stop services"),
     "top": ("compose_show:TOP", "Display the running processes"),
     "unpause": ("compose_life:UNPAUSE", "Unpause services"),
@@ -51,13 +55,9 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 ABSENT: dict[str, str] = {
     "alpha": "the experimental commands are Docker's own",
-    "attach": "use 'inception attach CONTAINER'",
     "bridge": "models are not converted",
-    "commit": "use 'inception commit CONTAINER'",
-    "export": "use 'inception export CONTAINER'",
     "publish": "projects are not published to registries",
     "push": "images are not pushed to registries",
-    "stats": "use 'inception stats CONTAINER...'",
     "watch": "files are not watched; run 'up --build' after a change",
 }
 
