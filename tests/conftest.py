@@ -63,6 +63,7 @@ def _cgroup2_has_memory() -> bool:
 
 
 NEEDS = {
+    "disk": lambda: any(not name.startswith(("loop", "ram", "zram")) for name in os.listdir("/sys/block")),
     "buildx": lambda: os.access(BUILDX, os.X_OK),
     "root": lambda: os.geteuid() == 0,
     "cgroup1": lambda: _mounted("cgroup"),

@@ -40,6 +40,22 @@ def test_groups_are_those_of_the_images_files(engine: Engine, image: Callable[..
     assert "45" not in output(make(engine, image(passwd, group), "id", "-G", user="1000"))[1]
 
 
+def test_cve_2022_36109_a_file_that_denies_by_a_group_denies(engine: Engine, image: Callable[..., str]):
+    """`others` may read it, the group may not: who loses a group on the way would gain."""
+    passwd = entry("etc/passwd", data=b"joe:x:1000:1000::/:/bin/sh\njane:x:1001:1001::/:/bin/sh\n", mode=0o644)
+    group = entry("etc/group", data=b"banned:x:44:joe\nown:x:1000:\n", mode=0o644)
+    secret, data = entry("secret", data=b"read", mode=0o604)  # type: ignore[misc]
+    secret.gid = 44
+    made = image(passwd, group, (secret, data))
+    for user, groups, read in (("joe", [], False), ("jane", [], True), ("jane", ["banned"], False)):
+        code, said = output(make(engine, made, "cat", "/secret", user=user, group_add=groups))
+        assert (code == 0 and said == "read") == read, (user, groups, said)
+    container = make(engine, made, "sleep", "60", user="jane")
+    container.start()
+    assert container.exec(["cat", "/secret"], user="joe").exit_code != 0
+    assert container.exec(["cat", "/secret"]).exit_code == 0
+
+
 @pytest.mark.parametrize(
     "passwd",
     [
