@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from inception.runtime import cli, cli_control, cli_process, cli_show, cli_spec  # noqa: F401 (imported while we may read them)
+from inception.runtime import cli, cli_control, cli_create, cli_process, cli_show, cli_spec  # noqa: F401 (imported while we may read them)
 from inception.runtime.cli import run
 
 from .harness import APPLETS

@@ -1,9 +1,9 @@
 """`inception-runc`: the runtime as a command, with runc's command line, so that podman, containerd and dockerd can use it.
 
-This module knows the commands and their options; `cli_process`, `cli_control`, `cli_show` and `cli_spec` run them and are
-imported by the one command that needs them. Exit codes: 0; the program's own for `run` and `exec`; 1 for errors, 255 for those
-of `exec`, 3 for a command that does not exist. An error is one line on stderr and, with --log, one in the log, where engines
-look for it.
+This module knows the commands and their options; `cli_create`, `cli_process`, `cli_control`, `cli_show` and `cli_spec` run
+them and are imported by the one command that needs them. Exit codes: 0; the program's own for `run` and `exec`; 1 for errors,
+255 for those of `exec`, 3 for a command that does not exist. An error is one line on stderr and, with --log, one in the log,
+where engines look for it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _EXEC = (
 )
 VERBS: dict[str, Verb] = {
     "create": Verb(
-        "cli_process:create",
+        "cli_create:create",
         "CONTAINER-ID",
         "create a container that waits for start",
         valued=_CREATE,
@@ -73,7 +73,7 @@ VERBS: dict[str, Verb] = {
     ),
     "start": Verb("cli_process:start", "CONTAINER-ID", "run the program of a created container"),
     "run": Verb(
-        "cli_process:run",
+        "cli_create:run",
         "CONTAINER-ID",
         "create and start a container",
         valued=_CREATE,

@@ -1,37 +1,27 @@
-"""`create`, `start`, `run`, `exec`: the commands that begin a process."""
+"""`start` and `exec`, and what every command that begins a process does: descriptors that it is given, signals, the wait."""
 
 from __future__ import annotations
 
 import os
 
-from inception.errors import InceptionError, InvalidArgument
+from inception.errors import InvalidArgument
 from inception.linux import abi, process, socket
-from inception.oci.runtime import Process, Spec
 from inception.record import replace
-from inception.runtime.bundle import load_bundle, load_process
-from inception.runtime.create import CreateOptions, listen_env
-from inception.runtime.create import create as create_container
-from inception.runtime.environment import complete
+from inception.runtime.bundle import load_process
+from inception.runtime.environment import complete, listen_env
 from inception.runtime.lifecycle import Container
 from inception.runtime.namespaces import has_user_namespace
 from inception.runtime.validate import grantable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from inception.oci.runtime import Process
     from inception.runtime.child import Child
     from inception.runtime.cli import Call
     from inception.runtime.terminal import Terminal
 
 _MAX_ID = (1 << 32) - 2
 _FORWARDED = (1, 2, 3, 10, 12, 15, 18, 20, 21, 22)  # HUP INT QUIT USR1 USR2 TERM CONT TSTP TTIN TTOU
-
-
-def create(call: Call) -> int:
-    """`create`"""
-    container, spec, bundle = _load(call)
-    child = create_container(container.folder, spec, bundle, _options(call, _console(call)))
-    _tell(call, container, child)
-    return 0
 
 
 def start(call: Call) -> int:
@@ -44,41 +34,16 @@ def start(call: Call) -> int:
     return 0
 
 
-def run(call: Call) -> int:
-    """`run`"""
-    container, spec, bundle = _load(call)
-    assert spec.process is not None
-    terminal, console = None, _console(call)
-    if console is None and spec.process.terminal and not call.on("detach"):
-        terminal = _terminal()
-        console = terminal.socket
-    options = replace(_options(call, console), termios=terminal.mode if terminal else None)
-    child = create_container(container.folder, spec, bundle, options)
-    _tell(call, container, child)
-    try:
-        container.start()
-        if call.on("detach"):
-            return 0
-        code = _wait(child, terminal)
-    except BaseException:
-        container.delete(force=True)
-        raise
-    if not call.on("keep"):
-        for warning in container.delete(force=True):
-            call.log.warn(warning)
-    return code
-
-
 def exec_(call: Call) -> int:
     """`exec`"""
     container = Container(call.root, call.id)
-    listen_fds = _listen_fds()
+    listen_fds = listen_fds_given()
     value = listen_env(_exec_process(call, container), listen_fds)
     if value.terminal and call.on("detach") and not call.on("console-socket"):
         raise InvalidArgument("cannot allocate tty if it will detach without setting console socket")
-    terminal, console = None, _console(call)
+    terminal, console = None, console_socket(call)
     if console is None and value.terminal:
-        terminal = _terminal()
+        terminal = own_terminal()
         console = terminal.socket
     child = container.exec(
         value,
@@ -89,41 +54,15 @@ def exec_(call: Call) -> int:
         below=call.values.get("cgroup", []),
     )
     call.log.debug(f"process {child.pid} runs in {container.folder.id}")
-    _write_pid(call.text("pid-file"), child.pid)
-    _send_pidfd(call.text("pidfd-socket"), child.pidfd)
-    return 0 if call.on("detach") else _wait(child, terminal)
+    write_pid(call.text("pid-file"), child.pid)
+    send_pidfd(call.text("pidfd-socket"), child.pidfd)
+    return 0 if call.on("detach") else wait(child, terminal)
 
 
 # ---- from the command line to values ------------------------------------------------------------------------------------
 
 
-def _load(call: Call) -> tuple[Container, Spec, str]:
-    container = Container(call.root, call.id)
-    bundle = os.path.abspath(call.text("bundle", "."))
-    spec = load_bundle(bundle, call.text("config", "config.json"))
-    assert spec.process is not None and spec.linux is not None
-    value, warnings = grantable(spec.process, own_user_namespace=has_user_namespace(spec.linux))
-    for warning in warnings:
-        call.log.warn(warning)
-    call.log.debug(f"bundle {bundle}: {len(spec.mounts)} mounts, {len(spec.linux.namespaces)} namespaces")
-    return container, replace(spec, process=listen_env(value, _listen_fds())), bundle
-
-
-def _options(call: Call, console: int | None) -> CreateOptions:
-    preserve = call.number("preserve-fds") or 0
-    if not 0 <= preserve <= 128:
-        raise InvalidArgument(f"--preserve-fds: {preserve} is not between 0 and 128")
-    return CreateOptions(
-        console=console,
-        pivot=not call.on("no-pivot"),
-        keyring=not call.on("no-new-keyring"),
-        preserve_fds=preserve,
-        listen_fds=_listen_fds(),
-        systemd=call.systemd,
-    )
-
-
-def _listen_fds() -> int:
+def listen_fds_given() -> int:
     """Descriptors that a service manager gave us, to be passed on. Source: sd_listen_fds(3)."""
     if os.environ.get("LISTEN_PID") not in (None, str(os.getpid())):
         return 0
@@ -131,7 +70,7 @@ def _listen_fds() -> int:
     return int(text) if text.isascii() and text.isdigit() and int(text) < 100 else 0
 
 
-def _console(call: Call) -> int | None:
+def console_socket(call: Call) -> int | None:
     """A connection to --console-socket."""
     path = call.text("console-socket")
     if not path:
@@ -142,7 +81,7 @@ def _console(call: Call) -> int | None:
         raise InvalidArgument(f"--console-socket {path}: {error.strerror}") from error
 
 
-def _terminal() -> Terminal:
+def own_terminal() -> Terminal:
     from inception.runtime.terminal import Terminal
 
     return Terminal()
@@ -206,18 +145,7 @@ def _id(flag: str, text: str) -> int:
 # ---- while it runs ------------------------------------------------------------------------------------------------------
 
 
-def _tell(call: Call, container: Container, child: Child) -> None:
-    """Whoever asked where the container's process is."""
-    call.log.debug(f"container {container.folder.id} is created: process {child.pid}")
-    try:
-        _write_pid(call.text("pid-file"), child.pid)
-        _send_pidfd(call.text("pidfd-socket"), child.pidfd)
-    except InceptionError:
-        container.delete(force=True)
-        raise
-
-
-def _write_pid(path: str, pid: int) -> None:
+def write_pid(path: str, pid: int) -> None:
     if not path:
         return
     folder, _, name = path.rpartition("/")
@@ -230,7 +158,7 @@ def _write_pid(path: str, pid: int) -> None:
         raise InvalidArgument(f"--pid-file {path}: {error.strerror}") from error
 
 
-def _send_pidfd(path: str, pidfd: int) -> None:
+def send_pidfd(path: str, pidfd: int) -> None:
     if not path:
         return
     import socket as sockets  # for the one option
@@ -243,7 +171,7 @@ def _send_pidfd(path: str, pidfd: int) -> None:
         raise InvalidArgument(f"--pidfd-socket {path}: {error.strerror}") from error
 
 
-def _wait(child: Child, terminal: Terminal | None) -> int:
+def wait(child: Child, terminal: Terminal | None) -> int:
     """Forward signals and the terminal until the process ends; its exit code."""
     import _signal  # type: ignore[import-not-found]  # `signal` makes enums of them, for 3 ms
 

@@ -21,7 +21,7 @@ from inception._spawn import SpawnError
 from inception.errors import InceptionError, InvalidArgument
 from inception.linux import process, socket
 from inception.linux.cgroup import JoinPlan
-from inception.oci.runtime import Hooks, Mount, Process, Spec
+from inception.oci.runtime import Hooks, Mount, Spec
 from inception.record import Record, encode, replace
 from inception.runtime import cgroups, filters, idmap
 from inception.runtime.child import Child, begin, resume
@@ -278,13 +278,6 @@ class _Creation:
             os.close(fd)
         if self.net_devices is not None:
             self.net_devices.close()
-
-
-def listen_env(value: Process, listen_fds: int) -> Process:
-    """The process with what sd_listen_fds(3) reads."""
-    if not listen_fds:
-        return value
-    return replace(value, env=[*value.env, f"LISTEN_FDS={listen_fds}", "LISTEN_PID=1"])
 
 
 def _check_open(fd: int) -> int:

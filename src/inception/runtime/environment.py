@@ -40,3 +40,10 @@ def _home(uid: int, root: str, mounts: list[Mount]) -> str:
             return home_of(folder, uid, name)
     except (InceptionError, OSError):
         return "/"
+
+
+def listen_env(value: Process, listen_fds: int) -> Process:
+    """The process with what sd_listen_fds(3) reads."""
+    if not listen_fds:
+        return value
+    return replace(value, env=[*value.env, f"LISTEN_FDS={listen_fds}", "LISTEN_PID=1"])

@@ -1,0 +1,92 @@
+"""`create` and `run`: a container from a bundle."""
+
+from __future__ import annotations
+
+import os
+
+from inception.errors import InceptionError, InvalidArgument
+from inception.record import replace
+from inception.runtime.bundle import load_bundle
+from inception.runtime.cli_process import console_socket, listen_fds_given, own_terminal, send_pidfd, wait, write_pid
+from inception.runtime.create import CreateOptions
+from inception.runtime.create import create as create_container
+from inception.runtime.environment import listen_env
+from inception.runtime.lifecycle import Container
+from inception.runtime.namespaces import has_user_namespace
+from inception.runtime.validate import grantable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.oci.runtime import Spec
+    from inception.runtime.child import Child
+    from inception.runtime.cli import Call
+
+
+def create(call: Call) -> int:
+    """`create`"""
+    container, spec, bundle = _load(call)
+    child = create_container(container.folder, spec, bundle, _options(call, console_socket(call)))
+    _tell(call, container, child)
+    return 0
+
+
+def run(call: Call) -> int:
+    """`run`"""
+    container, spec, bundle = _load(call)
+    assert spec.process is not None
+    terminal, console = None, console_socket(call)
+    if console is None and spec.process.terminal and not call.on("detach"):
+        terminal = own_terminal()
+        console = terminal.socket
+    options = replace(_options(call, console), termios=terminal.mode if terminal else None)
+    child = create_container(container.folder, spec, bundle, options)
+    _tell(call, container, child)
+    try:
+        container.start()
+        if call.on("detach"):
+            return 0
+        code = wait(child, terminal)
+    except BaseException:
+        container.delete(force=True)
+        raise
+    if not call.on("keep"):
+        for warning in container.delete(force=True):
+            call.log.warn(warning)
+    return code
+
+
+def _load(call: Call) -> tuple[Container, Spec, str]:
+    container = Container(call.root, call.id)
+    bundle = os.path.abspath(call.text("bundle", "."))
+    spec = load_bundle(bundle, call.text("config", "config.json"))
+    assert spec.process is not None and spec.linux is not None
+    value, warnings = grantable(spec.process, own_user_namespace=has_user_namespace(spec.linux))
+    for warning in warnings:
+        call.log.warn(warning)
+    call.log.debug(f"bundle {bundle}: {len(spec.mounts)} mounts, {len(spec.linux.namespaces)} namespaces")
+    return container, replace(spec, process=listen_env(value, listen_fds_given())), bundle
+
+
+def _options(call: Call, console: int | None) -> CreateOptions:
+    preserve = call.number("preserve-fds") or 0
+    if not 0 <= preserve <= 128:
+        raise InvalidArgument(f"--preserve-fds: {preserve} is not between 0 and 128")
+    return CreateOptions(
+        console=console,
+        pivot=not call.on("no-pivot"),
+        keyring=not call.on("no-new-keyring"),
+        preserve_fds=preserve,
+        listen_fds=listen_fds_given(),
+        systemd=call.systemd,
+    )
+
+
+def _tell(call: Call, container: Container, child: Child) -> None:
+    """Whoever asked where the container's process is."""
+    call.log.debug(f"container {container.folder.id} is created: process {child.pid}")
+    try:
+        write_pid(call.text("pid-file"), child.pid)
+        send_pidfd(call.text("pidfd-socket"), child.pidfd)
+    except InceptionError:
+        container.delete(force=True)
+        raise
