@@ -54,6 +54,98 @@ def test_exec_in_all_its_forms(client: docker.DockerClient) -> None:
     assert client.api.exec_inspect(made)["ExitCode"] == 0
 
 
+def test_an_exec_is_framed_as_its_start_asks(client: docker.DockerClient) -> None:
+    box = client.containers.run("bb", ["sleep", "100"], detach=True)
+    made = client.api.exec_create(box.id, ["echo", "hi"], tty=True)["Id"]
+    assert client.api.exec_start(made, tty=False) == b"hi\r\n"  # docker-py takes frames apart then
+    made = client.api.exec_create(box.id, ["echo", "hi"], tty=True)["Id"]
+    assert client.api.exec_start(made, tty=True) == b"hi\r\n"
+    made = client.api.exec_create(box.id, ["echo", "hi"], tty=True)["Id"]
+    assert client.api.exec_start(made, demux=True) == (b"hi\r\n", None)
+
+
+def test_a_short_program_has_spoken_when_its_start_is_over(client: docker.DockerClient) -> None:
+    for _ in range(5):
+        box = client.api.create_container("bb", ["sh", "-c", "usleep 20000; echo said"])
+        client.api.start(box)
+        assert client.api.logs(box) == b"said\n"
+
+
+def test_committing_a_container_that_is_about_to_end(client: docker.DockerClient) -> None:
+    for _ in range(8):
+        box = client.containers.run("bb", ["touch", "/test"], detach=True)
+        image = box.commit()
+        box.wait()
+        image.remove()
+
+
+def test_commit_expands_variables_of_the_image(client: docker.DockerClient) -> None:
+    box = client.containers.create("bb", "true")
+    changes = ["ENV PATH=/usr/bin:$PATH A='$PATH'", "LABEL path=${PATH}", 'CMD ["sh", "-c", "echo $PATH"]']
+    image = client.images.get(client.api.commit(box.id, changes=changes)["Id"])
+    config = image.attrs["Config"]
+    assert config["Env"] == ["PATH=/usr/bin:/bin", "A=$PATH"] and config["Labels"] == {"path": "/usr/bin:/bin"}
+    assert config["Cmd"] == ["sh", "-c", "echo $PATH"]
+    image.remove()
+
+
+def test_a_networks_name_is_anything_that_can_be_printed(client: docker.DockerClient) -> None:
+    network = client.networks.create("by the way")
+    assert client.networks.get("by the way").id == network.id
+    network.remove()
+    for name in ("", "  ", "a/b", "a\nb"):
+        with pytest.raises(docker.errors.APIError, match="Invalid network name"):
+            client.networks.create(name)
+
+
+def test_what_an_endpoint_was_given_is_shown_before_the_start(client: docker.DockerClient) -> None:
+    network = client.networks.create("given")
+    made = client.api.create_endpoint_config(mac_address="02:42:ac:11:00:02", driver_opt={"com.example.setting": "on"})
+    box = client.api.create_container("bb", "true", networking_config={"EndpointsConfig": {"given": made}})
+    shown = client.api.inspect_container(box)["NetworkSettings"]["Networks"]["given"]
+    assert (shown["MacAddress"], shown["DriverOpts"]) == ("02:42:ac:11:00:02", {"com.example.setting": "on"})
+    other = client.api.create_endpoint_config(driver_opt={"com.docker.network.endpoint.sysctls": "a=b"})
+    with pytest.raises(docker.errors.APIError, match=r"com\.docker\.network\.endpoint\.sysctls is not supported"):
+        client.api.create_container("bb", "true", networking_config={"EndpointsConfig": {"given": other}})
+    client.api.disconnect_container_from_network(box, "given", force=True)
+    with pytest.raises(docker.errors.APIError, match="is not connected to network given"):
+        client.api.disconnect_container_from_network(box, "given", force=True)
+    network.remove()
+
+
+def test_a_slash_behind_a_file_asks_for_a_folder(client: docker.DockerClient) -> None:
+    box = client.containers.create("bb", "true")
+    with pytest.raises(docker.errors.APIError, match="not a directory: /etc/passwd/"):
+        box.get_archive("/etc/passwd/")
+    box = client.containers.create("bb", "true")
+    with io.BytesIO() as made, tarfile.open(fileobj=made, mode="w") as tar:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "bin"
+        tar.addfile(link)
+        tar.close()
+        box.put_archive("/", made.getvalue())
+    with tarfile.open(fileobj=io.BytesIO(b"".join(box.get_archive("/link/")[0]))) as tar:
+        assert tar.getmembers()[0].isdir() and tar.getnames()[0] == "link" and "link/busybox" in tar.getnames()
+    with tarfile.open(fileobj=io.BytesIO(b"".join(box.get_archive("/link")[0]))) as tar:
+        assert tar.getmember("link").issym()
+
+
+def test_refusals_that_clients_look_into(client: docker.DockerClient) -> None:
+    with pytest.raises(docker.errors.NotFound, match='plugin "nope" not found'):
+        client.volumes.create("named", driver="nope")
+    box = client.containers.run("bb", ["sleep", "100"], detach=True)
+    with pytest.raises(docker.errors.APIError, match="Invalid signal: 0"):
+        box.kill(signal="0")
+    with pytest.raises(docker.errors.NotFound, match="was found but does not match the specified platform"):
+        client.api.create_container("bb", "true", platform="linux/nope")
+    check = {"test": ["CMD", "true"], "interval": 10**6, "timeout": 10**6, "retries": -1}
+    with pytest.raises(docker.errors.APIError, match="Retries in Healthcheck cannot be negative"):
+        client.api.create_container("bb", "true", healthcheck=check)
+    check |= {"retries": 1, "start_period": 1000}
+    with pytest.raises(docker.errors.APIError, match="StartPeriod in Healthcheck cannot be less than 1ms"):
+        client.api.create_container("bb", "true", healthcheck=check)
+
+
 def test_a_detached_exec_tells_its_exit_code(client: docker.DockerClient) -> None:
     box = client.containers.run("bb", ["sleep", "100"], detach=True)
     made = client.api.exec_create(box.id, ["sh", "-c", "sleep 0.2; exit 3"])["Id"]

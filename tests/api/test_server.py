@@ -320,3 +320,35 @@ def test_a_stop_ends_streams_and_takes_the_socket_away(tmp_path: Path) -> None:
     assert host.stop() == 0
     assert events.recv(1000) == b"" and not os.path.exists(host.socket)
     assert host.log.read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{invalid", "invalid character 'i' looking for beginning of object key string"),
+        (b"x", "invalid character 'x' looking for beginning of value"),
+        (b'{"a" 1}', "invalid character '1' after object key"),
+        (b'{"a": 1', "unexpected end of JSON input"),
+        (b"{} {}", "invalid character '{' after top-level value"),
+        (b"", "got EOF while reading request body"),
+    ],
+)
+def test_a_body_that_is_no_json_is_refused_in_gos_words_before_anything_is_looked_for(
+    host: Host, body: bytes, words: str
+) -> None:
+    for path in (
+        "/containers/create",
+        "/containers/nope/exec",
+        "/containers/nope/update",
+        "/exec/nope/start",
+        "/volumes/create",
+    ):
+        status, _, data = host.request("POST", path, body)
+        if (path, body) != ("/containers/create", b""):
+            assert status == 400 and words in json.loads(data)["message"], (path, data)
+
+
+def test_a_body_must_say_that_it_is_json(host: Host) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        status, _, data = host.request("POST", "/volumes/create", b"{}", {"Content-Type": kind})
+        assert status == 400 and f"unsupported Content-Type header ({kind})" in json.loads(data)["message"]

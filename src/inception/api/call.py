@@ -110,11 +110,16 @@ class Call:
 
     # The body
 
-    async def json(self) -> dict[str, Any]:
-        """The body as a JSON object; an empty body is an empty one. Bounded."""
+    async def json(self, *, required: bool = False) -> dict[str, Any]:
+        """The body as a JSON object; an empty body is an empty one, unless it is *required*. Bounded."""
         data = await self.body()
         if not data.strip():
+            if required:
+                raise InvalidArgument("invalid JSON: got EOF while reading request body")
             return {}
+        kind = self.request.headers.get("Content-Type", "")
+        if kind.partition(";")[0].strip().lower() != "application/json":
+            raise InvalidArgument(f"unsupported Content-Type header ({kind}): must be 'application/json'")
         value = parse_json(data, "request body")
         if value is None:
             return {}
@@ -187,8 +192,26 @@ def parse_json(text: str | bytes, what: str) -> Any:
         return json.loads(_mended(json.dumps(value, ensure_ascii=False))) if escaped in text else value  # type: ignore[operator]
     except RecursionError:
         raise InvalidArgument(f"invalid JSON in {what}: nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise InvalidArgument(f"invalid JSON in {what}: {_go_words(error)}") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"invalid JSON in {what}: {error}") from None
+
+
+# What Python misses where, and how Go says it, which clients' tests look for.
+_GO_WORDS = {
+    "Expecting property name enclosed in double quotes": "looking for beginning of object key string",
+    "Illegal trailing comma before end of object": "looking for beginning of object key string",
+    "Expecting ':' delimiter": "after object key",
+    "Expecting ',' delimiter": "after a value",
+    "Extra data": "after top-level value",
+}
+
+
+def _go_words(error: json.JSONDecodeError) -> str:
+    if error.pos >= len(error.doc):
+        return "unexpected end of JSON input"
+    return f"invalid character {error.doc[error.pos]!r} {_GO_WORDS.get(error.msg, 'looking for beginning of value')}"
 
 
 def _mended(text: str) -> str:

@@ -11,6 +11,7 @@ from inception.api.convert import container_config, update_config
 from inception.api.documents import RUNNING, container_summary
 from inception.api.fields import Fields
 from inception.engine.config import CommitConfig
+from inception.engine.validate import check_platform
 from inception.errors import InvalidArgument, NotFound
 
 _KINDS = {"C": 0, "A": 1, "D": 2}
@@ -35,9 +36,10 @@ async def list_containers(call: Call) -> web.Response:
 
 
 async def create(call: Call) -> web.Response:
-    body = await call.json()
+    body = await call.json(required=True)
     if not body:
         raise InvalidArgument("config cannot be empty in order to create a container")
+    _check_platform(call.text("platform"), Fields(body).text("Image"))
     config = container_config(Fields(body), name=call.text("name").removeprefix("/"), platform=call.text("platform"))
     try:
         # Clients pull by themselves when they hear of a missing image.
@@ -47,6 +49,14 @@ async def create(call: Call) -> web.Response:
             raise
         raise InvalidArgument(str(error), error.hint) from error  # a network, a container: nothing that a pull could bring
     return reply({"Id": container.id, "Warnings": []}, 201)
+
+
+def _check_platform(platform: str, image: str) -> None:
+    """An image for another machine is none for this: clients then pull, and hear it again."""
+    try:
+        check_platform(platform)
+    except InvalidArgument as error:
+        raise NotFound(f"image with reference {image} was found but does not match the specified platform: {error}") from error
 
 
 async def inspect(call: Call) -> web.Response:
@@ -78,7 +88,7 @@ async def rename(call: Call) -> web.Response:
 
 
 async def update(call: Call) -> web.Response:
-    changes = update_config(Fields(await call.json()))
+    changes = update_config(Fields(await call.json(required=True)))
     container = await call.container()
     await call.run(container.update, changes)
     return reply({"Warnings": []})

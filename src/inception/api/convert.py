@@ -223,7 +223,10 @@ def _name(network: str) -> str:
 
 def endpoint_config(endpoint: Fields) -> EndpointConfig:
     """One `EndpointSettings`."""
-    endpoint.refuse(DriverOpts="the bridge driver has none")
+    options = endpoint.texts("DriverOpts")
+    for key in options:  # a driver's options are labels to Docker: those that it knows do something, others are only kept
+        if key.startswith("com.docker.network."):
+            raise InvalidArgument(f"{endpoint.place('DriverOpts')}: {key} is not supported")
     address = endpoint.object("IPAMConfig")
     address.refuse(IPv6Address="networks have no IPv6", LinkLocalIPs="link-local addresses can't be given")
     if endpoint.number("GwPriority"):
@@ -233,6 +236,7 @@ def endpoint_config(endpoint: Fields) -> EndpointConfig:
         ipv4_address=address.text("IPv4Address"),
         mac_address=endpoint.text("MacAddress"),
         links=endpoint.strings("Links"),
+        driver_options=options,
     )
 
 

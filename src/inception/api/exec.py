@@ -137,7 +137,7 @@ async def _watch(found: Exec, watch: ExecWatch) -> None:
 
 
 async def create(call: Call) -> web.Response:
-    body = Fields(await call.json())
+    body = Fields(await call.json(required=True))
     container = await call.container()
     command = body.strings("Cmd")
     if not command:
@@ -170,7 +170,7 @@ async def create(call: Call) -> web.Response:
 
 
 async def start(call: Call) -> web.StreamResponse:
-    body = Fields(await call.json())
+    body = Fields(await call.json(required=True))
     found = call.server.execs.get(call.arguments["id"])
     if found.started:
         raise Conflict(f"Error: Exec command {found.id} has already run" if not found.running else "exec is already running")
@@ -201,20 +201,20 @@ async def _start_detached(call: Call, found: Exec) -> web.Response:
 
 async def _start_attached(call: Call, found: Exec, body: Fields) -> web.StreamResponse:
     """As Docker does, the head goes out before the process starts: some clients throw away what comes in one piece with it."""
-    tty = found.config.tty
+    framed = not body.flag("Tty")  # the client's word now, whatever the exec was made with: Docker has it so
     client = Hijacked(call.request, call.server.hang_ups)
     process: ExecProcess | None = None
     detached = False
     try:
         known = MULTIPLEXED in call.request.headers.get("Accept", "") or call.version >= (1, 42)
         call.answered = True
-        client.answer(head_of(call.request, RAW if tty or not known else MULTIPLEXED))
+        client.answer(head_of(call.request, MULTIPLEXED if framed and known else RAW))
         process = await call.server.threads.open(found.container.exec_start, found.config)
-        detached = await _join(found, client, process, body)
+        detached = await _join(found, client, process, body, framed)
     except InceptionError as error:
         _ended(found, error.exit_code if isinstance(error, StartFailed) else 126)
         text = f"{message_of(error)}\r\n".encode()
-        await client.send(text if tty else frame("stdout", text))
+        await client.send(frame("stdout", text) if framed else text)
     except ConnectionError:
         pass  # the client has gone
     finally:
@@ -224,7 +224,7 @@ async def _start_attached(call: Call, found: Exec, body: Fields) -> web.StreamRe
     return Taken()
 
 
-async def _join(found: Exec, client: Hijacked, process: ExecProcess, body: Fields) -> bool:
+async def _join(found: Exec, client: Hijacked, process: ExecProcess, body: Fields, framed: bool) -> bool:
     """Until its end, or until (True) the user detached."""
     found.pid, found.process = process.pid, process
     size = body.get("ConsoleSize")
@@ -235,7 +235,7 @@ async def _join(found: Exec, client: Hijacked, process: ExecProcess, body: Field
     outputs = found.outputs if not found.config.tty else ("stdout",)
     config = found.config
     detach = DetachKeys(parse_detach_keys(config.detach_keys)) if config.tty else None
-    return await run_session(client, process, framed=not config.tty, stdin=config.open_stdin, outputs=outputs, detach=detach)
+    return await run_session(client, process, framed=framed, stdin=config.open_stdin, outputs=outputs, detach=detach)
 
 
 async def resize(call: Call) -> web.Response:

@@ -37,7 +37,7 @@ async def inspect(call: Call) -> web.Response:
 
 
 async def create(call: Call) -> web.Response:
-    config = network_config(Fields(await call.json()))
+    config = network_config(Fields(await call.json(required=True)))
     network = await call.run(call.engine.networks.create, config)
     return reply({"Id": network.id, "Warning": ""}, 201)
 
@@ -113,7 +113,7 @@ async def remove(call: Call) -> web.Response:
 
 
 async def connect(call: Call) -> web.Response:
-    body = Fields(await call.json())
+    body = Fields(await call.json(required=True))
     endpoint = endpoint_config(body.object("EndpointConfig"))
     container = _container_of(body)
     await call.run(lambda: call.engine.networks.get(call.arguments["id"]).connect(container, endpoint))
@@ -121,7 +121,7 @@ async def connect(call: Call) -> web.Response:
 
 
 async def disconnect(call: Call) -> web.Response:
-    body = Fields(await call.json())
+    body = Fields(await call.json(required=True))
     container, force = _container_of(body), body.flag("Force")
     await call.run(lambda: call.engine.networks.get(call.arguments["id"]).disconnect(container, force=force))
     return empty(200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from inception.api.session import Client, WebSocketClient, run_session
 from inception.api.threads import Stop
 from inception.engine.detach import DetachKeys, parse_detach_keys
 from inception.engine.records import event_attributes
+from inception.engine.times import parse
 from inception.errors import InceptionError, InvalidArgument
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _BATCH_BYTES = 64 << 10
 _FIRST_OUTPUT_POLLS, _FIRST_OUTPUT_POLL_S = 10, 0.02
+_JUST_STARTED_NS = 500_000_000
 
 
 async def attach(call: Call) -> web.StreamResponse:
@@ -112,6 +115,9 @@ async def _attached(
 
 async def _first_output(call: Call, container: Container) -> None:
     """Docker's start takes so long that a short program has spoken by its end, and clients ask but once."""
+    state = container.record.state
+    if state.status != "running" or time.time_ns() - parse(state.started_at) > _JUST_STARTED_NS:
+        return
     for _ in range(_FIRST_OUTPUT_POLLS):
         said = await call.run(lambda: list(container.logs(tail=1)))
         if said or container.record.state.status != "running":
@@ -128,6 +134,8 @@ async def logs(call: Call) -> web.StreamResponse:
     if not (stdout or stderr):
         raise InvalidArgument("Bad parameters: you must choose at least one stream")
     container = await call.container()
+    if not follow:
+        await _first_output(call, container)
     stop = Stop()
     since, until = call.text("since"), call.text("until")
     lines: Iterator[LogLine] = await call.run(

@@ -24,13 +24,17 @@ async def ping(call: Call) -> web.Response:
     return web.Response(text="OK", headers={**headers, "Pragma": "no-cache"})
 
 
+# What clients expect of a program in Go: they show it, and their tests look for the names.
+_NOT_GO = {"GoVersion": "none (Python)", "GitCommit": "", "BuildTime": ""}
+
+
 async def version(call: Call) -> web.Response:
     document = await call.run(call.engine.system.version)
     numbers = {
         "ApiVersion": f"{API_VERSION[0]}.{API_VERSION[1]}",
         "MinAPIVersion": f"{MINIMUM_VERSION[0]}.{MINIMUM_VERSION[1]}",
     }
-    return reply({**document, **numbers})
+    return reply({**document, **numbers, **_NOT_GO})
 
 
 async def info(call: Call) -> web.Response:

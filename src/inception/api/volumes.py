@@ -22,7 +22,7 @@ async def list_volumes(call: Call) -> web.Response:
 
 
 async def create(call: Call) -> web.Response:
-    body = Fields(await call.json())
+    body = Fields(await call.json(required=True))
     body.refuse(ClusterVolumeSpec="it is for Swarm")
     config = VolumeConfig(
         name=body.text("Name"),

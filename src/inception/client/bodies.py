@@ -137,7 +137,12 @@ def update_body(changes: UpdateConfig) -> dict[str, Any]:
 
 def endpoint_body(endpoint: EndpointConfig) -> dict[str, Any]:
     """One `EndpointSettings`."""
-    body: dict[str, Any] = {"Aliases": endpoint.aliases, "Links": endpoint.links, "MacAddress": endpoint.mac_address}
+    body: dict[str, Any] = {
+        "Aliases": endpoint.aliases,
+        "Links": endpoint.links,
+        "MacAddress": endpoint.mac_address,
+        "DriverOpts": endpoint.driver_options,
+    }
     if endpoint.ipv4_address:
         body["IPAMConfig"] = {"IPv4Address": endpoint.ipv4_address}
     return {name: value for name, value in body.items() if value}

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from inception.oci.image import ImageConfig
 
 _SHELL = ["/bin/sh", "-c"]
+# Whose `$` is for a shell to come.
+_LITERAL = ("CMD", "ENTRYPOINT", "HEALTHCHECK", "ONBUILD")
 
 
 def apply_changes(config: ImageConfig, changes: list[str]) -> ImageConfig:
@@ -27,11 +29,25 @@ def apply_changes(config: ImageConfig, changes: list[str]) -> ImageConfig:
             raise InvalidArgument(f"{name} is not a valid change command", f"valid are {', '.join(sorted(_CHANGES))}")
         if not rest.strip():
             raise InvalidArgument(f"{name.upper()} requires at least one argument")
+        rest = rest if name.upper() in _LITERAL else _expand(rest, config.env)
         try:
             config = change(config, rest.strip())
         except ValueError as error:
             raise InvalidArgument(f"{name.upper()} {rest.strip()}: {error}") from error
     return config
+
+
+def _expand(text: str, env: list[str]) -> str:
+    """*text* with `$NAME` and `${NAME}` from *env*; what single quotes hold or a backslash precedes stays."""
+    import re
+
+    values = dict(item.partition("=")[::2] for item in env)
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        return values.get(name, "") if name else match[0]
+
+    return re.sub(r"'[^']*'|\\.|\$(?:\{(\w+)\}|(\w+))", value, text)
 
 
 def _command(text: str) -> list[str]:

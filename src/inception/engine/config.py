@@ -43,6 +43,7 @@ class EndpointConfig(Record):
     ipv4_address: str = ""
     mac_address: str = ""
     links: list[str] = []
+    driver_options: dict[str, str] = {}
 
 
 class RestartPolicy(Record):

@@ -64,10 +64,11 @@ def _archive(engine: Engine, container_id: str, path: str) -> Iterator[PathStat 
         found = _stat(engine, container_id, root, path)
         yield found
         try:
-            if path.endswith("/.") or found.name == "/":
+            if path.endswith(("/.", "/")) or found.name == "/":
                 folder = root.open(path or "/", os.O_RDONLY | os.O_DIRECTORY)
+                # Behind a slash a link to a folder counts as that folder, under the link's name.
                 try:
-                    yield from pack(folder)
+                    yield from pack(folder, prefix="" if path.endswith("/.") else found.name)
                 finally:
                     os.close(folder)
                 return
@@ -138,6 +139,8 @@ def canonical(root: RootDir, path: str) -> str:
 
 
 def _explain(error: OSError, path: str, container_id: str) -> Exception:
+    if isinstance(error, NotADirectoryError) and path.endswith("/"):
+        return InvalidArgument(f"not a directory: {path}")
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return NotFound(f"Could not find the file {path} in container {container_id}")
     return Unavailable(f"{path} in container {container_id}: {error.strerror or error}")

@@ -412,8 +412,6 @@ def disconnect(engine: Engine, network: Network, reference: str, *, force: bool)
         wanted = wanted_networks(record.config)
         key = next((key for key in wanted if key in (network.name, network.id)), None)
         if key is None:
-            if force:
-                return
             raise Forbidden(f"container {record.name} is not connected to network {network.name}")
         there = record.state.endpoints
         endpoints = {name: state for name, state in there.items() if state.network_id != network.id}

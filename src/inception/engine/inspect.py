@@ -305,6 +305,8 @@ def _endpoint(
     document = dict(_EMPTY_ENDPOINT)
     if config.ipv4_address:
         document["IPAMConfig"] = {"IPv4Address": config.ipv4_address}
+    document["MacAddress"] = config.mac_address
+    document["DriverOpts"] = config.driver_options or None
     document["Aliases"] = config.aliases or None
     document["Links"] = config.links or None
     if name != "bridge":

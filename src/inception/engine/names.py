@@ -51,9 +51,8 @@ def random_name(attempt: int = 0) -> str:
 def check_name(name: str, kind: str = "container") -> str:
     """*name* without a leading slash. Raises InvalidArgument in Docker's words."""
     word = name.removeprefix("/")
-    shortest = 1 if kind == "network" else 2  # as Docker has it
-    if len(word) < shortest or not word.isascii() or not word[0].isalnum() or not word.translate(_NAME_SIGNS).isalnum():
-        hint = "" if len(word) >= shortest else "a name has at least two characters" if word else "the name is empty"
+    if len(word) < 2 or not word.isascii() or not word[0].isalnum() or not word.translate(_NAME_SIGNS).isalnum():
+        hint = "" if len(word) >= 2 else "a name has at least two characters" if word else "the name is empty"
         raise InvalidArgument(f"Invalid {kind} name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", hint)
     return word
 

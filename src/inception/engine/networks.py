@@ -8,7 +8,7 @@ processes never choose the same one.
 from __future__ import annotations
 
 from inception.engine.config import EndpointConfig, NetworkConfig
-from inception.engine.names import check_name, is_id_prefix, new_id
+from inception.engine.names import is_id_prefix, new_id
 from inception.engine.times import now
 from inception.errors import Conflict, Forbidden, InvalidArgument, NotFound
 from inception.jsontext import dumps, loads
@@ -64,7 +64,7 @@ class Network:
         connect(self.engine, self, container, endpoint or EndpointConfig())
 
     def disconnect(self, container: str, *, force: bool = False) -> None:
-        """Take *container* out; *force* does not mind that it has none, or is gone."""
+        """Take *container* out; *force* does not mind that the container is gone."""
         from inception.engine.endpoints import disconnect
 
         disconnect(self.engine, self, container, force=force)
@@ -87,7 +87,8 @@ class Networks:
 
     def create(self, config: NetworkConfig) -> Network:
         """Raises Conflict for a name in use or a subnet that overlaps another, InvalidArgument for what bridges can't do."""
-        check_name(config.name, "network")
+        if not config.name.strip() or not config.name.isprintable() or "/" in config.name:
+            raise InvalidArgument(f"Invalid network name ({config.name})", "anything that can be printed, without a slash")
         if config.name in PREDEFINED or config.name in ("default", "container"):
             raise Forbidden(f"operation is not permitted on predefined {config.name} network")
         if config.driver != "bridge":

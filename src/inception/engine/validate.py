@@ -60,11 +60,12 @@ def _check_process(config: ContainerConfig) -> None:
     if health is not None:
         if health.test and health.test[0] not in ("NONE", "CMD", "CMD-SHELL"):
             raise InvalidArgument(f"invalid health check: unknown type {health.test[0]!r}: expected NONE, CMD or CMD-SHELL")
-        for name in ("interval", "timeout", "start_period", "start_interval"):
-            if 0 < getattr(health, name) < 1_000_000 or getattr(health, name) < 0:
-                raise InvalidArgument(f"{name.replace('_', ' ')} in Healthcheck cannot be less than 1ms")
+        for name in ("Interval", "Timeout", "StartPeriod", "StartInterval"):
+            value = getattr(health, name.replace("Start", "start_").lower())
+            if 0 < value < 1_000_000 or value < 0:
+                raise InvalidArgument(f"{name} in Healthcheck cannot be less than 1ms")
         if health.retries < 0:
-            raise InvalidArgument("retries in Healthcheck cannot be negative")
+            raise InvalidArgument("Retries in Healthcheck cannot be negative")
 
 
 def _is_host_name(text: str) -> bool:

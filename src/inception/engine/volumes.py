@@ -128,7 +128,7 @@ class Volumes:
 def check_driver(config: VolumeConfig) -> None:
     """Raises InvalidArgument or Unavailable for options that no mount of ours could honour."""
     if config.driver not in ("", "local"):
-        raise InvalidArgument(f'error looking up volume plugin {config.driver}: plugin "{config.driver}" not found')
+        raise NotFound(f'error looking up volume plugin {config.driver}: plugin "{config.driver}" not found')
     options = config.driver_options
     for key in options:
         if key not in ("type", "o", "device"):
