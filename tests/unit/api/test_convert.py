@@ -72,7 +72,7 @@ def test_endpoints_without_a_mode_are_all_the_networks() -> None:
         ({"Env": [1]}, "Env: expected an array of strings"),
         ({"Labels": {"a": 1}}, "Labels.a: expected a string"),
         ({"HostConfig": 1}, "HostConfig: expected an object"),
-        ({"NetworkingConfig": {"EndpointsConfig": {"n": {"DriverOpts": {"a": "b"}}}}}, "DriverOpts"),
+        ({"NetworkingConfig": {"EndpointsConfig": {"n": {"DriverOpts": {"com.docker.network.a": "b"}}}}}, "DriverOpts"),
         ({"NetworkingConfig": {"EndpointsConfig": {"n": {"IPAMConfig": {"IPv6Address": "::2"}}}}}, "IPv6Address"),
     ],
 )
