@@ -36,6 +36,7 @@ def test_what_somebody_was_told_of_is_on_the_disk(engine: Engine, monkeypatch: p
     monkeypatch.setattr(type(engine.database), "sync", lambda database: synced.append(1))
     container = make(engine, "true")
     for work in (
+        lambda: make(engine, "true"),
         lambda: engine.volumes.create(VolumeConfig(name="kept")),
         lambda: engine.images.tag("busybox", "another:name"),
         lambda: container.commit(),
@@ -45,3 +46,6 @@ def test_what_somebody_was_told_of_is_on_the_disk(engine: Engine, monkeypatch: p
         synced.clear()
         work()
         assert synced
+    synced.clear()
+    make(engine, "true", auto_remove=True)
+    assert not synced, "nobody looks for a container that is removed when it ends"

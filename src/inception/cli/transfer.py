@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from inception.cli.call import Call
-from inception.cli.files import write_stream
 from inception.cli.flags import Command
 from inception.cli.format import printable
 from inception.cli.progress import PullProgress
@@ -106,6 +105,8 @@ def _open(path: str) -> BinaryIO:
 
 
 def save(call: Call) -> int:
+    from inception.cli.files import write_stream  # with more beside it than a pull has use for
+
     chunks = call.engine.images.save(call.arguments, platform=call.flags.text("platform"))
     write_stream(call.flags.text("output"), chunks, "save")
     return 0
