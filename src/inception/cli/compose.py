@@ -39,6 +39,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "port": ("compose_show:PORT", "Print the public port for a port binding"),
     "ps": ("compose_show:PS", "List containers"),
     "pull": ("compose_up:PULL", "Pull service images"),
+    "push": ("compose_up:PUSH", "Push service images"),
     "restart": ("compose_life:RESTART", "Restart service containers"),
     "rm": ("compose_life:RM", "Removes stopped service containers"),
     "run": ("compose_exec:RUN", "Run a one-off command on a service"),
@@ -57,7 +58,6 @@ ABSENT: dict[str, str] = {
     "alpha": "the experimental commands are Docker's own",
     "bridge": "models are not converted",
     "publish": "projects are not published to registries",
-    "push": "images are not pushed to registries",
     "watch": "files are not watched; run 'up --build' after a change",
 }
 

@@ -191,7 +191,7 @@ def _one_off(call: Call, project: Project, service: Service) -> int:
     container = call.engine.containers.create(config, pull="never", files=service_files(project, service))
     if detach:
         container.start()
-        print(container.name)
+        print(container.id)
         return 0
     session = Session(tty=tty, interactive=interactive, forward=None if tty else lambda number: container.kill(str(number)))
     try:

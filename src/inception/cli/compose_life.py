@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from inception.cli.call import Call, confirm
 from inception.cli.compose import dry_run, load_project, parallel, progress_of
 from inception.cli.flags import Command
@@ -94,11 +96,11 @@ def rm(call: Call) -> int:
     else:
         chosen = [each for each in chosen if not each.running]
     if not chosen:
-        print("No stopped containers")
+        print("No stopped containers", file=sys.stderr)
         return 0
-    if not flags.on("force") and not dry_run(call):
+    if not dry_run(call):
         print("Going to remove " + ", ".join(each.name for each in chosen))
-        if not confirm("Are you sure?"):
+        if not flags.on("force") and not confirm("Are you sure?"):
             return 0
     removal = Plan(
         operations=[

@@ -10,13 +10,21 @@ from inception.cli.format import ago, columns, human_size, printable, short_id, 
 from inception.compose import labels
 from inception.compose.observe import containers_of
 from inception.errors import InvalidArgument, NotFound
-from inception.jsontext import dumps
+from inception.oci.image import host_platform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from inception.engine.container import Container
 
 _STATUSES = ("paused", "restarting", "removing", "running", "dead", "created", "exited")
+
+
+def _json(value: Any) -> str:
+    from inception.cli.template_values import to_json  # it knows regular expressions, which few need
+
+    return to_json(value)
 
 
 def _containers(call: Call, *, everything: bool = True, orphans: bool = True) -> list[Container]:
@@ -54,7 +62,7 @@ def ps(call: Call) -> int:
         return 0
     style = flags.text("format")
     if style == "json":
-        write("".join(dumps(_document(each)) + "\n" for each in containers))
+        write("".join(_json(_document(each)) + "\n" for each in containers))
         return 0
     from inception.cli.ps import row_of
 
@@ -140,6 +148,8 @@ def _document(container: Container) -> dict[str, object]:
 def images(call: Call) -> int:
     flags = call.flags
     containers = _containers(call)
+    own = host_platform()
+    platform = "/".join(part for part in (own.os, own.architecture, own.variant) if part)
     rows = []
     for container in containers:
         try:
@@ -161,18 +171,17 @@ def images(call: Call) -> int:
                 "ContainerName": c.name,
                 "Repository": r,
                 "Tag": t,
-                "Platform": "linux",
+                "Platform": platform,
                 "Size": s,
                 "Created": created,
             }
             for c, r, t, s, created in rows
         ]
-        write(dumps(found) + "\n")
+        write(_json(found) + "\n")
         return 0
-    heading = ["CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE", "CREATED"]
-    write(
-        columns([heading, *([c.name, r, t, short_id(c.image_id), human_size(s), ago(created)] for c, r, t, s, created in rows)])
-    )
+    heading = ["CONTAINER", "REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "SIZE", "CREATED"]
+    lines = [[c.name, r, t, platform, short_id(c.image_id), human_size(s), ago(created)] for c, r, t, s, created in rows]
+    write(columns([heading, *lines]))
     return 0
 
 
@@ -197,7 +206,7 @@ def ls(call: Call) -> int:
     if flags.on("quiet"):
         write("".join(f"{row[0]}\n" for row in rows))
     elif flags.text("format") == "json":
-        write(dumps([{"Name": n, "Status": s, "ConfigFiles": f} for n, s, f in rows]) + "\n")
+        write(_json([{"Name": n, "Status": s, "ConfigFiles": f} for n, s, f in rows]) + "\n")
     else:
         write(columns([["NAME", "STATUS", "CONFIG FILES"], *(list(row) for row in rows)]))
     return 0
@@ -240,7 +249,7 @@ def volumes(call: Call) -> int:
     elif call.flags.text("format") == "json":
         write(
             "".join(
-                dumps({"Name": each.name, "Driver": each.config.driver, "Mountpoint": each.mountpoint}) + "\n" for each in found
+                _json({"Name": each.name, "Driver": each.config.driver, "Mountpoint": each.mountpoint}) + "\n" for each in found
             )
         )
     else:
@@ -272,7 +281,7 @@ def events(call: Call) -> int:
                     "id": event.id,
                     "attributes": own,
                 }
-                write(dumps(found) + "\n")
+                write(_json(found) + "\n")
             else:
                 shown = ", ".join(f"{key}={value}" for key, value in sorted(own.items()))
                 write(f"{when} {event.type} {event.action} {event.id} ({shown})\n")
@@ -287,7 +296,7 @@ def version(call: Call) -> int:
     if call.flags.on("short"):
         print(__version__)
     elif call.flags.text("format") == "json":
-        print(dumps({"version": __version__}))
+        print(_json({"version": __version__}))
     else:
         print(f"Inception Compose version {__version__}")
     return 0

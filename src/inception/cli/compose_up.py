@@ -290,6 +290,36 @@ def pull(call: Call) -> int:
     return _images(call, project, Plan(operations=list(operations.values())))
 
 
+def push(call: Call) -> int:
+    """Upload what was built here; what only came from a registry stays as it is there."""
+    flags = call.flags
+    project = load_project(call, call.arguments)
+    progress = progress_of(call, quiet=flags.on("quiet"))
+    try:
+        for name in select(project, call.arguments, with_dependencies=flags.on("include-deps")):
+            service = project.services[name]
+            if service.build is None or not service.image:
+                progress.update(name, "Skipped", done=True)
+                continue
+            for image in dict.fromkeys([service.image, *service.build.tags]):
+                if dry_run(call):
+                    print(f"push {image}")
+                    continue
+                progress.update(image, "Pushing")
+                try:
+                    call.engine.images.push(image)
+                except InceptionError as error:
+                    progress.update(image, "Error", failed=True)
+                    if not flags.on("ignore-push-failures"):
+                        raise
+                    warn(str(error))
+                else:
+                    progress.update(image, "Pushed", done=True)
+    finally:
+        progress.close()
+    return 0
+
+
 _MAKING = """\
       --dry-run                      Show what would be done, and do nothing
       --force-recreate               Recreate containers even if their configuration and image haven't changed
@@ -396,6 +426,17 @@ BUILD = Command(
         "sbom": "images carry no attestations",
         "ssh": "builds get no SSH agent",
     },
+)
+PUSH = Command(
+    push,
+    "[OPTIONS] [SERVICE...]",
+    "Push service images",
+    """\
+      --dry-run                Show what would be done, and do nothing
+      --ignore-push-failures   Push what it can and ignores images with push failures
+      --include-deps           Also push images of services declared as dependencies
+  -q, --quiet                  Push without printing progress information
+""",
 )
 PULL = Command(
     pull,

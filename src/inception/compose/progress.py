@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 
+from inception.errors import InvalidArgument
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
@@ -121,8 +123,14 @@ class Table:
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
+def check_progress(kind: str) -> None:
+    if kind not in ("", "auto", "tty", "plain", "json", "quiet"):
+        raise InvalidArgument(f'unsupported --progress value "{kind}"')
+
+
 def open_progress(kind: str = "auto", ansi: str = "auto") -> Progress:
-    """The progress of `--progress auto|tty|plain|json|quiet`."""
+    """The progress of `--progress auto|tty|plain|json|quiet`. Raises InvalidArgument for another."""
+    check_progress(kind)
     if kind == "quiet":
         return Silent()
     if kind == "json":

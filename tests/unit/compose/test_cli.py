@@ -83,7 +83,7 @@ def test_output_goes_where_it_is_told(compose: Callable[..., tuple[int, str, str
             "inception: unknown command: inception compose upp\n"
             "hint: did you mean 'inception compose up'?\n\nRun 'inception compose --help' for more information\n",
         ),
-        (["push"], 1, "inception: 'compose push' is not supported: images are not pushed to registries\n"),
+        (["publish"], 1, "inception: 'compose publish' is not supported: projects are not published to registries\n"),
         (
             ["up", "--nope"],
             125,
