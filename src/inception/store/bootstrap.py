@@ -53,6 +53,10 @@ _SUITES = {
                "latest": "noble"},
 }  # fmt: skip
 _COMPONENTS = {"debian": "main", "ubuntu": "main universe"}
+_KEYRINGS = {
+    "debian": "the package debian-archive-keyring",
+    "ubuntu": "Ubuntu's package ubuntu-keyring (Debian's own archive may not have it)",
+}
 _SLIM = ("doc", "groff", "info", "linda", "lintian", "locale", "man")
 
 # What the official images set, so that Dockerfiles behave: no daemon starts while packages are installed, no package stays in
@@ -146,6 +150,7 @@ def _stage_distribution(store: Store, scratch: Scratch, recipe: Recipe) -> tuple
         raise Unavailable("bootstrap: making a base image from packages needs root", "pull or load an image instead")
     if not os.access(_MMDEBSTRAP, os.X_OK):
         raise Unavailable(f"bootstrap: {_MMDEBSTRAP} is not there", "apt-get install mmdebstrap")
+    check_keyring(recipe)
     root = f"{scratch.path}/root"
     os.mkdir(root, 0o755)
     os.chmod(root, 0o755)
@@ -155,6 +160,16 @@ def _stage_distribution(store: Store, scratch: Scratch, recipe: Recipe) -> tuple
     tidy(root, recipe, sources, settings)
     newest_ns = _newest_before(root, started_ns)
     return store.layers.stage_folder(root, clamp_mtime_ns=newest_ns), _timestamp(newest_ns)
+
+
+def check_keyring(recipe: Recipe, etc: str = "/etc", keyrings: str = "/usr/share/keyrings") -> None:
+    """Raises Unavailable where nothing on this machine could say that a package is the distribution's own."""
+    path = f"{keyrings}/{recipe.distribution}-archive-keyring.gpg"
+    if not os.path.exists(path) and not machine_sources(recipe, etc):
+        raise Unavailable(
+            f"bootstrap {recipe.distribution}:{recipe.suite}: the keys of its archive are not on this machine: no {path}",
+            f"install {_KEYRINGS[recipe.distribution]}, or pull or load the image",
+        )
 
 
 def _run_mmdebstrap(root: str, recipe: Recipe, sources: str, settings: list[str]) -> None:

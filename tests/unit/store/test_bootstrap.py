@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from inception.errors import InvalidArgument
-from inception.store.bootstrap import Recipe, find_recipe, is_static, machine_sources
+from inception.errors import InvalidArgument, Unavailable
+from inception.store.bootstrap import Recipe, check_keyring, find_recipe, is_static, machine_sources
 
 DEBIAN = Recipe(distribution="debian", suite="bookworm")
 OS_RELEASE = 'ID=debian\nVERSION_CODENAME=bookworm\nPRETTY_NAME="x"\n'
@@ -76,3 +76,14 @@ def test_a_dynamic_program_is_told_from_a_static_one() -> None:
         assert not is_static(file.read(1 << 16))
     with pytest.raises(InvalidArgument):
         is_static(b"#!/bin/sh")
+
+
+def test_a_distribution_whose_keys_are_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "os-release").write_text("ID=debian\nVERSION_CODENAME=bookworm\n")
+    recipe = Recipe(distribution="ubuntu", suite="noble")
+    with pytest.raises(
+        Unavailable, match=r"ubuntu:noble: the keys of its archive are not on this machine: no .*/ubuntu-archive-"
+    ):
+        check_keyring(recipe, str(tmp_path), str(tmp_path))
+    (tmp_path / "ubuntu-archive-keyring.gpg").touch()
+    check_keyring(recipe, str(tmp_path), str(tmp_path))
