@@ -178,11 +178,12 @@ def exec_personality(rt: Runtime) -> None:
 
 @case("runc: run, exec", "without a terminal of our own, what the program writes to its terminal arrives as it is")
 def plain_newlines(rt: Runtime) -> None:
-    id = rt.write({"process": {"terminal": True, "args": ["sh", "-c", "echo a; echo b"]}})
+    # runc sets the terminal's mode while the program runs already.
+    lines = ["sh", "-c", "sleep 0.3; echo a; echo b"]
+    id = rt.write({"process": {"terminal": True, "args": lines}})
     assert _in_terminal(rt, "run", id).endswith(b"a\nb\n")
     assert rt.create("sleep 60").code == 0 and rt.start().code == 0
-    # runc sets the terminal's mode while the program runs already.
-    assert _in_terminal(rt, "exec", "--tty", rt.id, "sh", "-c", "sleep 0.3; echo a; echo b").endswith(b"a\nb\n")
+    assert _in_terminal(rt, "exec", "--tty", rt.id, *lines).endswith(b"a\nb\n")
 
 
 def _in_terminal(rt: Runtime, *words: str) -> bytes:
