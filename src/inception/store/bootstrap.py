@@ -11,7 +11,7 @@ mmdebstrap runs as root of a mount namespace of its own, with an empty environme
 leak. The target is bound to one fixed path, so that apt's own unprivileged user can reach it and no path of ours is recorded.
 
 The mirrors, proxies and date checks are this machine's (/etc/apt), when it runs the same distribution: what works here is
-what will work in a container. Otherwise mmdebstrap's own defaults apply.
+what will work in a container. Otherwise the distribution's own mirror is asked.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _stage_distribution(store: Store, scratch: Scratch, recipe: Recipe) -> tuple
     os.mkdir(root, 0o755)
     os.chmod(root, 0o755)
     started_ns = time.time_ns()
-    sources, settings = machine_sources(recipe), machine_settings()
+    sources, settings = machine_sources(recipe) or own_sources(recipe), machine_settings()
     _run_mmdebstrap(root, recipe, sources, settings)
     tidy(root, recipe, sources, settings)
     newest_ns = _newest_before(root, started_ns)
@@ -180,6 +180,8 @@ def _run_mmdebstrap(root: str, recipe: Recipe, sources: str, settings: list[str]
     if recipe.slim:
         command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _SLIM]
         command += ["--dpkgopt=path-include=/usr/share/doc/*/copyright"]
+    if recipe.distribution == "ubuntu":  # where apt and the keys that it asks for are not of the smallest system
+        command.append("--include=apt,ubuntu-keyring")
     command += [recipe.suite, _TARGET]
     if sources:
         command.append("-")
@@ -228,6 +230,23 @@ def tidy(root: str, recipe: Recipe, sources: str, settings: list[str]) -> None:
         files["etc/dpkg/dpkg.cfg.d/docker-slim"] = (0o644, "".join(lines) + "path-include=/usr/share/doc/*/copyright\n")
     for name, (mode, text) in files.items():
         _write(f"{root}/{name}", mode, text)
+
+
+def own_sources(recipe: Recipe, machine: str = os.uname().machine) -> str:
+    """The package sources that the distribution gives its own images."""
+    suite, keyring = recipe.suite, f"/usr/share/keyrings/{recipe.distribution}-archive-keyring.gpg"
+    if recipe.distribution == "ubuntu":
+        mirror = "archive.ubuntu.com/ubuntu" if machine == "x86_64" else "ports.ubuntu.com/ubuntu-ports"
+        places = [(f"http://{mirror}", f"{suite} {suite}-updates {suite}-security")]
+    elif suite == "sid":
+        places = [("http://deb.debian.org/debian", suite)]
+    else:
+        places = [
+            ("http://deb.debian.org/debian", f"{suite} {suite}-updates"),
+            ("http://deb.debian.org/debian-security", f"{suite}-security"),
+        ]
+    rest = f"Components: {_COMPONENTS[recipe.distribution]}\nSigned-By: {keyring}\n"
+    return "\n".join(f"Types: deb\nURIs: {uri}\nSuites: {suites}\n{rest}" for uri, suites in places)
 
 
 def machine_sources(recipe: Recipe, etc: str = "/etc") -> str:

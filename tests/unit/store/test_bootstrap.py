@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from inception.errors import InvalidArgument, Unavailable
-from inception.store.bootstrap import Recipe, check_keyring, find_recipe, is_static, machine_sources
+from inception.store.bootstrap import Recipe, check_keyring, find_recipe, is_static, machine_sources, own_sources
 
 DEBIAN = Recipe(distribution="debian", suite="bookworm")
 OS_RELEASE = 'ID=debian\nVERSION_CODENAME=bookworm\nPRETTY_NAME="x"\n'
@@ -87,3 +87,14 @@ def test_a_distribution_whose_keys_are_not_there_is_refused_by_name(tmp_path: Pa
         check_keyring(recipe, str(tmp_path), str(tmp_path))
     (tmp_path / "ubuntu-archive-keyring.gpg").touch()
     check_keyring(recipe, str(tmp_path), str(tmp_path))
+
+
+def test_another_distribution_has_its_own_mirrors() -> None:
+    ubuntu = Recipe(distribution="ubuntu", suite="noble")
+    assert own_sources(ubuntu, "x86_64") == (
+        "Types: deb\nURIs: http://archive.ubuntu.com/ubuntu\nSuites: noble noble-updates noble-security\n"
+        "Components: main universe\nSigned-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n"
+    )
+    assert "http://ports.ubuntu.com/ubuntu-ports\n" in own_sources(ubuntu, "aarch64")
+    debian = own_sources(DEBIAN)
+    assert "Suites: bookworm bookworm-updates\n" in debian and "Suites: bookworm-security\n" in debian
