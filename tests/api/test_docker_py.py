@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
 import http.server
 import io
+import json
 import socket
 import tarfile
 import threading
@@ -15,6 +17,7 @@ from pathlib import Path
 import docker
 import docker.errors
 import pytest
+from tests.store.registries import HTPASSWD, DebianRegistry
 
 from .support import Host
 
@@ -128,6 +131,43 @@ def test_a_slash_behind_a_file_asks_for_a_folder(client: docker.DockerClient) ->
         assert tar.getmembers()[0].isdir() and tar.getnames()[0] == "link" and "link/busybox" in tar.getnames()
     with tarfile.open(fileobj=io.BytesIO(b"".join(box.get_archive("/link")[0]))) as tar:
         assert tar.getmember("link").issym()
+
+
+@pytest.mark.needs("docker-registry")
+def test_a_build_fetches_its_base_with_the_clients_log_in(
+    client: docker.DockerClient, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from inception.build import BuildConfig
+    from inception.client.build import build as remote_build
+    from inception.client.engine import RemoteEngine
+
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    registry = DebianRegistry(tmp_path, f"auth: {{htpasswd: {{realm: tests, path: {tmp_path}/htpasswd}}}}")
+    name = f"{registry.host}/team/base"
+    try:
+        client.login("user", "secret", registry=registry.host)
+        client.images.get("bb").tag(name, "1")
+        assert "errorDetail" not in client.images.push(name, "1")
+        client.images.remove(f"{name}:1")
+        dockerfile = f"FROM {name}:1\nRUN true\n".encode()
+        other = docker.APIClient(base_url=host.address)
+        refused = [line["error"] for line in other.build(fileobj=io.BytesIO(dockerfile), decode=True) if "error" in line]
+        assert len(refused) == 1 and "denied" in refused[0]
+        other.close()
+        image, lines = client.images.build(fileobj=io.BytesIO(dockerfile), cache_from=["elsewhere"])
+        assert any("cachefrom elsewhere: only this engine's own" in line.get("stream", "") for line in lines)
+        image.remove()
+        client.images.remove(f"{name}:1")
+        # Our own client does the same with the log-ins of whoever runs it.
+        auth = base64.b64encode(b"user:secret").decode()
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.host: {"auth": auth}}}))
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+        (tmp_path / "context").mkdir()
+        (tmp_path / "context/Dockerfile").write_bytes(dockerfile)
+        with RemoteEngine(host.address) as engine:
+            assert remote_build(engine, BuildConfig(context=str(tmp_path / "context"))).image_id
+    finally:
+        registry.close()
 
 
 def test_refusals_that_clients_look_into(client: docker.DockerClient) -> None:

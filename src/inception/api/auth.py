@@ -42,6 +42,18 @@ def credentials_of(header: str) -> Credentials:
         return Credentials()
 
 
+def log_ins_of(header: str) -> dict[str, Credentials]:
+    """X-Registry-Config: base64url of JSON, log-ins by registry as clients spell it (`https://index.docker.io/v1/`)."""
+    from inception.store.login import domain_of
+
+    try:
+        text = base64.b64decode(header + "=" * (-len(header) % 4), b"-_", validate=True)
+        given = Fields(parse_json(text or b"{}", "X-Registry-Config header"), "X-Registry-Config")
+        return {domain_of(address): _credentials(given.object(address)) for address in given.value}
+    except (ValueError, InvalidArgument) as error:
+        raise InvalidArgument(f"X-Registry-Config header: {error}") from None
+
+
 def _credentials(fields: Fields) -> Credentials:
     username, password = fields.text("username"), fields.text("password")
     if not username and fields.text("auth"):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any
+from typing import Any, BinaryIO
 
 from aiohttp import web
 
+from inception.api.auth import log_ins_of
 from inception.api.call import Call, parse_json, reply
 from inception.api.convert import resource_config
 from inception.api.errors import NotSupported, message_of
@@ -16,6 +17,7 @@ from inception.api.fields import Fields
 from inception.api.progress import Tell, error_document, stream_work
 from inception.build import BuildConfig, BuildFailed, build
 from inception.build.cache import BuildCache
+from inception.build.caller import Caller
 from inception.build.context import is_remote
 from inception.build.progress import Event
 from inception.engine.config import ResourceConfig
@@ -23,6 +25,8 @@ from inception.engine.filters import check_keys
 from inception.engine.times import parse_when_ns
 from inception.errors import InceptionError, InvalidArgument
 from inception.oci.image import parse_platform
+from inception.oci.reference import Reference
+from inception.store.credentials import Credentials
 
 # `[2/4] RUN make`, `[builder 2/4] RUN make`: what is shown of the builder's steps; the rest is its own business.
 _STEP = re.compile(r"\[(?:\S+ )?(\d+)/(\d+)\] (.*)", re.DOTALL)
@@ -30,11 +34,16 @@ _STEP = re.compile(r"\[(?:\S+ )?(\d+)/(\d+)\] (.*)", re.DOTALL)
 
 async def build_image(call: Call) -> web.StreamResponse:
     config, quiet = _config(call), call.flag("q")
+    log_ins = log_ins_of(call.request.headers.get("X-Registry-Config", ""))
+    known = parse_json(call.text("cachefrom") or "[]", "cachefrom") or []
     body = call.body_file()
 
     def work(tell: Tell) -> None:
         shown = _Words(tell)
-        result = build(call.engine, config, None if quiet else shown, stdin=body)
+        for name in known if not quiet else ():
+            tell({"stream": f"[Warning] cachefrom {name}: only this engine's own build cache is asked\n"})
+        caller = _ApiCaller(config, body, log_ins)
+        result = build(call.engine, config, None if quiet else shown, caller=caller)
         if quiet:
             tell({"stream": f"{result.image_id}\n"})
             return
@@ -44,6 +53,17 @@ async def build_image(call: Call) -> web.StreamResponse:
             tell({"stream": f"Successfully tagged {_tagged(name)}\n"})
 
     return await stream_work(call, work, explain=_failure)
+
+
+class _ApiCaller(Caller):
+    """A client whose log-ins came with its request: this machine's own are none of its business."""
+
+    def __init__(self, config: BuildConfig, stdin: BinaryIO, log_ins: dict[str, Credentials]) -> None:
+        super().__init__(config, stdin)
+        self._log_ins = log_ins
+
+    def credentials(self, reference: str) -> Credentials:
+        return self._log_ins.get(Reference.parse(reference).domain) or Credentials()
 
 
 class _Words:
@@ -87,8 +107,6 @@ def _command_text(instruction: str) -> str:
 
 
 def _tagged(name: str) -> str:
-    from inception.oci.reference import Reference
-
     return Reference.parse(name).familiar
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ResourceConfig,
         UpdateConfig,
     )
+    from inception.store.credentials import Credentials
 
 _BRIDGE = "com.docker.network.bridge."
 
@@ -133,6 +134,25 @@ def update_body(changes: UpdateConfig) -> dict[str, Any]:
     if changes.restart is not None:
         body["RestartPolicy"] = {"Name": changes.restart.name, "MaximumRetryCount": changes.restart.maximum_retries}
     return body
+
+
+def login_fields(credentials: Credentials) -> dict[str, str]:
+    """One log-in in X-Registry-Auth and X-Registry-Config."""
+    fields = {
+        "username": credentials.username,
+        "password": credentials.password,
+        "identitytoken": credentials.identity_token,
+        "registrytoken": credentials.registry_token,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def encode_header(document: dict[str, Any]) -> str:
+    """Base64url of JSON, as log-ins are sent."""
+    import base64
+    import json
+
+    return base64.urlsafe_b64encode(json.dumps(document).encode()).decode()
 
 
 def endpoint_body(endpoint: EndpointConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from inception.build.config import BuildConfig, BuildResult
 from inception.build.ignore import IgnoreRules, parse_ignore
 from inception.build.progress import Event
-from inception.client.bodies import resources_body
+from inception.client.bodies import encode_header, login_fields, resources_body
 from inception.client.transport import filters_text
 from inception.errors import InvalidArgument, NotFound, Unavailable
 
@@ -43,7 +43,8 @@ def build(
     else:
         body, query["dockerfile"] = _context(config, stdin or sys.stdin.buffer)
     told = _Told(progress)
-    for document in engine.transport.request("POST", "/build", body, query=query).documents():
+    headers = {"X-Registry-Config": encode_header(_log_ins())}
+    for document in engine.transport.request("POST", "/build", body, query=query, headers=headers).documents():
         told.take(document)
     told.done()
     if not told.image_id:
@@ -57,6 +58,14 @@ def prune(engine: Any, filters: dict[str, list[str]], keep_bytes: int, limits: d
     query |= {name: value or None for name, value in limits.items()}
     freed: int = engine.transport.json("POST", "/build/prune", None, **query)["SpaceReclaimed"]
     return freed
+
+
+def _log_ins() -> dict[str, Any]:
+    """This user's, for the registries of base images: the engine's own are none of ours."""
+    from inception.store.credentials import find_or_anonymous, servers
+    from inception.store.login import domain_of
+
+    return {key: login_fields(find_or_anonymous(domain_of(key))[0]) for key in servers()}
 
 
 def _query(config: BuildConfig) -> dict[str, Any]:

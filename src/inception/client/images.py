@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from inception.client.bodies import encode_header, login_fields
 from inception.client.transport import filters_text, segment
 from inception.engine.results import HistoryEntry, ImageRemoval, PruneReport
 from inception.errors import Forbidden, InvalidArgument, NotFound, Unavailable
@@ -254,13 +253,7 @@ def _login_text(reference: str, credentials: Credentials | None) -> str:
 
     if credentials is None:
         credentials, _ = find_or_anonymous(Reference.parse(reference).domain)
-    fields = {
-        "username": credentials.username,
-        "password": credentials.password,
-        "identitytoken": credentials.identity_token,
-        "registrytoken": credentials.registry_token,
-    }
-    return base64.urlsafe_b64encode(json.dumps({name: value for name, value in fields.items() if value}).encode()).decode()
+    return encode_header(login_fields(credentials))
 
 
 def _check(what: str, document: dict[str, Any]) -> None:

@@ -68,6 +68,11 @@ def find(domain: str) -> Credentials:
     return _from_file(config, domain)
 
 
+def servers() -> list[str]:
+    """The registries that there are log-ins for, as the file calls them."""
+    return list(_read().get("auths", {}))
+
+
 def save(domain: str, credentials: Credentials) -> str:
     """Keeps a log-in; where: the path of the file for plain text, or the name of the helper."""
     config = _read()
