@@ -9,6 +9,7 @@ git.py       repositories                            output.py     --output; res
 attest.py    what is said of the result (sbom.py)    cacheplaces.py caches elsewhere (cacheimport.py, cacheexport.py)
 recall.py    builds that nothing has changed for     reasons.py    why a step was not cached
 explain.py   the graph with its keys                 start.py      where a build begins
+devices.py   --allow and RUN --device                turns.py      a step that several builds want
 cache.py     what a step made, by what it rests on  image.py      the document and its history
 progress.py  what is told meanwhile
 """

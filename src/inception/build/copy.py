@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from inception.build.tree import Node
 
 _MAX_LINKS = 40
+_SMALL = 64 << 10
 _CHUNK = 1 << 30  # copy_file_range(2) takes less than 2 GiB at a time
 _BENEATH: int = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -191,7 +192,13 @@ class Writer:
                 raise InvalidArgument(f"cannot copy to non-directory: {self.destination.rstrip('/')}/{path}") from None
 
     def _entry(self, selection: Selection, parent: int, name: str, node: Node) -> None:
-        self._clear(parent, name)
+        try:
+            self._new_entry(selection, parent, name, node)
+        except FileExistsError:  # most have nothing in their way: they need not ask first
+            self._clear(parent, name)
+            self._new_entry(selection, parent, name, node)
+
+    def _new_entry(self, selection: Selection, parent: int, name: str, node: Node) -> None:
         kind = stat.S_IFMT(node.stat.st_mode)
         if kind == stat.S_IFREG:
             self._regular(selection, parent, name, node)
@@ -256,18 +263,24 @@ class Writer:
 
 
 def copy_bytes(source: int, target: int) -> None:
-    """All of *source* after what is in *target*, in the kernel."""
+    """All of *source* after what is in *target*; what is long in the kernel, which wants one file system for both."""
+    first = os.read(source, _SMALL)
+    _write(target, first)
     try:
-        while os.copy_file_range(source, target, _CHUNK):
+        while len(first) == _SMALL and os.copy_file_range(source, target, _CHUNK):
             pass
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
     # Files of /proc and of some file systems have no size for copy_file_range to see; the rest, if any, goes this way.
     while chunk := os.read(source, 1 << 20):
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(target, view) :]
+        _write(target, chunk)
+
+
+def _write(target: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(target, view) :]
 
 
 def _explain(error: OSError, destination: str) -> InceptionError:

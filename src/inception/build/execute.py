@@ -94,6 +94,7 @@ def _build(sessions: Sequence[Session], remember: Callable[[Session, str], None]
     _export_cache(sessions)
     if len(sessions) == 1 and remember is not None:
         remember(first, finished.image_id)
+    first.store.db.tidy()
     if first.cache.expire():
         first.reporter.warn("forgot what the build cache hasn't used for a month, or the oldest of more than 20 GiB")
     return BuildResult(
@@ -418,14 +419,32 @@ class Session:
             keys.append(self.key(step.definition(), stack.diff_ids, content))
             hit = None if fresh else self.cache.find(keys[-1]) or self._find_imported(keys[-1], stack)
             if hit is not None:
-                if len(keys) > 1:
-                    self.cache.add(keys, hit.layer_id, hit.created)
-                report.cached()
-                with self.lock:
-                    self.reasons.append(f"{title.partition(chr(10))[0]}: cached, key {keys[-1][:12]}")
-                self._push(stack, step, hit.layer_id, hit.created, cached=True)
-                self._remember(stack, keys, hit.layer_id, hit.created)
+                self._use(hit, step, stack, keys, report, title)
                 return
+        if fresh:
+            self._do_anew(step, stack, inputs, report, title, keys, content)
+            return
+        from inception.build.turns import Turn
+
+        with Turn(self.store.root, keys[-1], self.check):
+            hit = self.cache.find(keys[-1])  # another build may have made it just now
+            if hit is not None:
+                self._use(hit, step, stack, keys, report, title)
+            else:
+                self._do_anew(step, stack, inputs, report, title, keys, content)
+
+    def _use(self, hit: Cached, step: Operation, stack: Stack, keys: list[str], report: Step, title: str) -> None:
+        if len(keys) > 1:
+            self.cache.add(keys, hit.layer_id, hit.created)
+        report.cached()
+        with self.lock:
+            self.reasons.append(f"{title.partition(chr(10))[0]}: cached, key {keys[-1][:12]}")
+        self._push(stack, step, hit.layer_id, hit.created, cached=True)
+        self._remember(stack, keys, hit.layer_id, hit.created)
+
+    def _do_anew(
+        self, step: Operation, stack: Stack, inputs: Inputs, report: Step, title: str, keys: list[str], content: list[str]
+    ) -> None:
         if len(stack.layer_ids) >= _MAX_LAYERS:
             raise InvalidArgument(f"max depth exceeded: an image has at most {_MAX_LAYERS} layers")
         self._note(step, stack, inputs, title, content)
@@ -654,7 +673,14 @@ def _remove_abandoned(engine: Engine) -> None:
     from inception.linux.process import is_alive
 
     rows = engine.store.db.rows("SELECT id FROM snapshots WHERE id >= ? AND id < ?", (_PREFIX, "build."))
+    abandoned = []
     for (snapshot_id,) in rows:
         pid, started, _ = snapshot_id.removeprefix(_PREFIX).split("-")
         if not is_alive(int(pid), int(started)):
-            engine.store.snapshots.remove(snapshot_id)
+            abandoned.append(snapshot_id)
+    if abandoned:
+        from inception.engine.recover import recover
+
+        recover(engine)  # what their steps ran in
+    for snapshot_id in abandoned:
+        engine.store.snapshots.remove(snapshot_id)
