@@ -44,6 +44,10 @@ def test_an_image_goes_out_and_comes_back(cli: Cli, registry: DebianRegistry, tm
         name,
     ]
     assert f"Status: Image is up to date for {name}" in other("pull", name)
+    assert other("pull", "-q", "-a", name.removesuffix(":1")) == f"{registry.host}/team/app\n"
+    assert "tag can't be used with --all-tags/-a" in other.fails("pull", "-a", name)[1]
+    assert f"tag does not exist: {registry.host}/team/app:2" in cli.fails("push", f"{registry.host}/team/app:2")[1]
+    assert "An image does not exist locally with the tag" in cli.fails("push", f"{registry.host}/none:2")[1]
     assert other("images", "-q", "--no-trunc") == cli("images", "-q", "--no-trunc", name)
     assert json.loads(cli("manifest", "inspect", name))["layers"][0]["mediaType"].endswith("tar+gzip")
     both = f"{registry.host}/team/both:1"

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from inception.oci.digest import sha256
 from inception.oci.image import parse_platform
+from inception.oci.reference import Reference
 from inception.record import replace
 from inception.store import Store
 from inception.store.archive import load, load_layout
@@ -236,3 +238,32 @@ def test_all_documents_that_we_write_follow_the_schemas(registry: DebianRegistry
         index, layout = (json.load(saved.extractfile(each)) for each in ("index.json", "oci-layout"))  # type: ignore[arg-type]
     check(index, "image-index-schema.json")
     check(layout, "image-layout-schema.json")
+
+
+@pytest.mark.needs("skopeo")
+def test_skopeo_reads_all_platforms_of_an_archive_of_ours_and_we_its(
+    registry: DebianRegistry, store: Store, tmp_path: Path
+) -> None:
+    names = []
+    for position, text in enumerate(("linux/amd64", "linux/arm64/v8")):
+        wanted = parse_platform(text)
+        image = make_image(store, *LAYERS, archive(member("arch", text.encode())), name=f"{registry.host}/app:{position}")
+        document = replace(image.document, architecture=wanted.architecture, variant=wanted.variant)
+        names.append(f"{registry.host}/app:{position}")
+        with store.lease():
+            store.images.create(document, image.layer_ids, names=[names[-1]])
+    both = f"{registry.host}/app:both"
+    pushed = push_index(store, both, names)
+    pull(store, both, all_platforms=True)
+    ours, theirs = tmp_path / "ours.tar", tmp_path / "theirs.tar"
+    ours.write_bytes(b"".join(save(store, [both])))
+    assert json.loads(skopeo("inspect", "--raw", f"oci-archive:{ours}"))["manifests"][1]["platform"]["architecture"] == "arm64"
+    skopeo("copy", "--quiet", "--all", "--dest-tls-verify=false", f"oci-archive:{ours}", f"docker://{registry.host}/back:1")
+    skopeo("copy", "--quiet", "--all", f"oci-archive:{ours}", f"oci-archive:{theirs}:{both}")
+    assert sha256(fetch_document(f"{registry.host}/back:1")[0]) == pushed.digest
+    fresh = Store(str(tmp_path / "fresh"))
+    with open(theirs, "rb") as stream:
+        (loaded,) = load(fresh, stream)
+    assert {each.id for each in fresh.images.platforms(both)} == {each.id for each in store.images.platforms(both)}
+    assert fresh.indexes.of(Reference.parse(both)) == pushed.digest
+    assert loaded.names == [both]

@@ -26,10 +26,12 @@ def pull(call: Call) -> int:
     if flags.on("all-tags"):
         if every:
             raise InvalidArgument("--all-platforms can't be used with --all-tags/-a")
+        if "@" in name or ":" in name.rpartition("/")[2]:
+            raise InvalidArgument("tag can't be used with --all-tags/-a")
         call.engine.images.pull_all_tags(name, progress=progress, platform=flags.text("platform"))
     else:
         call.engine.images.pull(name, progress=progress, platform=flags.text("platform"), all_platforms=every)
-    _say(name)
+    _say(name, tagged=not flags.on("all-tags"))
     return 0
 
 
@@ -41,11 +43,12 @@ def _say_default(name: str, *, quiet: bool) -> None:
         print("Using default tag: latest", flush=True)
 
 
-def _say(name: str) -> None:
+def _say(name: str, *, tagged: bool = True) -> None:
     """Docker's last word on an image that has arrived: its full name."""
     from inception.oci.reference import Reference
 
-    print(Reference.parse(name))
+    reference = Reference.parse(name)
+    print(reference if tagged else reference.repository)
 
 
 def push(call: Call) -> int:

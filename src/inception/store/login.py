@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _SEARCH_HOST = f"index.{DEFAULT_DOMAIN}"
-_MAX_RESULTS = 100
+_RESULTS, _MAX_RESULTS = 25, 100
 
 
 class Found(Record):
@@ -64,11 +64,12 @@ def logout(domain: str) -> None:
 
 
 def search(
-    term: str, limit: int = 25, filters: Mapping[str, Sequence[str]] | None = None, registries: Registries | None = None
+    term: str, limit: int = _RESULTS, filters: Mapping[str, Sequence[str]] | None = None, registries: Registries | None = None
 ) -> list[Found]:
     """Repositories whose names hold *term*: on Docker Hub, or with `host/term` on another registry that lists its own.
     *filters* are Docker's: `stars` at least, `is-official`, `is-automated` (none is any more)."""
     wanted = _test(filters or {})
+    limit = limit or _RESULTS
     if not 1 <= limit <= _MAX_RESULTS:
         raise InvalidArgument(f"limit {limit} is outside the range of [1, {_MAX_RESULTS}]")
     first, slash, rest = term.partition("/")

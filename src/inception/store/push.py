@@ -227,6 +227,8 @@ def _image(store: Store, reference: Reference, platform: Platform | None) -> Ima
     except NotFound:
         if platform is not None:
             raise
+        if store.db.row("SELECT 1 FROM image_names WHERE repository = ?", (reference.repository,)):
+            raise NotFound(f"tag does not exist: {reference.familiar}") from None
         raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_repository}") from None
 
 
