@@ -155,6 +155,7 @@ def test_logs_exec_top_and_inspect(cli, web):
     assert document["Name"] == "/web" and document["State"]["Running"] is True
     assert cli("inspect", "-f", "{{json .Config.Labels}}", web) == '{"tier":"front"}\n'
     row = json.loads(cli("stats", "--no-stream", "--format", "json", web))
+    assert row["Container"] == web
     assert row["Name"] == "web" and row["CPUPerc"].endswith("%") and " / " in row["MemUsage"]
 
 

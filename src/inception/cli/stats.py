@@ -63,6 +63,7 @@ class _Watched:
         self.names = names
         self.everything = everything
         self._last: dict[str, ContainerStats] = {}
+        self._asked: dict[str, str] = {}  # what the user called it
         for name in names:
             self.engine.containers.get(name)  # a name that is not there is an error now, one that goes later is not
 
@@ -77,7 +78,9 @@ class _Watched:
                 now = container.stats()
             except NotFound:
                 continue
-            rows.append(row_of(container, now, self._last.get(container.id), full=full))
+            rows.append(
+                row_of(container, now, self._last.get(container.id), full=full, asked=self._asked.get(container.id, ""))
+            )
             self._last[container.id] = now
         return rows
 
@@ -88,19 +91,20 @@ class _Watched:
         for name in self.names:
             try:
                 found.append(self.engine.containers.get(name))
+                self._asked[found[-1].id] = name
             except NotFound:
                 continue
         return found
 
 
-def row_of(container: Container, now: ContainerStats, before: ContainerStats | None, *, full: bool) -> Row:
+def row_of(container: Container, now: ContainerStats, before: ContainerStats | None, *, full: bool, asked: str = "") -> Row:
     elapsed_ns = now.time_ns - before.time_ns if before else 0
     cpu = 100.0 * (now.cpu_total_ns - before.cpu_total_ns) / elapsed_ns if before and elapsed_ns > 0 else now.cpu_percent
     used = max(0, now.memory_usage_bytes - now.memory_cache_bytes)
     share = 100.0 * used / now.memory_limit_bytes if now.memory_limit_bytes else 0.0
     return {
         "ID": container.id if full else short_id(container.id),
-        "Container": container.id if full else short_id(container.id),
+        "Container": asked or (container.id if full else short_id(container.id)),
         "Name": printable(container.name),
         "CPUPerc": f"{max(cpu, 0.0):.2f}%",
         "MemUsage": f"{human_bytes(used)} / {human_bytes(now.memory_limit_bytes)}",

@@ -96,16 +96,16 @@ def _check_modes(config: ContainerConfig) -> None:
     if config.uts_mode == "host" and config.hostname:
         raise InvalidArgument("conflicting options: hostname and the UTS mode")
     if config.uts_mode not in ("", "host"):
-        raise InvalidArgument(f"--uts: invalid UTS mode: {config.uts_mode}")
+        raise InvalidArgument(f"invalid UTS mode: {config.uts_mode}")
     if config.userns_mode not in ("", "host"):
         raise InvalidArgument(
-            f"--userns: invalid USER mode: {config.userns_mode}",
+            f"invalid USER mode: {config.userns_mode}",
             "user namespaces of one's own are not supported; the only mode is host",
         )
     if config.cgroupns_mode not in ("", "host", "private"):
-        raise InvalidArgument(f"--cgroupns: invalid CGROUP mode: {config.cgroupns_mode}")
+        raise InvalidArgument(f"invalid CGROUP mode: {config.cgroupns_mode}")
     if config.pid_mode not in ("", "host") and not _is_container_mode(config.pid_mode):
-        raise InvalidArgument(f"--pid: invalid PID mode: {config.pid_mode}")
+        raise InvalidArgument(f"invalid PID mode: {config.pid_mode}")
     if config.ipc_mode not in ("", "host", "none", "private", "shareable") and not _is_container_mode(config.ipc_mode):
         raise InvalidArgument(f"invalid IPC mode: {config.ipc_mode}")
     for entry in config.extra_hosts:
