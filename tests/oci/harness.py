@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 OURS = str(Path(sys.prefix) / "bin/inception-runc")  # as `make setup` makes it
+PRIVATE = ["unshare", "--mount", "--propagation", "private"]
 # It takes no machine whose cgroups are in the hybrid layout: in a mount namespace of its own the v2 hierarchy can go.
 _CRUN = 'umount -l /sys/fs/cgroup/unified 2>/dev/null; exec crun "$@"'
-COMMANDS = {"inception-runc": [OURS], "runc": ["runc"], "crun": ["sh", "-c", _CRUN, "crun"]}
+COMMANDS = {"inception-runc": [OURS], "runc": ["runc"], "crun": [*PRIVATE, "sh", "-c", _CRUN, "crun"]}
 APPLETS = """
     sh true false cat ls sleep echo id env mount stat touch hostname date kill head readlink tty stty grep mkdir rm ln pwd
     dd tail test ps chmod nproc wc mknod uname sort tr printf unlink
@@ -104,7 +105,7 @@ class Runtime:
 
     def command(self, *words: str, env: dict[str, str] | None = None, fds: tuple[int, ...] = (), stdout: str = "out") -> Result:
         """Run the runtime; stdio are files, since a created container keeps what it was given."""
-        argv = ["unshare", "--mount", "--propagation", "private", *COMMANDS[self.name], "--root", str(self.root), *words]
+        argv = [*PRIVATE, *COMMANDS[self.name], "--root", str(self.root), *words]
         with open(self.folder / stdout, "w+") as out, open(self.folder / "err", "w+") as err:
             done = subprocess.run(
                 argv,
