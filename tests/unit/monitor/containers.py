@@ -40,7 +40,11 @@ def spawn_shell(plan, slots, stdio):
     )
     for fd in terminal:
         os.close(fd)
+    sessions.append(pid)
     return pid, os.pidfd_open(pid)
+
+
+sessions = []  # of the shells that were started; what they started may outlive them
 
 
 class Fake:
@@ -98,3 +102,8 @@ class Fake:
             if self.thread.pid:
                 os.kill(self.thread.pid, signal.SIGKILL)
             assert self.thread.join(20)
+        while sessions:
+            try:
+                os.killpg(sessions.pop(), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
