@@ -176,6 +176,8 @@ def test_refusals_that_clients_look_into(client: docker.DockerClient) -> None:
     box = client.containers.run("bb", ["sleep", "100"], detach=True)
     with pytest.raises(docker.errors.APIError, match="Invalid signal: 0"):
         box.kill(signal="0")
+    with pytest.raises(docker.errors.APIError, match="Invalid signal: SIG42"):
+        box.kill(signal="SIG42")
     with pytest.raises(docker.errors.NotFound, match="was found but does not match the specified platform"):
         client.api.create_container("bb", "true", platform="linux/nope")
     check = {"test": ["CMD", "true"], "interval": 10**6, "timeout": 10**6, "retries": -1}

@@ -85,8 +85,6 @@ def restart(engine: Engine, container_id: str, timeout_s: float | None, signal: 
 def kill(engine: Engine, container_id: str, signal: str) -> None:
     record = records.load(engine, container_id)
     number = parse_signal(signal or "KILL")
-    if number == 0:
-        raise InvalidArgument(f"Invalid signal: {signal}")
     try:
         final = number in (9, parse_signal(record.config.stop_signal or "TERM"))
         pidfd = open_init(engine, record)

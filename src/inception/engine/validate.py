@@ -280,8 +280,8 @@ def _parse_log_size(text: str) -> int:
 def parse_signal(text: str) -> int:
     """A signal's number of its name, with or without SIG, or of its number. Raises InvalidArgument: `Invalid signal: x`."""
     name = text.upper().removeprefix("SIG")
-    if name.isdecimal():
-        number = int(name)
+    if text.isdecimal():
+        number = int(text)
         if 0 < number <= 64:
             return number
     else:
