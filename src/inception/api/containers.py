@@ -11,6 +11,8 @@ from inception.api.convert import container_config, update_config
 from inception.api.documents import RUNNING, container_summary
 from inception.api.fields import Fields
 from inception.engine.config import CommitConfig
+from inception.engine.links import linked_name
+from inception.engine.links import names as link_names
 from inception.engine.validate import check_platform
 from inception.errors import InvalidArgument, NotFound
 
@@ -30,7 +32,11 @@ async def list_containers(call: Call) -> web.Response:
         found = engine.containers.list(all=every, filters=filters, limit=max(limit, 0))
         stopped = any(not container.record.state.endpoints for container in found)
         ids = {network.name: network.id for network in engine.networks.list()} if stopped else {}
-        return [container_summary(container, size=size, network_ids=ids) for container in found]
+        linked = link_names(engine)
+        return [
+            container_summary(container, size=size, network_ids=ids, linked=linked.get(container.record.name, ()))
+            for container in found
+        ]
 
     return reply(await call.run(rows))
 
@@ -60,6 +66,9 @@ def _check_platform(platform: str, image: str) -> None:
 
 
 async def inspect(call: Call) -> web.Response:
+    name = call.arguments["id"]
+    if "/" in name.strip("/"):  # `CONTAINER/ALIAS`
+        call.arguments["id"] = await call.run(linked_name, call.engine, name) or name
     container = await call.container()
     document = await call.run(container.inspect, size=call.flag("size"))
     document["ExecIDs"] = call.server.execs.of(container.id) or None
@@ -146,7 +155,7 @@ ROUTES = [
     ("GET", "/containers/json", list_containers),
     ("POST", "/containers/create", create),
     ("POST", "/containers/prune", prune),
-    ("GET", "/containers/{id}/json", inspect),
+    ("GET", "/containers/{id:path}/json", inspect),
     ("GET", "/containers/{id}/top", top),
     ("GET", "/containers/{id}/changes", changes),
     ("POST", "/containers/{id}/update", update),

@@ -100,6 +100,7 @@ def container_config(body: Fields, *, name: str = "", platform: str = "") -> Con
         runtime=host.text("Runtime"),
         links=links if mode == "bridge" else [],
         isolation=host.text("Isolation"),
+        volume_driver=host.text("VolumeDriver"),
     )
 
 

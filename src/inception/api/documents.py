@@ -13,6 +13,8 @@ from inception.engine.status import status_text
 from inception.engine.times import parse, timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from inception.engine.container import Container
     from inception.engine.records import ContainerRecord
     from inception.engine.results import ContainerStats
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
 RUNNING = ("running", "paused", "restarting")
 
 
-def container_summary(container: Container, *, size: bool = False, network_ids: dict[str, str] | None = None) -> dict[str, Any]:
-    """One row of `ps`. *network_ids*, when given, are ids by name for containers that don't run."""
+def container_summary(
+    container: Container, *, size: bool = False, network_ids: dict[str, str] | None = None, linked: Sequence[str] = ()
+) -> dict[str, Any]:
+    """One row of `ps`. *network_ids*, when given, are ids by name for containers that don't run, *linked* names in links."""
     record = container.record
     document: dict[str, Any] = {
         "Id": record.id,
-        "Names": [f"/{record.name}"],
+        "Names": [f"/{record.name}", *linked],
         "Image": record.config.image,
         "ImageID": record.image_id,
         "Command": command_text(arguments(record.config)),

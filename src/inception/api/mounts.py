@@ -70,7 +70,7 @@ def parse_tmpfs(target: str, options: str) -> MountConfig:
             raise InvalidArgument(f'invalid tmpfs option "{word}"')
     read_only = "ro" in words and "rw" not in words[words.index("ro") :]
     kept = [word for word in words if word not in ("ro", "rw")]
-    return MountConfig(type="tmpfs", target=target, tmpfs_options=kept, read_only=read_only)
+    return MountConfig(type="tmpfs", target=target, tmpfs_options=kept, read_only=read_only, short=True)
 
 
 def _mount(item: Fields) -> MountConfig:

@@ -100,6 +100,7 @@ def parse_tmpfs(text: str) -> MountConfig:
         tmpfs_size_bytes=size_bytes,
         tmpfs_mode=mode,
         tmpfs_options=rest,
+        short=True,
     )
 
 

@@ -63,7 +63,7 @@ def _host(config: ContainerConfig) -> dict[str, Any]:
     body: dict[str, Any] = {
         "Binds": [_bind(mount) for mount in config.mounts if _is_bind_text(mount)],
         "Mounts": [mount_body(mount) for mount in config.mounts if _is_mount(mount)],
-        "Tmpfs": {mount.target: _tmpfs(mount) for mount in config.mounts if mount.type == "tmpfs"},
+        "Tmpfs": {mount.target: _tmpfs(mount) for mount in config.mounts if mount.short},
         "VolumesFrom": config.volumes_from,
         "NetworkMode": config.network_mode or "bridge",
         "PortBindings": _ports(config.ports),
@@ -91,6 +91,7 @@ def _host(config: ContainerConfig) -> dict[str, Any]:
         "GroupAdd": config.group_add,
         "Links": config.links,
         "Isolation": config.isolation,
+        "VolumeDriver": config.volume_driver,
         "LogConfig": {"Type": config.log.driver, "Config": config.log.options},
         **resources_body(config.resources),
     }
@@ -204,7 +205,7 @@ def _is_bind_text(mount: MountConfig) -> bool:
 def _is_mount(mount: MountConfig) -> bool:
     if mount.type == "volume":
         return bool(mount.source or mount.labels)
-    return mount.type == "bind" and not mount.create_host_path
+    return not mount.short if mount.type == "tmpfs" else not mount.create_host_path
 
 
 def _bind(mount: MountConfig) -> str:
@@ -227,6 +228,10 @@ def mount_body(mount: MountConfig) -> dict[str, Any]:
         if mount.driver or mount.driver_options:
             options["DriverConfig"] = {"Name": mount.driver or "local", "Options": mount.driver_options}
         body["VolumeOptions"] = {name: value for name, value in options.items() if value}
+    else:
+        words = [option.split("=", 1) for option in mount.tmpfs_options]
+        options = {"SizeBytes": mount.tmpfs_size_bytes, "Mode": mount.tmpfs_mode, "Options": words}
+        body["TmpfsOptions"] = {name: value for name, value in options.items() if value}
     return {name: value for name, value in body.items() if value not in ({}, "")}
 
 

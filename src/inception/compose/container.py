@@ -197,7 +197,7 @@ def _tmpfs(text: str) -> MountConfig:
                 rest.append(word)
         except ValueError as error:
             raise InvalidArgument(f"tmpfs {text}: {error}") from None
-    return MountConfig(type="tmpfs", target=target, tmpfs_size_bytes=size, tmpfs_mode=mode, tmpfs_options=rest)
+    return MountConfig(type="tmpfs", target=target, tmpfs_size_bytes=size, tmpfs_mode=mode, tmpfs_options=rest, short=True)
 
 
 # ---- namespaces and networks --------------------------------------------------------------------------------------------

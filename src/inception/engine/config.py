@@ -17,6 +17,7 @@ class MountConfig(Record):
 
     `type` is `bind`, `volume` or `tmpfs`; an empty volume source is an anonymous volume. `create_host_path`: `-v` makes a
     missing host folder, `--mount` refuses it. `no_copy` keeps a fresh volume empty instead of copying what the image has.
+    `short` is a tmpfs of `--tmpfs`, which Docker does not list with the mounts.
     """
 
     type: str
@@ -34,6 +35,7 @@ class MountConfig(Record):
     tmpfs_size_bytes: int = 0
     tmpfs_mode: int = 0o1777
     tmpfs_options: list[str] = []
+    short: bool = False
 
 
 class EndpointConfig(Record):
@@ -110,7 +112,8 @@ class LogConfig(Record):
 
 class ContainerConfig(Record):
     """Everything `create` can be told. `command` and `entrypoint` None mean the image's own. `links` are the default network's;
-    `isolation` says nothing on Linux, but is shown as it was given."""
+    `isolation` says nothing on Linux, but is shown as it was given, and so is `volume_driver`, which each mount has of its own.
+    """
 
     image: str
     name: str = ""
@@ -163,6 +166,7 @@ class ContainerConfig(Record):
     runtime: str = ""
     links: list[str] = []
     isolation: str = ""
+    volume_driver: str = ""
 
 
 class HealthState(Record):

@@ -8,7 +8,7 @@ from inception.engine.cgroups import PARENT
 from inception.engine.config import network_mode, wanted_networks
 from inception.engine.lifecycle import RUNNING, log_path
 from inception.engine.limits import DEVICE_LIMITS, LIMITS
-from inception.engine.merge import arguments
+from inception.engine.merge import arguments, clean
 from inception.engine.spec import security_options
 from inception.engine.surroundings import hostname
 from inception.errors import NotFound
@@ -132,7 +132,7 @@ def _host_config(record: ContainerRecord) -> dict[str, Any]:
         "PortBindings": _port_map(config.ports, asked=True),
         "RestartPolicy": {"Name": config.restart.name or "no", "MaximumRetryCount": config.restart.maximum_retries},
         "AutoRemove": config.auto_remove,
-        "VolumeDriver": "",
+        "VolumeDriver": config.volume_driver,
         "VolumesFrom": config.volumes_from or None,
         "ConsoleSize": [0, 0],
         "CapAdd": config.cap_add or None,
@@ -231,7 +231,10 @@ def _layers(engine: Engine, record: ContainerRecord) -> dict[str, str]:
 def mounts(engine: Engine, record: ContainerRecord) -> list[dict[str, Any]]:
     """The `Mounts` of a container."""
     found: list[dict[str, Any]] = []
+    short = {clean(mount.target) for mount in record.config.mounts if mount.short}
     for point in record.mounts:
+        if point.type == "tmpfs" and point.destination in short:
+            continue
         document: dict[str, Any] = {"Type": point.type}
         if point.type == "volume":
             document["Name"] = point.source

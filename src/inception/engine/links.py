@@ -87,6 +87,24 @@ def texts(record: ContainerRecord) -> list[str]:
     return [f"/{name}:/{record.name}/{alias}" for name, alias in map(parse_link, record.config.links)]
 
 
+def names(engine: Engine) -> dict[str, list[str]]:
+    """By container's name, what others call it: `/other/alias`."""
+    found: dict[str, list[str]] = {}
+    query = "SELECT name, config FROM containers WHERE kind != 'step' AND config LIKE '%\"links\"%'"
+    for linking, config in engine.database.rows(query):
+        for name, alias in map(parse_link, records.decode_config(config).links):
+            try:
+                found.setdefault(records.find(engine, name).name, []).append(f"/{linking}/{alias}")
+            except (NotFound, InvalidArgument):
+                continue  # the other has gone
+    return found
+
+
+def linked_name(engine: Engine, path: str) -> str:
+    """The name of the container that `CONTAINER/ALIAS` leads to; empty for no link."""
+    return next((name for name, paths in names(engine).items() if f"/{path.strip('/')}" in paths), "")
+
+
 def remove_link(engine: Engine, path: str) -> None:
     """Forget the link `CONTAINER/ALIAS`; the containers stay."""
     name, _, alias = path.strip("/").partition("/")

@@ -132,7 +132,7 @@ def from_row(row: tuple[Any, ...]) -> ContainerRecord:
         kind=row[2],
         image_id=row[3],
         created_at=row[4],
-        config=_config_of(row[5]),
+        config=decode_config(row[5]),
         mounts=list(_mounts_of(row[6])),
         status=row[7],
         state=_state_of(row[8]),
@@ -144,7 +144,8 @@ def from_row(row: tuple[Any, ...]) -> ContainerRecord:
 
 # A server reads the same rows again and again, and records are values: with 200 containers, decoding was two thirds of a list.
 @lru_cache(4096)
-def _config_of(text: str) -> ContainerConfig:
+def decode_config(text: str) -> ContainerConfig:
+    """The column `config`."""
     return decode(ContainerConfig, loads(text))
 
 

@@ -174,7 +174,7 @@ class Images:
         diff_ids = [layers.get(item).diff_id if isinstance(item, int) else item.diff_id for item in stack]
         if config.rootfs.diff_ids != diff_ids:
             raise InvalidArgument("image configuration: rootfs.diff_ids don't match the layers")
-        parsed = [Reference.parse(name) for name in names]
+        parsed = [_plain_name(name) for name in names]
         image_id = self._store.content.put_bytes(document)
         with self._db.transaction(durable=True) as tx:
             numbers = layers.register(stack)
@@ -213,11 +213,9 @@ class Images:
 
     def tag(self, text: str, name: str) -> None:
         """Another name for an image. Raises NotFound, InvalidArgument."""
-        reference = Reference.parse(name)
+        reference = _plain_name(name)
         if reference.digest:
             raise InvalidArgument("refusing to create a tag with a digest reference")
-        if reference.familiar_repository == "sha256":
-            raise InvalidArgument("refusing to create an ambiguous tag using digest algorithm as name")
         with self._db.transaction(durable=True):
             image_id = self.find(text)
             by_name = not self._by_full_id(text) and self._by_name(text)
@@ -665,6 +663,14 @@ def _is_hex(text: str) -> bool:
 def _familiar(repository: str) -> str:
     domain, _, path = repository.partition("/")
     return Reference(domain=domain, path=path).familiar_repository
+
+
+def _plain_name(text: str) -> Reference:
+    """A name for an image: any but `sha256`, which would read like an id. Raises InvalidArgument."""
+    reference = Reference.parse(text)
+    if reference.familiar_repository == "sha256":
+        raise InvalidArgument("refusing to create an ambiguous tag using digest algorithm as name")
+    return reference
 
 
 def _with_tag(text: str) -> str:

@@ -94,7 +94,7 @@ def test_binds() -> None:
 
 def test_tmpfs_and_volumes() -> None:
     assert parse_tmpfs("/t", "size=64m,mode=700,noexec,ro") == MountConfig(
-        type="tmpfs", target="/t", tmpfs_options=["size=64m", "mode=700", "noexec"], read_only=True
+        type="tmpfs", target="/t", tmpfs_options=["size=64m", "mode=700", "noexec"], read_only=True, short=True
     )
     found = config(Volumes={"/a": {}, "/b": {}}, HostConfig={"Binds": ["vol:/a"]}).mounts
     assert [(mount.source, mount.target) for mount in found] == [("vol", "/a"), ("", "/b")]
@@ -139,7 +139,7 @@ def test_versions_and_routes() -> None:
     router = Router()
     _, version, arguments = router.find("GET", "/v1.40/images/host:5000/a/b:tag/json")
     assert (version, arguments) == ((1, 40), {"name": "host:5000/a/b:tag"})
-    for method, path in (("PUT", "/info"), ("GET", "/"), ("GET", ""), ("GET", "/containers/a/b/json"), ("GET", "info")):
+    for method, path in (("PUT", "/info"), ("GET", "/"), ("GET", ""), ("GET", "info")):
         with pytest.raises(NotFound):
             router.find(method, path)
 

@@ -102,7 +102,7 @@ def test_bad_long_forms(text, message):
 
 def test_tmpfs():
     assert parse_tmpfs("/run:rw,noexec,size=64k,mode=755") == MountConfig(
-        type="tmpfs", target="/run", tmpfs_size_bytes=64 << 10, tmpfs_mode=0o755, tmpfs_options=["rw", "noexec"]
+        type="tmpfs", target="/run", tmpfs_size_bytes=64 << 10, tmpfs_mode=0o755, tmpfs_options=["rw", "noexec"], short=True
     )
     with pytest.raises(ValueError, match="must be absolute"):
         parse_tmpfs("run")
