@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,21 @@ def test_a_link_in_a_network_of_ones_own_is_a_name_for_this_container_alone(host
     address = host.docker("inspect", "-f", "{{.NetworkSettings.Networks.own.IPAddress}}", "base")
     assert address in linked
     assert host.run("run", "--rm", "--network", "own", "bb", "nslookup", "bar.").returncode != 0
+    host.clean()
+    host.docker("network", "rm", "own")
+
+
+def test_a_builds_step_on_a_network_finds_its_containers_by_alias(host: Host, tmp_path: Path) -> None:
+    host.docker("network", "create", "own")
+    host.docker("run", "-d", "--network", "own", "--network-alias", "neighbour", "bb", "sleep", "100")
+    (tmp_path / "Dockerfile").write_text("FROM bb\nRUN ping -c 1 neighbour\nRUN nslookup neighbour.\n")
+    environment = {**host.environment, "DOCKER_BUILDKIT": "0"}
+    assert host.process is not None
+    descriptors = []
+    for _ in range(4):
+        host.docker("build", "--no-cache", "--network", "own", str(tmp_path), env=environment)
+        descriptors.append(len(os.listdir(f"/proc/{host.process.pid}/fd")))
+    assert descriptors[-1] <= descriptors[0] + 4  # a resolver a step would be thirty
     host.clean()
     host.docker("network", "rm", "own")
 

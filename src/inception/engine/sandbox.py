@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from inception.engine.records import ContainerRecord
     from inception.engine.surroundings import OpenSurroundings
     from inception.engine.templates import Prepared
+    from inception.monitor.dnsthread import ResolverThread
     from inception.oci.runtime import Mount
     from inception.runtime import Plan
 
@@ -83,9 +84,9 @@ def open_step(
     if config.ports:
         raise InvalidArgument("a build step has no published ports")
     record = insert(engine, replace(config, name=""), snapshot_id, kind="step")
+    step = Step(engine, record, extras or StepExtras())
     try:
         with ContainerLock(engine, record.id):
-            step = Step(engine, record, extras or StepExtras())
             step.run()
         assert step.process is not None
         with step.process as process:
@@ -96,6 +97,8 @@ def open_step(
                     process.kill()
                     process.wait()
     finally:
+        if step.resolver is not None:
+            step.resolver.close()
         _forget(engine, record)
 
 
@@ -103,6 +106,7 @@ class Step(Start):
     """A start whose process is this thread's own child."""
 
     process: ExecProcess | None = None
+    resolver: ResolverThread | None = None
 
     def __init__(self, engine: Engine, record: ContainerRecord, extras: StepExtras) -> None:
         super().__init__(engine, record)
@@ -119,6 +123,11 @@ class Step(Start):
 
     def _open_monitor(self, around: OpenSurroundings) -> None:
         self._slots = around.slots
+        dns = files.plan_dns(self.engine, self.record, self._networks())
+        if dns is not None and "netns" in around.slots:
+            from inception.monitor.dnsthread import ResolverThread
+
+            self.resolver = ResolverThread(dns, around.slots["netns"])
         self._open_stdio()
 
     def _launch(self, plan: Plan | Prepared) -> None:
