@@ -1,6 +1,7 @@
 """`make bench`: ours beside whichever of crun, runc, podman and docker is installed, in turn in one run.
 
-Everything happens in a folder of its own below /var/tmp and is gone afterwards, but for the results in bench/results/.
+Everything happens in a folder of its own below /var/tmp, with another in memory for what belongs in /run, and is gone
+afterwards, but for the results in bench/results/.
 Arguments are names of cases; none means all but `infrastructure`, which builds images for minutes.
 """
 
@@ -29,7 +30,8 @@ def main() -> None:
     if os.geteuid() != 0:
         parser.error("must run as root, as the peers do")
     work = tempfile.mkdtemp(prefix="inception-bench-", dir="/var/tmp")
-    peers = Peers(work)
+    memory = tempfile.mkdtemp(prefix="inception-bench-", dir=memory_folder())
+    peers = Peers(work, memory)
     results = []
     try:
         peers.start()
@@ -38,9 +40,17 @@ def main() -> None:
             results += CASES[case](peers, options.runs)
     finally:
         peers.stop()
-        subprocess.run(["rm", "-rf", "--one-file-system", work], check=False)
-        shutil.rmtree(work, ignore_errors=True)
+        for folder in (work, memory):
+            subprocess.run(["rm", "-rf", "--one-file-system", folder], check=False)
+            shutil.rmtree(folder, ignore_errors=True)
     report(results, options.json)
+
+
+def memory_folder() -> str:
+    """Where /run is a folder of the disk, as in some virtual machines, other memory stands in for it."""
+    with open("/proc/mounts") as mounts:
+        kinds = {line.split(" ")[1]: line.split(" ")[2] for line in mounts}
+    return "/run" if kinds.get("/run") == "tmpfs" else "/dev/shm"
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ INCEPTION = os.path.join(os.path.dirname(sys.executable), "inception")
 
 
 class Peers:
-    """Ours and theirs, each with a root of its own below *work*."""
+    """Ours and theirs, each with a root of its own below *work*, and what is of this boot only below *memory*, as in /run."""
 
-    def __init__(self, work: str) -> None:
-        self.work = work
-        self.root, self.run_root = f"{work}/inception", f"{work}/run"
+    def __init__(self, work: str, memory: str) -> None:
+        self.work, self.memory = work, memory
+        self.root, self.run_root = f"{work}/inception", f"{memory}/run"
         self.ours = [INCEPTION, "--root", self.root, "--run-root", self.run_root]
         self.docker: list[str] = []
         self.podman: list[str] = []
@@ -35,6 +35,9 @@ class Peers:
         archive = f"{self.work}/busybox.tar"
         command(*self.ours, "save", "-o", archive, "busybox")()
         if shutil.which("dockerd") and shutil.which("docker"):
+            os.makedirs(f"{self.work}/docker")
+            os.makedirs(f"{self.memory}/docker")
+            os.symlink(f"{self.memory}/docker", f"{self.work}/docker/exec")
             command(f"{HERE}/dockerd", "start", f"{self.work}/docker")()
             self.docker = ["docker", "-H", f"unix://{self.work}/docker/docker.sock"]
             command(*self.docker, "load", "-i", archive)()
@@ -45,8 +48,8 @@ class Peers:
             with open(conf, "w") as file:
                 file.write(f'[containers]\ndefault_ulimits = {json.dumps(ulimits)}\n[engine]\ncgroup_manager = "cgroupfs"\n')
             os.environ["CONTAINERS_CONF"] = conf
-            base = ["podman", "--root", f"{self.work}/podman", "--runroot", f"{self.work}/podman-run"]
-            base += ["--tmpdir", f"{self.work}/podman-tmp", "--events-backend", "file"]
+            base = ["podman", "--root", f"{self.work}/podman", "--runroot", f"{self.memory}/podman"]
+            base += ["--tmpdir", f"{self.memory}/podman-tmp", "--events-backend", "file"]
             try:
                 command(*base, "load", "-i", archive)()
                 self.podman_images = base
@@ -103,7 +106,9 @@ class Peers:
         """`crun run` or `runc run` of the bundle, if it is installed."""
         if not shutil.which(name):
             return {}
-        return {name: self.apart.command(name, "run", "--bundle", self.bundle, f"bench-{name}")}
+        return {
+            name: self.apart.command(name, "--root", f"{self.memory}/{name}", "run", "--bundle", self.bundle, f"bench-{name}")
+        }
 
     def all(self) -> dict[str, list[str]]:
         """How everyone's command line begins."""
@@ -143,7 +148,7 @@ def in_process(peers: Peers, runs: int) -> list[Result]:
 
 def oci_runtime(peers: Peers, runs: int) -> list[Result]:
     ours = os.path.join(os.path.dirname(INCEPTION), "inception-runc")
-    mine = peers.apart.command(ours, "--root", f"{peers.work}/oci", "run", "--bundle", peers.bundle, "bench-ours")
+    mine = peers.apart.command(ours, "--root", f"{peers.memory}/oci", "run", "--bundle", peers.bundle, "bench-ours")
     competitors = {"inception": mine, **peers.runtime("runc"), **peers.runtime("crun")}
     return [measure("OCI runtime: run of a bundle", competitors, runs=runs, peer="runc", reach=1.0)]
 

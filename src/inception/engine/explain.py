@@ -7,7 +7,7 @@ from inception.engine.config import ContainerState, network_mode, wanted_network
 from inception.engine.create import complete, plan_mount_points, resolve
 from inception.engine.files import PLACES
 from inception.engine.names import new_id, random_name
-from inception.engine.records import ContainerRecord, is_volatile
+from inception.engine.records import ContainerRecord
 from inception.engine.seccomp import filter_of
 from inception.engine.spec import Surroundings, build_spec, held_capabilities, plan_mount
 from inception.engine.surroundings import hostname, plan_devices, resolve_user_of
@@ -95,7 +95,7 @@ def _surroundings(engine: Engine, record: ContainerRecord, image: Image) -> Surr
 
 
 def _rootfs(engine: Engine, record: ContainerRecord, image: Image) -> Mount:
-    return engine.store.snapshots.planned_mount(record.id, image.layer_ids, volatile=is_volatile(record))
+    return engine.store.snapshots.planned_mount(record.id, image.layer_ids)
 
 
 def _cgroup2_path(engine: Engine, record: ContainerRecord) -> str | None:

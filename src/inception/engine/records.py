@@ -67,11 +67,6 @@ def is_fleeting(record: ContainerRecord) -> bool:
     return record.kind != "container" or record.config.auto_remove
 
 
-def is_volatile(record: ContainerRecord) -> bool:
-    """Whether its root need not reach the disk. A restart by the monitor mounts it again, which that would refuse."""
-    return is_fleeting(record) and record.config.restart.name in ("", "no")
-
-
 def event_attributes(record: ContainerRecord) -> dict[str, str]:
     """What every event of a container carries: its labels, image and name."""
     return {**record.config.labels, "image": record.config.image, "name": record.name}

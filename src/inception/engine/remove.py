@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from inception.engine.engine import Engine
     from inception.engine.records import ContainerRecord
 
+TRASH = ("-snapshot", "-container")
+
 
 def remove(engine: Engine, container_id: str, *, force: bool, volumes: bool) -> None:
     """Raises Conflict when it runs and *force* is not given."""
@@ -78,7 +80,7 @@ def _refuse_running(engine: Engine, record: ContainerRecord) -> None:
 def remove_locked(engine: Engine, record: ContainerRecord, *, volumes: bool, trash: str = "") -> None:
     """Remove a container that does not run, for the holder of its lock. Idempotent but for the last step, the row.
 
-    Its files go into the folder *trash*, to be removed by its owner when there is time for it, or at once.
+    Its files are moved to *trash* with the endings of TRASH, and removed when there is time for it, or else at once.
     """
     from inception.engine.owner import take
     from inception.engine.records import event_attributes
@@ -88,14 +90,14 @@ def remove_locked(engine: Engine, record: ContainerRecord, *, volumes: bool, tra
     def take_apart() -> None:
         take(engine, record.id, "purging" if volumes else "removing")
         if record.kind != "step":
-            engine.store.snapshots.remove(record.id, durable=not records.is_fleeting(record), trash=trash)
+            engine.store.snapshots.remove(record.id, durable=not records.is_fleeting(record), trash=trash and trash + TRASH[0])
 
     if trash:  # files are only moved, which is quick enough to be done while others wait
         with engine.database.transaction():
             take_apart()
     else:
         take_apart()
-    if not trash or not move(engine.container_dir(record.id), f"{trash}/container"):
+    if not trash or not move(engine.container_dir(record.id), trash + TRASH[1]):
         remove_tree(engine.container_dir(record.id))
     if record.mounts:
         engine.database.execute("DELETE FROM volume_uses WHERE container_id = ?", (record.id,))

@@ -119,7 +119,7 @@ class Step(Start):
         config = replace(record.config, env=[*record.config.env, *extras.env])
         spec = build_spec(config, replace(found, mounts=[*found.mounts, *extras.mounts]), engine.cgroups)
         # Never kept for the next start: there may be secrets in it.
-        return self._plan_anew(spec, engine.store.snapshots.mount(snapshot_of(record), volatile=True))
+        return self._plan_anew(spec, engine.store.snapshots.mount(snapshot_of(record)))
 
     def _open_monitor(self, around: OpenSurroundings) -> None:
         self._slots = around.slots

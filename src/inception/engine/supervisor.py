@@ -23,7 +23,7 @@ from inception.engine.engine import Engine
 from inception.engine.live import ContainerLock
 from inception.engine.owner import me
 from inception.engine.release import release
-from inception.engine.remove import sweep_gone
+from inception.engine.remove import TRASH, sweep_gone
 from inception.engine.start import Start, start_failed
 from inception.errors import InceptionError
 from inception.linux.namespaces import PendingNetns
@@ -127,12 +127,11 @@ class Supervisor:
         return ended
 
     def make_trash(self) -> str:
-        """A folder beside the snapshots; what is put there within the janitor's delay is removed after it."""
+        """A path beside the snapshots; what is moved to it, with an ending of TRASH, is removed after the janitor's delay."""
         with self._wake:
             if self._scratch is None:
                 self._scratch = self.engine.store.scratch().__enter__()
             place = f"{self._scratch.path}/{len(self._trash)}-{time.monotonic_ns()}"
-            os.mkdir(place, 0o700)
             self._trash.append(place)
             self._call_janitor()
         return place
@@ -165,7 +164,8 @@ class Supervisor:
                 except InceptionError:
                     pass  # removed already; what could not be released, recovery finds when this process is gone
             for place in trash:
-                self._empty(place)
+                for ending in TRASH:
+                    self._empty(place + ending)
             if trash:
                 sweep_gone(self.engine)
 

@@ -55,11 +55,10 @@ class Copies(Snapshots):
         except OSError as error:
             raise Unavailable(f"copy the image to {path}: {error}", "is the disk full?") from error
 
-    def planned_mount(self, snapshot_id: str, layer_ids: Sequence[int], *, volatile: bool = False) -> Mount:
+    def planned_mount(self, snapshot_id: str, layer_ids: Sequence[int]) -> Mount:
         return Mount(destination="/", type="bind", source=f"{self.path(snapshot_id)}/root", options=["rbind"])
 
-    def mount(self, snapshot_id: str, *, read_only: bool = False, volatile: bool = False) -> Mount:
-        """A bind mount, which knows nothing of *volatile*."""
+    def mount(self, snapshot_id: str, *, read_only: bool = False) -> Mount:
         self._check(snapshot_id)
         options = ["rbind", *(["ro"] if read_only else [])]
         return Mount(destination="/", type="bind", source=f"{self.path(snapshot_id)}/root", options=options)

@@ -20,7 +20,7 @@ from inception.linux.path import RootDir
 from inception.oci.runtime import Mount
 from inception.record import Record
 from inception.store.layers import EMPTY
-from inception.store.scratch import Scratch, move, remove_tree
+from inception.store.scratch import Scratch, move
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,13 +87,8 @@ class Snapshots:
             # Inside the transaction: whoever clears folders without a row holds the write lock too.
             self._make_folders(path, rows)
 
-    def mount(self, snapshot_id: str, *, read_only: bool = False, volatile: bool = False) -> Mount:
-        """The overlay mount of a snapshot's root; with *read_only* without its upper folder being writable. Raises NotFound.
-
-        *volatile* is for what is gone after a power cut anyway: no fsync of its processes reaches the disk, nor does the
-        unmount, which otherwise writes out all of the host's filesystem. Source: kernel, filesystems/overlayfs.rst, "Volatile
-        mount".
-        """
+    def mount(self, snapshot_id: str, *, read_only: bool = False) -> Mount:
+        """The overlay mount of a snapshot's root; with *read_only* without its upper folder being writable. Raises NotFound."""
         layers = [
             row[0]
             for row in self._db.rows(
@@ -109,13 +104,11 @@ class Snapshots:
             return Mount(
                 destination="/", type="overlay", source="overlay", options=[f"lowerdir={path}/upper:{':'.join(lowers)}"]
             )
-        if volatile:
-            _forget_volatile(path)
-        return _overlay(path, lowers, volatile)
+        return _overlay(path, lowers)
 
-    def planned_mount(self, snapshot_id: str, layer_ids: Sequence[int], *, volatile: bool = False) -> Mount:
+    def planned_mount(self, snapshot_id: str, layer_ids: Sequence[int]) -> Mount:
         """What `mount` will say of a snapshot that is not made yet."""
-        return _overlay(self.path(snapshot_id), self._lowers([*reversed(layer_ids)] or [EMPTY]), volatile)
+        return _overlay(self.path(snapshot_id), self._lowers([*reversed(layer_ids)] or [EMPTY]))
 
     def writable(self, snapshot_id: str) -> str:
         """The folder that takes what its user writes."""
@@ -132,8 +125,6 @@ class Snapshots:
         """The root as a mount that is attached nowhere and gone when it is closed. Not while a container runs on it, unless
         *read_only*: a running one is reached through /proc/PID/root instead."""
         try:
-            if not read_only:
-                _forget_volatile(self.path(snapshot_id))
             return _open_overlay(self.mount(snapshot_id, read_only=read_only).options, read_only)
         except OSError as error:
             raise Unavailable(f"mount snapshot {snapshot_id}: {error}", _overlay_hint(error)) from error
@@ -156,12 +147,12 @@ class Snapshots:
         """Nothing there is fine. Its mounts must be gone.
 
         Not *durable*: after a power cut the row may be back without its folder; for whoever would remove it then too. With a
-        folder *trash* on the same filesystem its files are only moved there.
+        path *trash* on the same filesystem its files are only moved there.
         """
         path = self.path(snapshot_id)
         with self._db.transaction(durable=durable) as tx:
             tx.execute("DELETE FROM snapshots WHERE id = ?", (snapshot_id,))
-        if not trash or not move(path, f"{trash}/snapshot"):
+        if not trash or not move(path, trash):
             self._discard(path)
 
     def usage(self, snapshot_id: str) -> int:
@@ -276,17 +267,9 @@ def _overlay_hint(error: OSError) -> str:
     return ""
 
 
-def _overlay(path: str, lowers: list[str], volatile: bool) -> Mount:
-    options = [f"lowerdir={':'.join(lowers)}", f"upperdir={path}/upper", f"workdir={path}/work"]
-    return Mount(destination="/", type="overlay", source="overlay", options=options + ["volatile"] * volatile)
-
-
-def _forget_volatile(path: str) -> None:
-    """Take away the mark of a volatile mount, with which the kernel refuses the next one: there was no power cut since, or
-    whoever asks would know."""
-    mark = f"{path}/work/work/incompat"
-    if os.path.lexists(mark):
-        remove_tree(mark)
+def _overlay(path: str, lowers: list[str], *more: str) -> Mount:
+    options = [f"lowerdir={':'.join(lowers)}", f"upperdir={path}/upper", f"workdir={path}/work", *more]
+    return Mount(destination="/", type="overlay", source="overlay", options=options)
 
 
 def _open_overlay(options: Sequence[str], read_only: bool) -> RootDir:
