@@ -70,7 +70,11 @@ def test_cycles_leave_no_mount_and_nothing_frozen(rt: Runtime):
 
     def frozen() -> list[Path]:
         files = [*Path("/sys/fs/cgroup").rglob("freezer.state"), *Path("/sys/fs/cgroup").rglob("cgroup.freeze")]
-        return [file for file in files if "itest" in str(file) and file.read_text().strip() in ("FROZEN", "FREEZING", "1")]
+        return [
+            file
+            for file in files
+            if f"itest-{os.getpid()}-" in str(file) and file.read_text().strip() in ("FROZEN", "FREEZING", "1")
+        ]
 
     before = machine()
     for turn in range(rounds(12)):
