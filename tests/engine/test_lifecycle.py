@@ -426,7 +426,7 @@ def test_a_config_that_makes_no_sense_creates_nothing(engine: Engine) -> None:
         ({"network_mode": "nope"}, "network nope not found"),
         ({"volumes_from": ["nope"]}, "No such container: nope"),
         ({"mounts": [MountConfig(type="bind", source="/nope/nope", target="/x")]}, "bind source path does not exist"),
-        ({"cap_add": ["FLY"]}, 'invalid capability: "FLY"'),
+        ({"cap_add": ["FLY"]}, 'unknown capability: "CAP_FLY"'),
         ({"userns_mode": "private"}, "invalid USER mode"),
         ({"runtime": "kata"}, "unknown or invalid runtime name: kata"),
     ):
