@@ -17,7 +17,7 @@ from .support import Host
 pytestmark = pytest.mark.needs("root", "nft", "docker", "engine-api")
 
 SPEC = Path(__file__).parents[3] / "shared/specs/engine-api/v1.51.yaml"
-EXAMPLES = 10
+EXAMPLES = 20
 LEFT_OUT = {
     "GET /events": "streams for ever",
     "POST /containers/{id}/attach": "takes the connection over",

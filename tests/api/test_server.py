@@ -352,3 +352,12 @@ def test_a_body_must_say_that_it_is_json(host: Host) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded"):
         status, _, data = host.request("POST", "/volumes/create", b"{}", {"Content-Type": kind})
         assert status == 400 and f"unsupported Content-Type header ({kind})" in json.loads(data)["message"]
+
+
+def test_a_stop_with_a_timeout_beyond_any_clock_is_a_stop(host: Host) -> None:
+    for timeout in (2**31, 2**63 - 1):
+        host.docker("run", "-d", "--name", "patient", "bb", "sh", "-c", "trap exit TERM; while :; do sleep 0.05; done")
+        status, _, data = host.request("POST", f"/containers/patient/stop?t={2**63}")
+        assert status == 400 and b"value out of range" in data
+        assert host.request("POST", f"/containers/patient/stop?t={timeout}")[0] == 204
+        host.docker("rm", "-f", "patient")

@@ -79,9 +79,12 @@ class Call:
         if not text:
             return default
         try:
-            return int(text)
+            value = int(text)
         except ValueError:
             raise InvalidArgument(f'invalid value for "{name}": {text!r} is not a number') from None
+        if not -(2**63) <= value < 2**63:
+            raise InvalidArgument(f'invalid value for "{name}": {text!r}: value out of range')
+        return value
 
     def filters(self, *ignored: str) -> dict[str, list[str]]:
         """`filters`: Go's clients send {"label": {"a=b": true}}, Python's {"label": ["a=b"]}. *ignored* keys are left out."""

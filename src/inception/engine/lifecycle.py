@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from inception.monitor.logs import LogLine
 
 DEFAULT_STOP_TIMEOUT_S = 10
+# poll(2) counts milliseconds in an int; what is longer than its 24 days is for ever.
+_LONGEST_TIMEOUT_S = (2**31 - 1) // 1000
 #: How long a killed process may take to go; longer means that it hangs in the kernel.
 _KILL_TIMEOUT_S = 20.0
 _POLL_S = 0.01
@@ -52,7 +54,7 @@ def stop(engine: Engine, container_id: str, timeout_s: float | None, signal: str
             _signal(engine, record, number)
             if record.state.status == "paused":
                 _thaw(engine, record)
-            if not _wait_exit(exits, None if timeout_s < 0 else timeout_s):
+            if not _wait_exit(exits, timeout_s if 0 <= timeout_s <= _LONGEST_TIMEOUT_S else None):
                 _kill_all(engine, record)
                 if not _wait_exit(exits, _KILL_TIMEOUT_S):
                     raise Unavailable(
