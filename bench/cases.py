@@ -156,6 +156,7 @@ def oci_runtime(peers: Peers, runs: int) -> list[Result]:
 def cli_run(peers: Peers, runs: int) -> list[Result]:
     none = peers.each("run", "--rm", "--network", "none", "busybox", "true")
     bridge = peers.each("run", "--rm", "busybox", "true")
+    bridge.pop("podman", None)  # its bridge and packet filter rules would stay on this machine
     return [
         measure("run --rm --network none", none, runs=runs, peer="docker", reach=1 / 3),
         measure("run --rm, bridge", bridge, runs=runs, peer="docker", reach=0.25),
@@ -163,7 +164,7 @@ def cli_run(peers: Peers, runs: int) -> list[Result]:
 
 
 def cli_exec(peers: Peers, runs: int) -> list[Result]:
-    for run in peers.each("run", "-d", "--name", "bench-exec", "busybox", "sleep", "600").values():
+    for run in peers.each("run", "-d", "--network", "none", "--name", "bench-exec", "busybox", "sleep", "600").values():
         run()
     try:
         return [measure("exec", peers.each("exec", "bench-exec", "true"), runs=runs, peer="docker", reach=0.5)]
