@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -37,6 +38,10 @@ ALLOWED_SKIPS: dict[str, str] = {
     "pid-max-of-namespaces": "since Linux 6.14; before, pid_max is the whole machine's",
     "buildx": "Debian's testing suite may have one that does not run on this release",
 }
+
+# Who runs a suite in the background may ignore SIGINT, and children inherit that; here they are to hear it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COMPOSE_VERSION = "2.40.3"
 BUILDX = Path(__file__).parents[1] / ".venv/plugins/docker-buildx"
