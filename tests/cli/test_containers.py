@@ -89,7 +89,7 @@ def test_detached_prints_the_id_and_ps_shows_the_container(cli, web):
     container_id = cli("inspect", "-f", "{{.Id}}", "web").strip()
     assert row["ID"] == container_id[:12] and len(container_id) == 64
     assert row["Image"] == "busybox" and row["Names"] == "web" and row["State"] == "running"
-        assert row["Command"] == "\"sh -c 'trap 'exit 3…\""
+    assert row["Command"] == "\"sh -c 'trap 'exit 3…\""
     assert row["Status"].startswith("Up ")
     assert row["Labels"] == "tier=front"
     table = cli("ps").splitlines()
