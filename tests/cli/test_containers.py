@@ -94,7 +94,7 @@ def test_detached_prints_the_id_and_ps_shows_the_container(cli, web):
     assert row["Labels"] == "tier=front"
     table = cli("ps").splitlines()
     assert table[0].split("   ")[0] == "CONTAINER ID"
-    assert re.search(rf"^{container_id[:12]}   busybox   \"sh -c trap 'exit 3'…\"  .* ago   Up .*   web$", table[1])
+    assert re.search(rf"^{container_id[:12]}   busybox   \"sh -c 'trap 'exit 3…\"  .* ago   Up .*   web$", table[1])
     assert cli("ps", "-q", "--no-trunc") == container_id + "\n"
     assert cli("ps", "--format", 'table {{.Names}}\\t{{.Label "tier"}}') == "NAMES     tier\nweb       front\n"
 
