@@ -121,11 +121,16 @@ def _open(home: str, number: int, sharing: str, check: Callable[[], None] | None
     """None: in use, and *check* doesn't say to wait."""
     lock = os.open(f"{home}/lock.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fresh = os.fstat(lock).st_size == 0
-        # The first one fills the folder alone, whoever may join later.
-        if not _lock(lock, fcntl.LOCK_SH if sharing == "shared" and not fresh else fcntl.LOCK_EX, check):
+
+        def kind() -> int:  # the first one fills the folder alone; whoever waited for that may then share it
+            filled = os.fstat(lock).st_size > 0
+            return fcntl.LOCK_SH if sharing == "shared" and filled else fcntl.LOCK_EX
+
+        if not _lock(lock, kind, check):
             os.close(lock)
             return None
+        if kind() == fcntl.LOCK_SH:  # it was filled just before we had it alone
+            fcntl.flock(lock, fcntl.LOCK_SH)
         data = f"{home}/data.{number}"
         os.makedirs(data, mode=0o755, exist_ok=True)
         os.utime(lock)  # for `prune`: when it was used
@@ -136,10 +141,10 @@ def _open(home: str, number: int, sharing: str, check: Callable[[], None] | None
         raise
 
 
-def _lock(fd: int, kind: int, check: Callable[[], None] | None) -> bool:
+def _lock(fd: int, kind: Callable[[], int], check: Callable[[], None] | None) -> bool:
     while True:
         try:
-            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+            fcntl.flock(fd, kind() | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             if check is None:
@@ -167,7 +172,7 @@ def _remove(home: str, number: str, unused_since: float | None) -> int | None:
             return 0
         if unused_since is not None and os.fstat(lock).st_mtime > unused_since:
             return 0
-        if not _lock(lock, fcntl.LOCK_EX, None):
+        if not _lock(lock, lambda: fcntl.LOCK_EX, None):
             return None
         freed = tree_size(data)
         os.ftruncate(lock, 0)  # fresh again, whatever happens from here on
