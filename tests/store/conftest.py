@@ -11,6 +11,8 @@ import pytest
 
 from inception.store import Store
 
+from .registries import DebianRegistry
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
@@ -28,6 +30,16 @@ def canary(tmp_path: Path) -> Iterator[Path]:
     yield folder
     assert fingerprint(folder) == before
     assert sorted(os.listdir(tmp_path)) == sorted({"canary", "root"} & set(os.listdir(tmp_path)))
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DebianRegistry]:
+    """A real registry on loopback, with log-ins and settings of its own."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setenv("INCEPTION_REGISTRIES", str(tmp_path / "registries.json"))
+    server = DebianRegistry(tmp_path)
+    yield server
+    server.close()
 
 
 def fingerprint(folder: Path) -> str:

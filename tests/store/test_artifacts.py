@@ -29,15 +29,6 @@ SBOM = "application/spdx+json"
 
 
 @pytest.fixture
-def debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DebianRegistry]:
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setenv("INCEPTION_REGISTRIES", str(tmp_path / "registries.json"))
-    server = DebianRegistry(tmp_path)
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     monkeypatch.setenv("DOCKER_CONFIG", "/nonexistent")
     monkeypatch.setenv("INCEPTION_REGISTRIES", "/nonexistent")
@@ -51,8 +42,8 @@ def file(folder: Path, name: str, data: bytes, media_type: str = SBOM) -> File:
     return File(path=str(folder / name), title=name, media_type=media_type)
 
 
-def test_files_go_up_and_come_back(debian: DebianRegistry, tmp_path: Path) -> None:
-    name = f"{debian.host}/things:1"
+def test_files_go_up_and_come_back(registry: DebianRegistry, tmp_path: Path) -> None:
+    name = f"{registry.host}/things:1"
     files = [file(tmp_path, "a.json", b"{}" * 10), file(tmp_path, "b.bin", os.urandom(6 << 20), "application/x-b")]
     pushed = push(name, files, artifact_type="application/x-things", annotations={"k": "v"})
     data, media_type = fetch_document(name)
@@ -73,25 +64,25 @@ def test_files_go_up_and_come_back(debian: DebianRegistry, tmp_path: Path) -> No
 
 
 def test_referrers_are_noted_where_the_registry_does_not_list_them(
-    debian: DebianRegistry, store: Store, tmp_path: Path
+    registry: DebianRegistry, store: Store, tmp_path: Path
 ) -> None:
-    name = f"{debian.host}/app:1"
+    name = f"{registry.host}/app:1"
     make_image(store, archive(member("f", b"f")), name=name)
     digest = push_image(store, name).digest
     assert referrers(name) == []
-    pushed = push(f"{debian.host}/app", [file(tmp_path, "sbom", b"sbom")], artifact_type=SBOM, subject="1")
-    other = push(f"{debian.host}/app", [], artifact_type="application/x-signature", subject=digest, annotations={"by": "me"})
-    again = push(f"{debian.host}/app", [file(tmp_path, "sbom", b"sbom")], artifact_type=SBOM, subject="1")
+    pushed = push(f"{registry.host}/app", [file(tmp_path, "sbom", b"sbom")], artifact_type=SBOM, subject="1")
+    other = push(f"{registry.host}/app", [], artifact_type="application/x-signature", subject=digest, annotations={"by": "me"})
+    again = push(f"{registry.host}/app", [file(tmp_path, "sbom", b"sbom")], artifact_type=SBOM, subject="1")
     assert again.digest == pushed.digest
     found = referrers(name)
     assert {each.digest for each in found} == {pushed.digest, other.digest}
-    assert [each.digest for each in referrers(f"{debian.host}/app@{digest}", SBOM)] == [pushed.digest]
+    assert [each.digest for each in referrers(f"{registry.host}/app@{digest}", SBOM)] == [pushed.digest]
     assert referrers(name, "application/x-signature")[0].annotations == {"by": "me"}
-    document = json.loads(fetch_document(f"{debian.host}/app:{digest.replace(':', '-')}")[0])
+    document = json.loads(fetch_document(f"{registry.host}/app:{digest.replace(':', '-')}")[0])
     assert (document["mediaType"], len(document["manifests"])) == (MEDIA_INDEX, 2)
-    assert pull(f"{debian.host}/app@{pushed.digest}", str(tmp_path / "got")) == ["sbom"]
+    assert pull(f"{registry.host}/app@{pushed.digest}", str(tmp_path / "got")) == ["sbom"]
     with pytest.raises(NotFound):
-        push(f"{debian.host}/app", [], subject="nothing")
+        push(f"{registry.host}/app", [], subject="nothing")
 
 
 def test_a_registry_that_lists_referrers_is_asked_page_by_page(hostile: Registry) -> None:
@@ -169,15 +160,15 @@ def test_wrong_bytes_leave_no_file(hostile: Registry, tmp_path: Path) -> None:
 
 
 def test_a_tag_that_only_looks_like_a_list_of_referrers_is_left_alone(
-    debian: DebianRegistry, store: Store, tmp_path: Path
+    registry: DebianRegistry, store: Store, tmp_path: Path
 ) -> None:
-    name = f"{debian.host}/app:1"
+    name = f"{registry.host}/app:1"
     make_image(store, archive(member("f", b"f")), name=name)
     digest = push_image(store, name).digest
-    taken = f"{debian.host}/app:{digest.replace(':', '-')}"
+    taken = f"{registry.host}/app:{digest.replace(':', '-')}"
     store.images.tag(name, taken)
     push_image(store, taken)
     assert referrers(name) == []
     with pytest.raises(Conflict, match="is not a list of referrers"):
-        push(f"{debian.host}/app", [], subject="1")
+        push(f"{registry.host}/app", [], subject="1")
     assert sha256(fetch_document(taken)[0]) == digest

@@ -42,15 +42,6 @@ def engine(tmp_path: Path) -> inception.Engine:
     return inception.Engine(root=str(tmp_path / "root"), run_root=str(tmp_path / "run"))
 
 
-@pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DebianRegistry]:
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setenv("INCEPTION_REGISTRIES", str(tmp_path / "registries.json"))
-    server = DebianRegistry(tmp_path)
-    yield server
-    server.close()
-
-
 def last_used(engine: inception.Engine, image_id: str, days_ago: float) -> None:
     when = time.time() - days_ago * 24 * 3600
     os.utime(engine.store.content.path(image_id), (when, when))

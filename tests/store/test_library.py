@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,15 +29,6 @@ pytestmark = pytest.mark.needs("root")
 @pytest.fixture
 def engine(tmp_path: Path) -> inception.Engine:
     return inception.Engine(root=str(tmp_path / "root"), run_root=str(tmp_path / "run"))
-
-
-@pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DebianRegistry]:
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setenv("INCEPTION_REGISTRIES", str(tmp_path / "registries.json"))
-    server = DebianRegistry(tmp_path)
-    yield server
-    server.close()
 
 
 def test_a_file_of_an_image_is_opened_without_a_container(engine: inception.Engine) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,15 +19,6 @@ from .registries import DebianRegistry, free_port
 from .test_indexes import make
 
 pytestmark = pytest.mark.needs("root", "docker-registry")
-
-
-@pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DebianRegistry]:
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setenv("INCEPTION_REGISTRIES", str(tmp_path / "registries.json"))
-    server = DebianRegistry(tmp_path)
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -37,15 +37,6 @@ LAYERS = [
 
 
 @pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DebianRegistry]:
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setenv("INCEPTION_REGISTRIES", str(tmp_path / "registries.json"))
-    server = DebianRegistry(tmp_path)
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def short_folder() -> Iterator[Path]:
     """podman's runroot may not be longer than 50 characters."""
     with tempfile.TemporaryDirectory(prefix="p", dir="/tmp") as folder:

@@ -115,15 +115,6 @@ def test_parts_that_nobody_comes_back_for_are_removed(store: Store) -> None:
     assert not part(store).exists()
 
 
-@pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DebianRegistry]:
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setenv("INCEPTION_REGISTRIES", str(tmp_path / "registries.json"))
-    server = DebianRegistry(tmp_path)
-    yield server
-    server.close()
-
-
 SCRIPT = """
 import sys
 from inception.store import Store

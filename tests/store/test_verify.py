@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -156,15 +156,6 @@ def test_half_a_record_is_removed(store: Store) -> None:
 def test_nothing_is_judged_while_a_pull_is_at_work(store: Store) -> None:
     with store.lease(), pytest.raises(Conflict, match="a pull, a load or a build is at work"):
         verify(store)
-
-
-@pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DebianRegistry]:
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setenv("INCEPTION_REGISTRIES", str(tmp_path / "registries.json"))
-    server = DebianRegistry(tmp_path)
-    yield server
-    server.close()
 
 
 @pytest.mark.needs("docker-registry")

@@ -6,13 +6,12 @@ where a link could lead anywhere (CVE-2025-24965).
 
 from __future__ import annotations
 
-import os
-
 from inception.engine import records
 from inception.engine.config import EndpointState, network_mode
 from inception.engine.endpoints import names_table
 from inception.engine.surroundings import hostname
 from inception.errors import InvalidArgument
+from inception.linux.files import write_file
 from inception.monitor.config import DnsConfig
 from inception.network import resolv
 
@@ -46,12 +45,8 @@ def write_files(engine: Engine, record: ContainerRecord, endpoints: list[Endpoin
 
 
 def write(path: str, data: bytes, mode: int = 0o600) -> None:
-    """Replace the content of a file of ours in place: a running container's mount of it stays."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
+    """A file that is root's alone, unless *mode* says more."""
+    write_file(path, data, mode)
 
 
 def has_resolver(networks: list[Network]) -> bool:

@@ -278,7 +278,7 @@ def set_wanted(engine: Engine, container_id: str, wanted: bool) -> None:
 def _set_auto_remove(engine: Engine, container_id: str, value: bool) -> None:
     with ContainerLock(engine, container_id):
         config = replace(records.load_row(engine, container_id).config, auto_remove=value)
-        engine.database.execute("UPDATE containers SET config = ? WHERE id = ?", (records.to_json(config), container_id))
+        records.save_config(engine, container_id, config)
 
 
 def _set_status(engine: Engine, container_id: str, status: str) -> None:

@@ -7,7 +7,7 @@ the start. On other networks it is an alias that only this container's resolver 
 from __future__ import annotations
 
 from inception.engine import records
-from inception.engine.config import network_mode
+from inception.engine.config import has_own_network
 from inception.errors import Conflict, InvalidArgument, NotFound
 from inception.record import replace
 
@@ -33,8 +33,7 @@ def parse_link(text: str) -> tuple[str, str]:
 
 def check_links(engine: Engine, config: ContainerConfig) -> None:
     """Raises InvalidArgument for one that leads nowhere, Conflict where no link can be."""
-    mode = network_mode(config)
-    if config.links and (mode == "host" or mode.startswith("container:")):
+    if config.links and not has_own_network(config):
         raise Conflict("conflicting options: host type networking can't be used with links")
     for text in config.links:
         name, _ = parse_link(text)
@@ -113,7 +112,7 @@ def remove_link(engine: Engine, path: str) -> None:
     if not alias or len(left) == len(record.config.links):
         raise NotFound(f"No such link: /{name}/{alias}")
     config = replace(record.config, links=left)
-    engine.database.execute("UPDATE containers SET config = ? WHERE id = ?", (records.to_json(config), record.id))
+    records.save_config(engine, record.id, config)
 
 
 def _linked(engine: Engine, record: ContainerRecord) -> list[tuple[ContainerRecord, str]]:

@@ -168,6 +168,11 @@ def observe(engine: Engine, record: ContainerRecord) -> ContainerRecord:
     return live_state(engine, record)
 
 
+def save_config(engine: Engine, container_id: str, config: ContainerConfig) -> None:
+    """Another configuration for a container; the caller holds its lock."""
+    engine.database.execute("UPDATE containers SET config = ? WHERE id = ?", (to_json(config), container_id))
+
+
 def insert(tx: Transaction, record: ContainerRecord) -> None:
     """A new row; `sequence` orders containers by age even when clocks jump."""
     values = (

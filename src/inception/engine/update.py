@@ -37,7 +37,7 @@ def update(engine: Engine, container_id: str, changes: UpdateConfig) -> None:
 
             client.set_restart(engine.run_dir(container_id), restart.name or "no", restart.maximum_retries)
         config = replace(record.config, resources=limits, restart=restart)
-        engine.database.execute("UPDATE containers SET config = ? WHERE id = ?", (records.to_json(config), container_id))
+        records.save_config(engine, container_id, config)
     engine.events.emit("container", "update", container_id, event_attributes(record))
 
 

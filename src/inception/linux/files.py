@@ -23,9 +23,10 @@ def read_file(path: str) -> bytes:
         os.close(fd)
 
 
-def write_file(path: str, data: bytes, mode: int = 0o666) -> None:
-    """Make it with this content, or replace what it has. Raises OSError as open(2) and write(2)."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+def write_file(path: str, data: bytes, mode: int) -> None:
+    """Make it with this content, or replace the content in place: mounts of it stay. Never through a link at its end. Raises
+    OSError as open(2) and write(2)."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         view = memoryview(data)
         while view:

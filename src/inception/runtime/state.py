@@ -192,7 +192,7 @@ class Folder:
             self._write("shortcut", text)
 
     def _write(self, name: str, text: str) -> None:
-        write_file(f"{self.path}/.{name}", os.fsencode(text))
+        write_file(f"{self.path}/.{name}", os.fsencode(text), 0o666)
         os.rename(f"{self.path}/.{name}", f"{self.path}/{name}")
 
     def load(self) -> RuntimeState:
