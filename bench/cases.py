@@ -493,6 +493,7 @@ def _thousand_images(peers: Peers) -> str:
         add(archive, "layer.tar", layer.getvalue())
         for number in range(1000):
             config = {"architecture": "amd64", "os": "linux", "config": {"Labels": {"number": str(number)}},
+                      "created": f"2026-01-{1 + number % 28:02}T12:{number % 60:02}:07.123456789Z",
                       "rootfs": {"type": "layers", "diff_ids": [diff_id]}}  # fmt: skip
             add(archive, f"{number}.json", json.dumps(config).encode())
             manifest.append({"Config": f"{number}.json", "RepoTags": [f"many:{number}"], "Layers": ["layer.tar"]})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from itertools import zip_longest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,11 +30,9 @@ def columns(lines: Sequence[Sequence[str]], minimum: int = _MINIMUM_WIDTH) -> st
     >>> columns([["ID", "NAME"], ["7", "web"]])
     'ID        NAME\\n7         web\\n'
     """
-    widths: dict[int, int] = {}
-    for line in lines:
-        for i, cell in enumerate(line[:-1]):
-            widths[i] = max(widths.get(i, minimum), len(cell) + _PADDING)
-    return "".join("".join(cell.ljust(widths[i]) for i, cell in enumerate(line[:-1])) + line[-1] + "\n" for line in lines)
+    heads = [line[:-1] for line in lines]
+    widths = [max(minimum, _PADDING + max(map(len, cells))) for cells in zip_longest(*heads, fillvalue="")]
+    return "".join(["".join(map(str.ljust, head, widths)) + line[-1] + "\n" for head, line in zip(heads, lines, strict=True)])
 
 
 class Listing:
@@ -47,7 +46,7 @@ class Listing:
         """The listing as *format_text* asks for: empty or `table`, `json`, `table TEMPLATE`, `TEMPLATE`."""
         if format_text in ("", "table"):
             names = default or self.default
-            return columns([[self.headings[name] for name in names], *([_cell(row[name]) for name in names] for row in rows)])
+            return columns([[self.headings[name] for name in names], *([str(row[name]) for name in names] for row in rows)])
         from inception.cli.template import Template
         from inception.cli.template_values import Marshalled, to_json
 
@@ -63,10 +62,6 @@ class Listing:
         headings: Row = {**{name: name for name in self.headings}, **self.headings, "Label": _label_heading}
         lines = [Template(text, _HEADING_FUNCTIONS).render(headings), *(template.render(row) for row in rows)]
         return columns([line.split("\t") for text in lines for line in text.split("\n")])
-
-
-def _cell(value: Any) -> str:
-    return str(value)
 
 
 def _label_heading(name: str) -> str:

@@ -83,13 +83,12 @@ def ls(call: Call) -> int:
         shown = [image.id for image in images for _ in _names(image)]  # as often as it has names
         write("".join((each if full else short_id(each)) + "\n" for each in shown))
         return 0
-    digests = flags.on("digests") or ".Digest" in flags.text("format")
-    rows = [
-        row_of(image, repository, tag, digest, full=full, labels=bool(flags.text("format")))
-        for image in images
-        for repository, tag, digest in _names(image, digests=digests)
-    ]
     text = _RAW if flags.text("format") == "raw" else flags.text("format")
+    digests = flags.on("digests") or ".Digest" in text
+    templated = text not in ("", "table")
+    rows = [
+        row_of(image, *names, full=full, templated=templated) for image in images for names in _names(image, digests=digests)
+    ]
     write(IMAGES.render(rows, text, _WITH_DIGESTS if flags.on("digests") else None))
     return 0
 
@@ -127,23 +126,25 @@ def _names(image: Image, *, digests: bool = False) -> Iterator[tuple[str, str, s
         yield NONE, NONE, NONE
 
 
-def row_of(image: Image, repository: str, tag: str, digest: str, *, full: bool = False, labels: bool = False) -> Row:
-    """The cells of a line; *labels* only when asked for, since they take a look into each image."""
-    own = image.document.config.labels if labels else {}
-    size = human_size(image.size_bytes)
-    return {
+def row_of(image: Image, repository: str, tag: str, digest: str, *, full: bool = False, templated: bool = False) -> Row:
+    """The cells of a line; those that only a template shows are there when it is for one: they look into each image."""
+    row = {
         "Repository": repository,
         "Tag": tag,
         "Digest": digest,
         "ID": image.id if full else short_id(image.id),
         "CreatedSince": ago(image.created),
+        "Size": human_size(image.size_bytes),
+    }
+    if not templated:
+        return row
+    return row | {
         "CreatedAt": local_time(image.created),
-        "Size": size,
         "Containers": "N/A",
         "SharedSize": "N/A",
         "UniqueSize": "N/A",
         "VirtualSize": human_size(image.size_bytes, 4),
-        "Label": label_of(own),
+        "Label": label_of(image.document.config.labels),
     }
 
 

@@ -524,13 +524,15 @@ class Images:
         build cache."""
         stack, shared = image.layer_ids, 0
         for table, owner in (("image_layers", "image_id"), ("snapshot_layers", "snapshot_id")):
-            others = self._grouped(
-                f"""SELECT {owner}, position, layer_id FROM {table} WHERE {owner} != ? AND {owner} IN
+            others: dict[str, list[int]] = {}
+            for other, layer_id in self._db.rows(
+                f"""SELECT {owner}, layer_id FROM {table} WHERE {owner} != ? AND {owner} IN
                     (SELECT {owner} FROM {table} WHERE position = 0 AND layer_id = ?) ORDER BY {owner}, position""",
                 (image.id, stack[0] if stack else 0),
-            )
-            for rows in others.values():
-                same = [layer == mine for (_, layer), mine in zip(rows, stack, strict=False)]
+            ):
+                others.setdefault(other, []).append(layer_id)
+            for layers in others.values():
+                same = [layer == mine for layer, mine in zip(layers, stack, strict=False)]
                 shared = max(shared, same.index(False) if False in same else len(same))
         held = {layer for (layer,) in self._db.rows("SELECT DISTINCT layer_id FROM layer_holds")}
         return max([shared, *(position for position, layer in enumerate(stack, start=1) if layer in held)])
@@ -547,47 +549,43 @@ class Images:
     def _used(self, image_id: str) -> bool:
         return self._db.row("SELECT 1 FROM snapshots WHERE image_id = ?", (image_id,)) is not None
 
-    def _grouped(self, query: str, values: tuple[Any, ...] = ()) -> dict[str, list[tuple[Any, Any]]]:
-        found: dict[str, list[tuple[Any, Any]]] = {}
-        for key, first, second in self._db.rows(query, values):
-            found.setdefault(key, []).append((first, second))
+    def _names_of(self, query: str, sign: str) -> dict[str, list[str]]:
+        """Short names by image, of rows (image, repository, tag or digest)."""
+        short: dict[str, str] = {}
+        found: dict[str, list[str]] = {}
+        for image_id, repository, rest in self._db.rows(query):
+            name = short.get(repository) or short.setdefault(repository, _familiar(repository))
+            found.setdefault(image_id, []).append(f"{name}{sign}{rest}")
         return found
 
     # Last, since its name hides the type's in the annotations of a class.
 
     def list(self) -> list[Image]:
         """All images, the newest first."""
-        names, digests, layers = (
-            self._grouped(f"SELECT image_id, {what} ORDER BY {order}")
-            for what, order in (
-                ("repository, tag FROM image_names", "repository, tag"),
-                (f"repository, digest FROM {_ALL_DIGESTS}", "repository"),
-                ("layer_id, 0 FROM image_layers", "image_id, position"),
-            )
-        )
+        names = self._names_of("SELECT image_id, repository, tag FROM image_names ORDER BY repository, tag", ":")
+        digests = self._names_of(f"SELECT image_id, repository, digest FROM {_ALL_DIGESTS} ORDER BY repository", "@")
+        layers: dict[str, list[int]] = {}
+        for image_id, layer_id in self._db.rows("SELECT image_id, layer_id FROM image_layers ORDER BY image_id, position"):
+            layers.setdefault(image_id, []).append(layer_id)
         indexed = {row[0] for row in self._db.rows("SELECT image_id FROM index_images JOIN index_names USING (digest)")}
         rows = self._db.rows("SELECT id, manifest_digest, created, size_bytes, parent FROM images ORDER BY created DESC, id")
-        return [
-            _listed(
-                self._document,
-                id=row[0],
-                names=[f"{_familiar(repository)}:{tag}" for repository, tag in names.get(row[0], ())],
-                repo_digests=[f"{_familiar(repository)}@{digest}" for repository, digest in digests.get(row[0], ())],
-                manifest_digest=row[1],
-                size_bytes=row[3],
-                created=row[2],
-                layer_ids=[layer for layer, _ in layers.get(row[0], ())],
-                parent=row[4],
-                indexed=row[0] in indexed,
+        images: list[Image] = []
+        for image_id, manifest_digest, created, size_bytes, parent in rows:
+            image = Listed.__new__(Listed)
+            image.__dict__.update(
+                _read=self._document,
+                id=image_id,
+                names=names.get(image_id, []),
+                repo_digests=digests.get(image_id, []),
+                manifest_digest=manifest_digest,
+                size_bytes=size_bytes,
+                created=created,
+                layer_ids=layers.get(image_id, []),
+                parent=parent,
+                indexed=image_id in indexed,
             )
-            for row in rows
-        ]
-
-
-def _listed(read: Callable[[str], ImageDocument], **fields: Any) -> Image:
-    image = Listed.__new__(Listed)
-    image.__dict__.update(fields, _read=read)
-    return image
+            images.append(image)
+        return images
 
 
 def parse_document(data: bytes, *, trusted: bool = False) -> ImageDocument:
