@@ -7,15 +7,18 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from inception.errors import InceptionError, InvalidArgument, NotFound, Unavailable
 from inception.oci.digest import sha256
 from inception.store import Store
 from inception.store.archive import import_rootfs, load, load_layout
 from inception.store.archive_save import save
+from inception.store.verify import verify
 
 from .support import archive, folder, hard, link, make_image, member
 
@@ -53,8 +56,38 @@ def test_layers_made_here_are_saved_from_their_folders(store: Store, other: Stor
     [loaded] = load(other, save(store, ["made"]))
     assert loaded.id == image.id
     Path(f"{store.layers.path(number)}/new").write_text("tampered")
-    with pytest.raises(Unavailable, match="has changed since it was stored"):
+    with pytest.raises(Unavailable, match="no longer what it was"):
         b"".join(save(store, ["made"]))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
+def test_what_is_made_upon_layers_that_came_compressed_is_saved(
+    pack: Callable[[bytes], bytes], store: Store, other: Store, tmp_path: Path
+) -> None:
+    media = "application/vnd.oci.image.layer.v1.tar+" + ("gzip" if pack is gzip.compress else "zstd")
+    layout(tmp_path / "layout", media=media, pack=pack, **{"org.opencontainers.image.ref.name": "base:1"})
+    [base] = load_layout(store, str(tmp_path / "layout"), "base:1")
+    document = base.document
+    store.snapshots.prepare("s", image_id=base.id)
+    with store.snapshots.open("s", read_only=False) as root:
+        root.write_bytes("new", b"new")
+    with store.lease():
+        number = store.snapshots.commit("s", consume=True)
+        document.rootfs.diff_ids.append(store.layers.get(number).diff_id)
+        image = store.images.create(document, [*base.layer_ids, number], names=["made"])
+    store.images.remove("base:1")  # the last name of the blobs that its layers came as
+    [loaded] = load(other, save(store, ["made"]))
+    assert loaded.id == image.id
+    assert verify(store, repair=True).problems == [] and store.images.find("made") == image.id
+
+
+@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress], ids=["plain", "gzip"])
+def test_a_classic_archive_is_saved_again_in_the_form_of_today(
+    pack: Callable[[bytes], bytes], store: Store, other: Store
+) -> None:
+    [image] = load(store, [classic(pack(LAYER), tags=["app:1"])])
+    [loaded] = load(other, save(store, ["app:1"]))
+    assert loaded.id == image.id
 
 
 def test_an_image_that_is_not_there_is_known_before_the_first_byte(store: Store) -> None:
@@ -100,7 +133,13 @@ def test_compressed_layers_of_the_classic_form_are_loaded(store: Store) -> None:
     assert len(image.layer_ids) == 1
 
 
-def layout(path: Path, *, media: str = "application/vnd.oci.image.layer.v1.tar", **notes: str) -> str:
+def layout(
+    path: Path,
+    *,
+    media: str = "application/vnd.oci.image.layer.v1.tar",
+    pack: Callable[[bytes], bytes] = bytes,
+    **notes: str,
+) -> str:
     """An OCI layout in a folder; the digest of its manifest."""
     (path / "blobs/sha256").mkdir(parents=True)
 
@@ -112,7 +151,7 @@ def layout(path: Path, *, media: str = "application/vnd.oci.image.layer.v1.tar",
     manifest = {
         "schemaVersion": 2,
         "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **blob(json.dumps(config).encode())},
-        "layers": [{"mediaType": media, **blob(LAYER)}],
+        "layers": [{"mediaType": media, **blob(pack(LAYER))}],
     }
     entry = {
         "mediaType": "application/vnd.oci.image.manifest.v1+json",

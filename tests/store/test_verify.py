@@ -16,7 +16,8 @@ from inception.store.archive import load
 from inception.store.archive_save import save
 from inception.store.pull import pull
 from inception.store.push import push
-from inception.store.verify import Report, refetch_from_registry, verify
+from inception.store.refetch import refetch_from_registry
+from inception.store.verify import Report, verify
 
 from .registries import DebianRegistry
 from .support import archive, folder, make_image, member, tree

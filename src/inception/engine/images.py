@@ -405,7 +405,8 @@ class Images:
         from inception.engine.records import listed
         from inception.engine.recover import recover
         from inception.store.progress import silent
-        from inception.store.verify import refetch_from_registry, verify
+        from inception.store.refetch import refetch_from_registry
+        from inception.store.verify import verify
 
         recover(self.engine)  # what a crash left half done is nobody's damage
         records = listed(self.engine, running_only=False)

@@ -9,6 +9,10 @@ Addresses and host ports are rows under unique keys: nothing is handed out twice
 
 from __future__ import annotations
 
+import os
+
+from inception.errors import Unavailable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.store.database import Database
@@ -81,9 +85,29 @@ _TABLES = [
 
 
 def open_database(root: str) -> Database:
-    """The database of *root* with the engine's tables in it."""
+    """The database of *root* with the engine's tables in it. Raises Unavailable when it is gone and what it told of is not: to
+    a new one all that would be leftovers, and be cleared away."""
     from inception.store.database import Database
 
-    database = Database(f"{root}/state.db")
+    path = f"{root}/state.db"
+    if not os.path.exists(path) and (left := _undescribed(root)):
+        raise Unavailable(
+            f"open {path}: it is gone, but {left} is here",
+            "restore it from a backup, or move the whole root folder away and start afresh",
+        )
+    database = Database(path)
     database.migrate("engine", _TABLES)
     return database
+
+
+def _undescribed(root: str) -> str:
+    """Something that only a row gives a meaning to: a volume or a layer."""
+    for folder in ("volumes", "layers"):
+        try:
+            names = os.listdir(f"{root}/{folder}")
+        except FileNotFoundError:
+            continue
+        for name in names:
+            if folder == "volumes" or name.isdecimal():
+                return f"{folder}/{name}"
+    return ""

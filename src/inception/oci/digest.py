@@ -19,8 +19,7 @@ class Digest(str):
 
     def __new__(cls, text: str) -> Digest:
         """Raises InvalidArgument when *text* is not a digest of an algorithm we know."""
-        algorithm, _, digits = text.partition(":")
-        if len(digits) != _LENGTHS.get(algorithm) or not _HEX.issuperset(digits):
+        if not is_digest(text):
             raise InvalidArgument(f"digest {text!r}: expected sha256: and 64 hex digits")
         return super().__new__(cls, text)
 
@@ -31,6 +30,12 @@ class Digest(str):
     @property
     def hex(self) -> str:
         return self.partition(":")[2]
+
+
+def is_digest(text: str) -> bool:
+    """Whether *text* is one, of an algorithm that we know."""
+    algorithm, _, digits = text.partition(":")
+    return len(digits) == _LENGTHS.get(algorithm) and _HEX.issuperset(digits)
 
 
 def sha256(data: bytes) -> Digest:

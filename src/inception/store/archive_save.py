@@ -235,27 +235,40 @@ def _member(name: str, data: bytes) -> Iterator[bytes]:
 
 
 def _layer_member(store: Store, layer: Descriptor, number: int) -> Iterator[bytes]:
-    if store.content.exists(layer.digest):
-        yield from _stored_member(store, layer.digest)
-        return
     yield tar.header(tar.Entry(blob_name(layer.digest), tar.REGULAR, 0o644, size=layer.size))
     yield from open_layer(store, layer, number)
     yield tar.padding(layer.size)
 
 
 def open_layer(store: Store, layer: Descriptor, number: int) -> Iterator[bytes]:
-    """A layer that was made here, as its tar; checked on the way, since it is made again from the folder."""
+    """The bytes that a manifest over plain layers says, also where the store has them in another form: as the folder that packs
+    to them, or compressed as they came. Those are checked on the way."""
     import hashlib
 
+    if store.content.exists(layer.digest):
+        with store.content.open(layer.digest) as blob:
+            yield from chunks_of(blob)
+        return
     hasher = hashlib.sha256()
-    for chunk in store.layers.tar(number):
+    for chunk in store.layers.tar(number) if store.layers.get(number).packed else _unpacked(store, number):
         hasher.update(chunk)
         yield chunk
     if f"sha256:{hasher.hexdigest()}" != layer.digest:
         raise Unavailable(
-            f"layer {layer.digest}: the unpacked folder has changed since it was stored",
-            f"something wrote to {store.layers.path(number)}: remove the image and build it again",
+            f"layer {layer.digest}: what the store has of it is no longer what it was",
+            "`inception store verify --repair` mends it, or says which images have to be pulled or built again",
         )
+
+
+def _unpacked(store: Store, number: int) -> Iterator[bytes]:
+    from inception.store.compression import decompress
+    from inception.store.settings import load_settings
+
+    blob = store.layers.blob(number)
+    if not blob:
+        raise Unavailable(f"layer {number}: none of its blobs is here", "pull or build its image again")
+    with store.content.open(blob) as file:
+        yield from decompress(chunks_of(file), load_settings().limits.max_ratio)
 
 
 def blob_name(digest: str) -> str:

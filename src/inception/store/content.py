@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from inception.errors import InvalidArgument, NotFound, Unavailable
-from inception.oci.digest import Digest
+from inception.oci.digest import Digest, is_digest
 from inception.store.scratch import Scratch
 
 TYPE_CHECKING = False
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 CHUNK = 1 << 20
+_MEND = "`inception store verify --repair` mends what lies in the store"
 
 
 class Content:
@@ -42,11 +43,13 @@ class Content:
             raise NotFound(f"content {digest}: not found") from None
 
     def open(self, digest: str) -> BinaryIO:
-        """The blob for reading; the caller closes it. Raises NotFound."""
+        """The blob for reading; the caller closes it. Raises NotFound, Unavailable."""
         try:
             return open(self.path(digest), "rb", buffering=0)
         except FileNotFoundError:
             raise NotFound(f"content {digest}: not found") from None
+        except OSError as error:
+            raise Unavailable(f"open {self.path(digest)}: {error.strerror}", _MEND) from error
 
     def read(self, digest: str, max_bytes: int = 64 << 20) -> bytes:
         """All of a blob that is a document. Raises NotFound, InvalidArgument when it is longer than *max_bytes*."""
@@ -84,7 +87,7 @@ class Content:
             os.rename(partial, final)
             sync_folder(folder)
         except OSError as error:
-            raise Unavailable(f"store {digest}: {error.strerror}") from error
+            raise Unavailable(f"store {digest}: {error.strerror}", _MEND if os.path.isdir(final) else "") from error
 
     def delete(self, digest: str) -> int:
         """Removes a blob; the bytes that were freed, 0 when it was not there."""
@@ -94,14 +97,21 @@ class Content:
             os.unlink(path)
         except FileNotFoundError:
             return 0
+        except IsADirectoryError:  # nothing of ours, but in our way
+            with Scratch(self._tmp) as scratch:
+                os.rename(path, f"{scratch.path}/gone")
         return freed
 
-    def list(self) -> list[str]:
-        """The digests of all blobs. Walks the folder: for clean-up only."""
+    def names(self) -> list[str]:
+        """All that lies where blobs do, `algorithm:name`, also what is none."""
         found = []
         for algorithm in os.listdir(self._root):
             found += [f"{algorithm}:{name}" for name in os.listdir(f"{self._root}/{algorithm}")]
         return found
+
+    def list(self) -> list[str]:
+        """The digests of all blobs. Walks the folder: for clean-up only."""
+        return [name for name in self.names() if is_digest(name)]
 
 
 def copy_hashed(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inception.store.store import Store
 
 _HOUR_S = 3600.0
-_REFERRED = "SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs UNION SELECT blob FROM index_blobs"
+REFERRED = "SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs UNION SELECT blob FROM index_blobs"
 _UNNAMED_INDEXES = """DELETE FROM indexes
     WHERE digest NOT IN (SELECT digest FROM index_names) AND digest NOT IN (SELECT digest FROM image_digests)"""
 
@@ -39,11 +39,11 @@ def collect(store: Store, *, everything: bool = False) -> int:
         with store.db.transaction(durable=True) as tx:
             tx.execute(_UNNAMED_INDEXES)
         _forget_compressed(store, 0 if everything else policy.compressed_days * 24 * _HOUR_S)
-        known = {row[0] for row in store.db.rows(_REFERRED)}
+        known = {row[0] for row in store.db.rows(REFERRED)}
         for digest in store.content.list():
             if digest not in known:
                 freed += store.content.delete(digest)
-        store.db.execute(f"DELETE FROM blob_places WHERE digest NOT IN ({_REFERRED})")
+        store.db.execute(f"DELETE FROM blob_places WHERE digest NOT IN ({REFERRED})")
         return freed + remove_stale(store.root, 0 if everything else policy.partial_hours * _HOUR_S)
 
 

@@ -29,7 +29,7 @@ from inception.store.indexes import fits, platform_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from inception.oci.image import History, Platform
@@ -184,8 +184,8 @@ class Images:
             described = decode_manifest(manifest).layers
             blobs = {str(image_id), str(manifest_digest)}
             for layer, number in zip(described, numbers, strict=True):
-                own = layers.get(number)
-                if not (own.packed and own.diff_id == layer.digest):  # those are made from their folders when asked for
+                # A plain layer that is not here as such is made from its folder, or from the blob that it came as.
+                if self._store.content.exists(layer.digest) and not self._packs_to(number, layer.digest):
                     blobs.add(layer.digest)
             size = sum(layers.get(number).size_bytes for number in numbers)
             tx.execute(
@@ -204,6 +204,10 @@ class Images:
                 repository, _, digest = repo_digest.partition("@")
                 tx.execute("INSERT OR REPLACE INTO image_digests VALUES (?, ?, ?)", (repository, Digest(digest), image_id))
         return self._load(image_id)
+
+    def _packs_to(self, number: int, digest: str) -> bool:
+        layer = self._store.layers.get(number)
+        return layer.packed and layer.diff_id == digest
 
     def create(
         self, document: ImageDocument, stack: Sequence[Staged | int], *, names: Sequence[str] = (), parent: str = ""

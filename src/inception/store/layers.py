@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import BinaryIO
 
+    from inception.store.content import Content
     from inception.store.database import Database
     from inception.store.extract import Extracted
     from inception.store.limits import Limits
@@ -167,19 +168,25 @@ class Layers:
     def stage_again(self, layer_id: int, scratch: Scratch) -> Staged:
         """The layer unpacked afresh from one of its blobs, dressed as it was when it was registered. Raises NotFound when
         none of its blobs is here, InvalidArgument when they unpack to something else."""
-        from inception.store.content import Content
-
-        own = self.get(layer_id)
-        content = Content(f"{os.path.dirname(self._root)}/blobs", self._tmp)
-        digests = [row[0] for row in self._db.rows("SELECT digest FROM layer_blobs WHERE layer_id = ?", (layer_id,))]
-        digest = next((each for each in [*digests, own.diff_id] if content.exists(each)), "")
+        digest = self.blob(layer_id)
         if not digest:
             raise NotFound(f"layer {layer_id}: none of its blobs is here")
-        with content.open(digest) as blob:
-            staged = self.stage(blob, scratch, own.diff_id)
+        with self._content().open(digest) as blob:
+            staged = self.stage(blob, scratch, self.get(layer_id).diff_id)
         if staged.implicit:
             self._settle(staged, [self.path(each) for each in self._beneath(layer_id)])
         return staged
+
+    def blob(self, layer_id: int) -> str:
+        """The digest of a blob that unpacks to it, compressed or not, and is here; else an empty text."""
+        rows = self._db.rows("SELECT digest FROM layer_blobs WHERE layer_id = ? ORDER BY made, digest", (layer_id,))
+        content = self._content()
+        return next((each for each in [*(row[0] for row in rows), self.get(layer_id).diff_id] if content.exists(each)), "")
+
+    def _content(self) -> Content:
+        from inception.store.content import Content
+
+        return Content(f"{os.path.dirname(self._root)}/blobs", self._tmp)
 
     def _beneath(self, layer_id: int) -> list[int]:
         """The layers below it in an image that has it, top first."""

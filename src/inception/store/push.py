@@ -37,7 +37,7 @@ from inception.oci.image import (
 from inception.oci.reference import Reference
 from inception.record import Record, encode, replace
 from inception.store.archive_save import open_layer
-from inception.store.content import chunks_of, copy_hashed
+from inception.store.content import copy_hashed
 from inception.store.hosts import Registries, endpoint, full_name, load_registries
 from inception.store.images import decode_manifest
 from inception.store.indexes import TYPES, platform_of
@@ -437,18 +437,10 @@ def compressed(
     with store.scratch() as scratch:
         partial = f"{scratch.path}/blob"
         with open(partial, "xb", buffering=0) as file:
-            digest, size = copy_hashed(compress(_plain(store, layer, number), compression), file)
+            digest, size = copy_hashed(compress(open_layer(store, layer, number), compression), file)
         content.adopt(partial, digest)
     db.execute("INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, 1)", (number, digest, _MEDIA[compression], size))
     return Descriptor(media_type=_MEDIA[compression], digest=digest, size=size)
-
-
-def _plain(store: Store, layer: Descriptor, number: int) -> Iterator[bytes]:
-    if store.content.exists(layer.digest):
-        with store.content.open(layer.digest) as blob:
-            yield from chunks_of(blob)
-    else:
-        yield from open_layer(store, layer, number)
 
 
 def compress(chunks: Iterable[bytes], compression: str) -> Iterator[bytes]:

@@ -124,7 +124,12 @@ class Lease:
         self.acquired = False
 
     def __enter__(self) -> Lease:
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Unavailable(
+                f"lock {self._path}: {error.strerror}", "it is an empty file, and made when it is missing"
+            ) from error
         try:
             fcntl.flock(self._fd, self._mode)
             self.acquired = True

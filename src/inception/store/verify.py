@@ -18,12 +18,13 @@ import os
 import time
 from functools import partial
 
-from inception.errors import Conflict, InceptionError, InvalidArgument, NotFound, Unavailable
-from inception.oci.digest import Digest
+from inception.errors import Conflict, InceptionError, NotFound
+from inception.oci.digest import Digest, is_digest
 from inception.oci.image import Descriptor
 from inception.record import Record
 from inception.store import pack
 from inception.store.content import CHUNK
+from inception.store.gc import REFERRED
 from inception.store.images import decode_manifest, parse_document
 from inception.store.layers import COPIED, EMPTY
 from inception.store.progress import Progress, silent
@@ -79,7 +80,10 @@ def verify(
     with Lease(store.root, fcntl.LOCK_EX | fcntl.LOCK_NB) as lease:
         if not lease.acquired:
             raise Conflict("store verify: a pull, a load or a build is at work", "try again when it is done")
-        return _Check(store, repair, owners, running, grace_s, refetch, progress).run()
+        report = _Check(store, repair, owners, running, grace_s, refetch, progress).run()
+    if repair:
+        store.collect()  # what images that are gone have left
+    return report
 
 
 class _Check:
@@ -101,8 +105,8 @@ class _Check:
         self._grace_s = grace_s
         self._refetch = refetch
         self._progress = progress
-        self._bad_blobs: set[str] = set()
-        self._bad_layers: set[int] = set()
+        self._bad_blobs: dict[str, Problem] = {}
+        self._bad_layers: dict[int, Problem] = {}
         self.report = Report()
 
     def run(self) -> Report:
@@ -112,10 +116,12 @@ class _Check:
         self._layers()
         self._images()
         self._snapshots()
+        if self._repair:
+            self._settle()
         return self.report
 
-    def _found(self, where: str, what: str, mend: Callable[[], str] | None = None) -> bool:
-        """Notes a problem and mends it; whether it is gone."""
+    def _found(self, where: str, what: str, mend: Callable[[], str] | None = None) -> Problem:
+        """Notes a problem and mends it."""
         problem = Problem(where=where, what=what)
         self.report.problems.append(problem)
         if self._repair and mend is not None:
@@ -123,7 +129,7 @@ class _Check:
                 problem.mended = mend()
             except (InceptionError, OSError) as error:
                 problem.what += f" (repair failed: {error})"
-        return bool(problem.mended)
+        return problem
 
     def _database(self) -> None:
         self._db.check()
@@ -145,6 +151,10 @@ class _Check:
         snapshots = {row[0] for row in self._db.rows("SELECT id FROM snapshots")}
         for name in sorted(set(os.listdir(f"{self._store.root}/snapshots")) - snapshots):
             self._found(f"snapshots/{name}", "a folder without a record", partial(self._remove, f"snapshots/{name}"))
+        for name in sorted(self._store.content.names()):
+            if not is_digest(name):
+                path = f"blobs/{name.replace(':', '/', 1)}"
+                self._found(path, "not a blob", partial(self._remove, path))
 
     def _remove(self, path: str) -> str:
         with Scratch(self._store.tmp) as scratch:
@@ -154,27 +164,27 @@ class _Check:
     # Blobs
 
     def _blobs(self) -> None:
-        referred = "SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs UNION SELECT blob FROM index_blobs"
-        wanted = {row[0] for row in self._db.rows(referred)}
-        packed = {row[0] for row in self._db.rows("SELECT diff_id FROM layers WHERE packed > 0")}
+        wanted = {row[0] for row in self._db.rows(REFERRED)}
+        # These are made from their folders, or from the blobs that they came as, when asked for.
+        plain = """SELECT diff_id FROM layers WHERE packed > 0 OR id IN (SELECT layer_id FROM layer_blobs)"""
+        made = {row[0] for row in self._db.rows(plain)}
         there = set(self._store.content.list())
         for digest in sorted(wanted | there):
             if digest not in there:
-                if digest not in packed:  # those are made from their folders when asked for
+                if digest not in made:
                     self._blob_problem(digest, "missing")
                 continue
             self.report.blobs += 1
             self._progress(Progress(id=digest[7:19], status="Checking"))
             try:
                 found, length = self._hash(digest)
-            except (InvalidArgument, OSError) as error:
-                self._found(f"blobs/{digest}", f"not a blob: {error}", partial(self._drop_file, digest))
-                continue
-            if found != digest:
-                if digest in wanted:
-                    self._blob_problem(digest, f"damaged: its {length} bytes have digest {found}")
-                else:
-                    self._found(f"blob {digest}", "damaged, and unused", partial(self._drop_file, digest))
+                what = f"damaged: its {length} bytes have digest {found}" if found != digest else ""
+            except (InceptionError, OSError) as error:
+                what = f"can't be read: {getattr(error, 'strerror', error)}"
+            if what and digest in wanted:
+                self._blob_problem(digest, what)
+            elif what:
+                self._found(f"blob {digest}", f"{what}; nothing uses it", partial(self._drop, digest))
 
     def _hash(self, digest: str) -> tuple[str, int]:
         import hashlib
@@ -188,14 +198,19 @@ class _Check:
         return f"{Digest(digest).algorithm}:{hasher.hexdigest()}", length
 
     def _blob_problem(self, digest: str, what: str) -> None:
-        if not self._found(f"blob {digest}", what, lambda: self._mend_blob(digest)):
-            self._bad_blobs.add(digest)
+        problem = self._found(f"blob {digest}", what, lambda: self._mend_blob(digest))
+        if not problem.mended:
+            self._bad_blobs[digest] = problem
 
     def _mend_blob(self, digest: str) -> str:
         self._store.content.delete(digest)
-        layer = self._db.row("SELECT layer_id, media_type, size_bytes, made FROM layer_blobs WHERE digest = ?", (digest,))
+        layer = self._db.row(
+            """SELECT b.size_bytes, l.packed OR (SELECT count(*) FROM layer_blobs WHERE layer_id = l.id) > 1
+               FROM layer_blobs AS b JOIN layers AS l ON l.id = b.layer_id WHERE digest = ?""",
+            (digest,),
+        )
         needed = self._db.row("SELECT image_id FROM image_blobs WHERE digest = ?", (digest,))
-        if layer and not needed:
+        if layer and layer[1] and not needed:
             self._db.execute("DELETE FROM layer_blobs WHERE digest = ?", (digest,))
             return "forgotten: it is made again when it is pushed"
         if self._pack_is(digest):
@@ -203,7 +218,7 @@ class _Check:
         image = self._db.row("SELECT id FROM images WHERE manifest_digest = ?", (digest,))
         if image and self._rebuild_manifest(str(image[0]), digest):
             return "made again"
-        return self._fetch_again(digest, layer[2] if layer else 0)
+        return self._fetch_again(digest, layer[0] if layer else 0)
 
     def _pack_is(self, digest: str) -> bool:
         row = self._db.row("SELECT id FROM layers WHERE diff_id = ?", (digest,))
@@ -237,12 +252,8 @@ class _Check:
         self._refetch(Descriptor(media_type="", digest=digest, size=size), list(dict.fromkeys(places)))
         return f"fetched again from {places[0]}"
 
-    def _drop_file(self, digest: str) -> str:
-        algorithm, _, name = digest.partition(":")
-        path = f"{self._store.root}/blobs/{algorithm}/{name}"
-        if os.path.isdir(path) and not os.path.islink(path):
-            return self._remove(f"blobs/{algorithm}/{name}")
-        os.unlink(path)
+    def _drop(self, digest: str) -> str:
+        self._store.content.delete(digest)
         return "removed"
 
     # Layers
@@ -253,12 +264,11 @@ class _Check:
             self.report.layers += 1
             self._progress(Progress(id=diff_id[7:19], status="Checking layer"))
             what = self._layer_fault(number, diff_id, packed)
-            if what and not self._found(
-                f"layer {number} ({diff_id[:19]})",
-                what,
-                partial(self._mend_layer, number, diff_id),
-            ):
-                self._bad_layers.add(number)
+            if not what:
+                continue
+            problem = self._found(f"layer {number} ({diff_id[:19]})", what, partial(self._mend_layer, number))
+            if not problem.mended:
+                self._bad_layers[number] = problem
 
     def _layer_fault(self, number: int, diff_id: str, packed: int) -> str:
         path = self._store.layers.path(number)
@@ -279,7 +289,7 @@ class _Check:
                 return f"can't be checked: {error}"
             return "" if self._store.layers.pack_digest(fresh.path) == found else "its folder is not what its blob unpacks to"
 
-    def _mend_layer(self, number: int, diff_id: str) -> str:
+    def _mend_layer(self, number: int) -> str:
         users = {row[0] for row in self._db.rows("SELECT snapshot_id FROM snapshot_layers WHERE layer_id = ?", (number,))}
         busy = sorted(users & set(self._running))
         if busy:
@@ -312,10 +322,10 @@ class _Check:
             row[0]
             for row in self._db.rows("SELECT layer_id FROM image_layers WHERE image_id = ? ORDER BY position", (image_id,))
         ]
-        lost = sorted((own | {image_id, manifest_digest}) & self._bad_blobs)
+        lost = sorted((own | {image_id, manifest_digest}) & {*self._bad_blobs})
         if lost:
             return f"it has lost blob {lost[0][:19]}"
-        if set(numbers) & self._bad_layers:
+        if self._bad_layers.keys() & set(numbers):
             return "it has lost a layer"
         try:
             diff_ids = parse_document(self._store.content.read(image_id)).rootfs.diff_ids
@@ -332,6 +342,33 @@ class _Check:
         with self._db.transaction(durable=True) as tx:
             tx.execute("DELETE FROM images WHERE id = ?", (image_id,))
         return "removed; pull or build it again" + (f": {', '.join(names)}" if names else "")
+
+    def _settle(self) -> None:
+        """What could not be mended has gone with the images that had it; a container may still stand on a layer of theirs."""
+        gone = "gone with the images that had it"
+        for number, problem in self._bad_layers.items():
+            if self._db.row("SELECT 1 FROM image_layers WHERE layer_id = ?", (number,)):
+                continue
+            self._db.execute("DELETE FROM layer_blobs WHERE layer_id = ?", (number,))
+            if self._db.row("SELECT 1 FROM snapshot_layers WHERE layer_id = ?", (number,)):
+                self._keep_as_it_is(number, problem)
+            else:
+                problem.mended = gone
+        for digest, problem in self._bad_blobs.items():
+            indexes = "DELETE FROM indexes WHERE digest IN (SELECT digest FROM index_blobs WHERE blob = ?)"
+            if self._db.execute(indexes, (digest,)).rowcount:
+                problem.mended = "given up: the name means one image now, and no index"
+            elif not self._db.row(f"SELECT 1 FROM ({REFERRED}) WHERE digest = ?", (digest,)):
+                problem.mended = gone
+
+    def _keep_as_it_is(self, number: int, problem: Problem) -> None:
+        try:
+            now = self._store.layers.pack_digest(self._store.layers.path(number))
+            self._db.execute("UPDATE layers SET diff_id = ?, packed = ? WHERE id = ?", (now, pack.VERSION, number))
+        except (InceptionError, OSError) as error:
+            problem.what += f" (a container stands on it, and can only be removed: {error})"
+        else:
+            problem.mended = "its containers keep what is there"
 
     def _snapshots(self) -> None:
         for (snapshot,) in self._db.rows("SELECT id FROM snapshots ORDER BY id"):
@@ -360,44 +397,3 @@ class _Check:
         for folder, mode in ((path, 0o700), (f"{path}/work", 0o700), (f"{path}/upper", 0o755)):
             os.makedirs(folder, mode=mode, exist_ok=True)
         return "made again; what the container had written is lost" if "upper" in lost else "made again"
-
-
-def refetch_from_registry(store: Store) -> Refetch:
-    """Fetches a lost blob from the first repository that gives it."""
-    from inception.oci.reference import Reference
-    from inception.store.downloads import download
-    from inception.store.hosts import endpoint, load_registries
-    from inception.store.pull import open_repository
-
-    def fetch(blob: Descriptor, repositories: list[str]) -> None:
-        trouble: InceptionError = NotFound("nobody has it")
-        for name in repositories:
-            domain, _, path = name.partition("/")
-            reference = Reference(domain=domain, path=path)
-            try:
-                where = endpoint(load_registries(), domain)
-                repository = open_repository(reference, where, f"fetch {name}", None, "pull")
-                try:
-                    _fetch_one(store, repository, blob, download)
-                finally:
-                    repository.close()
-                return
-            except InceptionError as error:
-                trouble = error
-        raise Unavailable(str(trouble))
-
-    return fetch
-
-
-def _fetch_one(store: Store, repository: object, blob: Descriptor, download: Callable[..., bool]) -> None:
-    from inception.store.registry import Repository
-
-    assert isinstance(repository, Repository)
-    try:
-        size = blob.size or repository.blob_size(blob.digest)
-    except NotFound:
-        data, _ = repository.manifest(blob.digest)
-        store.content.put([data], blob.digest)
-        return
-    whole = Descriptor(media_type=blob.media_type, digest=blob.digest, size=size)
-    download(store, whole, lambda offset: repository.blob(whole, offset), lambda _status, _done: None)
