@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from inception.build import BuildConfig, explain
+from inception.build import BuildConfig, DockerfileError, explain
 
 pytestmark = pytest.mark.needs("root")
 
@@ -55,7 +55,8 @@ def test_a_miss_says_what_changed(busybox):
 
 
 def test_the_verb_prints_the_graph_the_reasons_and_the_warnings(builder):
-    builder.write("Dockerfile", "FROM scratch\nWORKDIR /a\nCOPY ignored /\nMAINTAINER me\n")
+    rule = "# check=experimental=CopyIgnoredFile\n"
+    builder.write("Dockerfile", f"{rule}FROM scratch\nWORKDIR /a\nCOPY ignored /\nMAINTAINER me\n")
     builder.write(".dockerignore", "ignored\n")
     base = [sys.executable, "-m", "inception.cli", "--root", builder.engine.root, "--run-root", builder.engine.run_root]
 
@@ -64,10 +65,26 @@ def test_the_verb_prints_the_graph_the_reasons_and_the_warnings(builder):
 
     checked = run("--check")
     assert checked.returncode == 1
-    assert 'WARNING: CopyIgnoredFile\nAttempting to Copy file "ignored" that is excluded by .dockerignore' in checked.stdout
+    assert 'Attempting to Copy file "ignored" that is excluded by .dockerignore' in checked.stdout
     assert "2 warnings have been found!" in checked.stdout
     builder.write("Dockerfile", "FROM scratch\nWORKDIR /a\n")
     assert run("--check").stdout == "Check complete, no warnings found.\n"
     assert "to make   folder /a  # line 2" in run("--explain").stdout
     assert "WORKDIR /a: nothing like it was built before" in run("--why").stdout
     assert "cached" in run("--explain").stdout
+
+
+def test_a_build_says_what_the_checks_found_and_says_it_again_when_all_is_cached(builder):
+    text = "FROM scratch as one\nCOPY Dockerfile /d\n"
+    said = "FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 1)"
+    for _ in range(2):
+        assert builder.build(text).warnings == [said]
+        assert [event.name for event in builder.events if event.kind == "warning"] == [said]
+    assert builder.build(text, build_args={"BUILDKIT_DOCKERFILE_CHECK": "skip=FromAsCasing"}).warnings == []
+
+
+def test_where_warnings_are_errors_nothing_is_built(builder):
+    with pytest.raises(DockerfileError, match="lint violation found for rules: FromAsCasing") as caught:
+        builder.build("# check=error=true\nFROM scratch as one\nCOPY Dockerfile /d\n")
+    assert "(line 2)" in caught.value.hint
+    assert builder.engine.images.list() == []

@@ -1,19 +1,16 @@
-"""`build --check`: Docker's build checks, with its rules' names and words.
+"""Docker's build checks (`rules.py`): for `build --check`, and as warnings of a build.
 
 Source: the build checks of the Dockerfile reference (`# check=skip=RULE,...;error=true`).
 """
 
 from __future__ import annotations
 
-import os
-import re
-
-from inception.build.expand import ExpansionError, expand
-from inception.build.ignore import clean
+from inception.build.directives import ALL, parse_check_options
 from inception.build.parse import parse_dockerfile
-from inception.errors import InceptionError
-from inception.oci.reference import Reference
-from inception.record import Record
+from inception.build.plan import CHECK_ARG
+from inception.build.rules import Checker, Warning
+from inception.build.source import DockerfileError
+from inception.errors import InceptionError, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,32 +18,11 @@ if TYPE_CHECKING:
 
     from inception.build.config import BuildConfig
     from inception.build.context import Context
-    from inception.build.instruction import Instruction
     from inception.build.parse import Dockerfile
-    from inception.build.source import Source
     from inception.engine import Engine
+    from inception.store.images import Images
 
-_RESERVED = ("scratch", "context")
-_SECRET_WORDS = frozenset("apikey auth credential credentials key password pword passwd secret token".split())  # noqa: SIM905
-_PUBLIC = "public"
-_EXPERIMENTAL = ("InvalidDefinitionDescription",)
-_ONCE = ("CMD", "ENTRYPOINT", "HEALTHCHECK")
-_VARIABLE = re.compile(r"(?<!\\)\$(?:\{(\w+)(:?[-+?])?|(\w+))")
-_ALWAYS_KNOWN = {
-    *(f"{kind}{name}" for kind in ("TARGET", "BUILD") for name in ("PLATFORM", "OS", "ARCH", "VARIANT")),
-    "TARGETSTAGE",
-}
-_PREDEFINED = {name for word in ("http", "https", "ftp", "no", "all") for name in (f"{word}_proxy", f"{word}_proxy".upper())}
-
-
-class Warning(Record):
-    rule: str
-    message: str
-    line: int
-    excerpt: str
-
-    def __str__(self) -> str:
-        return f"WARNING: {self.rule}\n{self.message}\n\n{self.excerpt}"
+_EXPERIMENTAL = ("invaliddefinitiondescription", "copyignoredfile")
 
 
 def check(engine: Engine, config: BuildConfig) -> list[Warning]:
@@ -56,18 +32,45 @@ def check(engine: Engine, config: BuildConfig) -> list[Warning]:
     with engine.store.scratch() as scratch:
         context = open_context(engine.store, config, scratch)
         try:
-            file = parse_dockerfile(context.dockerfile, context.name)
-
-            def environment(name: str) -> set[str] | None:
-                try:
-                    found = engine.store.images.resolve(name).document.config.env
-                except InceptionError:
-                    return None
-                return {text.partition("=")[0] for text in found}
-
-            return check_file(file, context, environment)
+            return check_context(engine.store.images, context, config)
         finally:
             context.close()
+
+
+def check_context(images: Images, context: Context, config: BuildConfig) -> list[Warning]:
+    return check_file(read_checked(context, config), context, lambda name: variables_of(images, name))
+
+
+def read_checked(context: Context, config: BuildConfig) -> Dockerfile:
+    """The Dockerfile, with the checks that the build's arguments ask for in place of its own. Raises DockerfileError."""
+    file = parse_dockerfile(context.dockerfile, context.name)
+    asked = config.build_args.get(CHECK_ARG, "")
+    if asked:
+        try:
+            file.checks = parse_check_options(asked)
+        except ValueError as error:
+            raise InvalidArgument(f"build argument {CHECK_ARG}: {error}") from None
+    return file
+
+
+def check_for_build(file: Dockerfile, context: Context, images: Images) -> list[str]:
+    """The warnings in a line each. Raises DockerfileError where they are errors."""
+    found = check_file(file, context, lambda name: variables_of(images, name))
+    if found and file.checks.error:
+        rules = ", ".join(dict.fromkeys(warning.rule for warning in found))
+        said = "\n".join(warning.short for warning in found)
+        line = found[0].line
+        raise DockerfileError(f"lint violation found for rules: {rules}", file.source, line, line, hint=said)
+    return [warning.short for warning in found]
+
+
+def variables_of(images: Images, name: str) -> set[str] | None:
+    """The names of the variables that the image *name* sets; None when it isn't here."""
+    try:
+        found = images.resolve(name).document.config.env
+    except InceptionError:
+        return None
+    return {text.partition("=")[0] for text in found}
 
 
 def check_file(
@@ -75,300 +78,22 @@ def check_file(
 ) -> list[Warning]:
     """The warnings of *file*; *context* is for what is copied although it is ignored. *environment* knows the variables that a
     base image sets; None when it isn't here."""
-    skipped, tried = _directive(file.source, "skip"), _directive(file.source, "experimental")
-    found = [*_from_parser(file), *_Checker(file, context, environment).run()]
-    found = [warning for warning in found if "all" not in skipped and warning.rule.lower() not in skipped]
-    found = [each for each in found if each.rule not in _EXPERIMENTAL or tried & {"all", each.rule.lower()}]
-    return sorted(found, key=lambda warning: warning.line)
+    skipped, tried = file.checks.skipped, file.checks.experimental
 
+    def counts(rule: str) -> bool:
+        if rule in tried or (rule in _EXPERIMENTAL and ALL in tried):  # whatever else is skipped
+            return True
+        return rule not in _EXPERIMENTAL and ALL not in skipped and rule not in skipped
 
-def _directive(source: Source, wanted: str) -> set[str]:
-    """The rules that `# check=skip=...` or `# check=experimental=...` names."""
-    for line in source.lines:
-        if not line.startswith("#"):
-            break
-        name, equals, value = line[1:].strip().partition("=")
-        if equals and name.strip().lower() == "check":
-            for part in value.split(";"):
-                key, _, rules = part.strip().partition("=")
-                if key.strip() == wanted:
-                    return {rule.strip().lower() for rule in rules.split(",")}
-    return set()
+    found = [*_from_parser(file), *Checker(file, context, environment).run()]
+    return sorted([warning for warning in found if counts(warning.rule.lower())], key=lambda warning: warning.line)
 
 
 def _from_parser(file: Dockerfile) -> Iterator[Warning]:
-    for text in file.warnings:
-        place, rule, message = text.split(": ", 2)  # Dockerfile:3: NoEmptyContinuation: ...
-        line = int(place.rpartition(":")[2])
-        yield Warning(rule=rule, message=message, line=line, excerpt=file.source.excerpt(line, line))
-
-
-class _Checker:
-    def __init__(self, file: Dockerfile, context: Context | None, environment: Callable[[str], set[str] | None]) -> None:
-        self.environment = environment
-        self.defaults: dict[str, str] = {}
-        self.stages: dict[str, tuple[set[str], bool]] = {}
-        self.file = file
-        self.context = context
-        self.found: list[Warning] = []
-        self.global_args: set[str] = set()
-        self.known: set[str] = set()
-        self.stage_names: set[str] = set()
-        self.seen_once: dict[str, Instruction] = {}
-        self.workdir_set = False
-        self.in_stage = False
-        self.has_base = False
-
-    def run(self) -> list[Warning]:
-        self._casing()
-        for instruction in self.file.instructions:
-            self._variables(instruction)
-            _CHECKS.get(instruction.name, _nothing)(self, instruction)
-        return self.found
-
-    def warn(self, rule: str, message: str, at: Instruction) -> None:
-        excerpt = self.file.source.excerpt(at.first_line, at.last_line)
-        self.found.append(Warning(rule=rule, message=message, line=at.first_line, excerpt=excerpt))
-
-    def _casing(self) -> None:
-        words = [(each.original.split(None, 1)[0], each) for each in self.file.instructions]
-        lower = sum(word.islower() for word, _ in words)
-        upper = lower <= len(words) - lower
-        for word, each in words:
-            if not (word.isupper() if upper else word.islower()):
-                wanted = "uppercase" if upper else "lowercase"
-                self.warn(
-                    "ConsistentInstructionCasing",
-                    f"Command '{word}' should match the case of the command majority ({wanted})",
-                    each,
-                )
-
-    def _variables(self, at: Instruction) -> None:
-        if at.name in ("RUN", "CMD", "ENTRYPOINT", "ONBUILD", "ARG", "HEALTHCHECK", "SHELL", "FROM", "MAINTAINER"):
-            return
-        texts = [*at.arguments, *(value or "" for _, value in at.pairs)]
-        for text in texts:
-            for match in _VARIABLE.finditer(text):
-                name, default = match[1] or match[3], match[2]
-                if not default and name not in self.known and not self.has_base:
-                    near = _nearest(name, self.known)
-                    hint = f" (did you mean ${near}?)" if near else ""
-                    self.warn("UndefinedVar", f"Usage of undefined variable '${name}'{hint}", at)
-
-    # --- one instruction each ---
-
-    def from_(self, at: Instruction) -> None:
-        words = at.original.split()
-        name = at.arguments[2] if len(at.arguments) == 3 else ""
-        base = at.arguments[0]
-        for match in _VARIABLE.finditer(base):
-            variable = match[1] or match[3]
-            if variable not in self.global_args | _ALWAYS_KNOWN and not match[2]:
-                self.warn("UndefinedArgInFrom", f"FROM argument '{variable}' is not declared", at)
-        platform = at.flag("platform")
-        if platform in ("$TARGETPLATFORM", "${TARGETPLATFORM}"):
-            self.warn(
-                "RedundantTargetPlatform",
-                f"Setting platform to predefined {platform} in FROM is redundant as this is the default behavior",
-                at,
-            )
-        elif platform and "$" not in platform:
-            self.warn("FromPlatformFlagConstDisallowed", f'FROM --platform flag should not use constant value "{platform}"', at)
-        if name:
-            self._stage_name(name, words, at)
-        self._default_base(base, at)
-        if name:
-            self._described("FROM", [name], at)
-        self.in_stage = True
-        self.known, self.has_base = self._inherited(base)
-        if name:
-            self.stages[name] = (self.known, self.has_base)
-        self.seen_once.clear()
-        self.workdir_set = False
-
-    def _inherited(self, base: str) -> tuple[set[str], bool]:
-        """The variables that a stage starts with, and whether its base may set others that are not known here."""
-        if base.lower() in self.stages:
-            known, more = self.stages[base.lower()]
-            return {*known}, more
-        named = self._with_defaults(base)
-        own = set[str]() if base == "scratch" else self.environment(named) if named else None
-        return {"PATH", *_PREDEFINED, *(own or ())}, own is None
-
-    def _with_defaults(self, text: str) -> str:
-        try:
-            return expand(text, {**dict.fromkeys(_ALWAYS_KNOWN, "linux"), **self.defaults}, self.file.escape)
-        except ExpansionError:
-            return ""
-
-    def _default_base(self, base: str, at: Instruction) -> None:
-        """Whether a base whose name has variables is an image's name with nothing but their defaults."""
-        names = {match[1] or match[3] for match in _VARIABLE.finditer(base)}
-        if not names or not names <= self.global_args | _ALWAYS_KNOWN:
-            return
-        named = self._with_defaults(base)
-        try:
-            if named != "scratch":
-                Reference.parse(named)
-        except InceptionError:
-            self.warn(
-                "InvalidDefaultArgInFrom", f"Default value for ARG {base} results in empty or invalid base image name", at
-            )
-
-    def _described(self, keyword: str, names: list[str], at: Instruction) -> None:
-        """Whether the comment right above says what is called so: `# NAME what it is`."""
-        lines = self.file.source.lines
-        above = lines[at.first_line - 2].strip() if at.first_line > 1 else ""
-        if not above.startswith("#") or re.match(r"#\s*(syntax|escape|check)\s*=", above):
-            return
-        text = above[1:].strip()
-        if text and not any(text.startswith(f"{name} ") for name in names):
-            example = names[0] if len(names) == 1 else "<arg_key>"
-            self.warn(
-                "InvalidDefinitionDescription",
-                f"Comment for {keyword} should follow the format: `# {example} <description>`",
-                at,
-            )
-
-    def _stage_name(self, name: str, words: list[str], at: Instruction) -> None:
-        written = words[-1]
-        if written != written.lower():
-            self.warn("StageNameCasing", f"Stage name '{written}' should be lowercase", at)
-        if words[-2].isupper() != words[0].isupper():
-            self.warn("FromAsCasing", f"'{words[-2]}' and '{words[0]}' keywords' casing do not match", at)
-        if name in _RESERVED:
-            self.warn("ReservedStageName", f'Stage name should not use the same name as reserved stage "{name}"', at)
-        if name in self.stage_names:
-            self.warn("DuplicateStageName", f'Duplicate stage name "{name}", stage names should be unique', at)
-        self.stage_names.add(name)
-
-    def arg(self, at: Instruction) -> None:
-        self._described("ARG", [name for name, _ in at.pairs], at)
-        for name, value in at.pairs:
-            (self.known if self.in_stage else self.global_args).add(name)
-            if not self.in_stage and value is not None:
-                self.defaults[name] = self._with_defaults(value)
-            self._secret(name, "ARG", at)
-
-    def env(self, at: Instruction) -> None:
-        for name, _ in at.pairs:
-            self.known.add(name)
-            self._secret(name, "ENV", at)
-        self._legacy(at)
-
-    def label(self, at: Instruction) -> None:
-        self._legacy(at)
-
-    def _legacy(self, at: Instruction) -> None:
-        rest = at.original.split(None, 1)[1]
-        if "=" not in rest.split(None, 1)[0]:
-            self.warn(
-                "LegacyKeyValueFormat",
-                f'"{at.name} key=value" should be used instead of legacy "{at.name} key value" format',
-                at,
-            )
-
-    def _secret(self, name: str, kind: str, at: Instruction) -> None:
-        words = name.lower().split("_")
-        if _SECRET_WORDS.intersection(words) and _PUBLIC not in words:
-            self.warn(
-                "SecretsUsedInArgOrEnv",
-                f'Do not use ARG or ENV instructions for sensitive data ({kind} "{name}")',
-                at,
-            )
-
-    def command(self, at: Instruction) -> None:
-        self._once(at)
-        if not at.json and at.arguments:
-            self.warn(
-                "JSONArgsRecommended",
-                f"JSON arguments recommended for {at.name} to prevent unintended behavior related to OS signals",
-                at,
-            )
-
-    def healthcheck(self, at: Instruction) -> None:
-        self._once(at)
-
-    def _once(self, at: Instruction) -> None:
-        if at.name in self.seen_once:
-            self.warn(
-                "MultipleInstructionsDisallowed",
-                f"Multiple {at.name} instructions should not be used in the same stage because only the last one will be used",
-                self.seen_once[at.name],
-            )
-        self.seen_once[at.name] = at
-
-    def maintainer(self, at: Instruction) -> None:
-        self.warn(
-            "MaintainerDeprecated",
-            "Maintainer instruction is deprecated in favor of using label",
-            at,
+    for first, last in file.empty_continuations:
+        yield Warning(
+            rule="NoEmptyContinuation",
+            message="Empty continuation line",
+            line=last,
+            excerpt=file.source.excerpt(first, last),
         )
-
-    def workdir(self, at: Instruction) -> None:
-        path = at.arguments[0]
-        if not path.startswith(("/", "$")) and not self.workdir_set:
-            self.warn(
-                "WorkdirRelativePath",
-                f'Relative workdir "{path}" can have unexpected results if the base image changes',
-                at,
-            )
-        self.workdir_set = self.workdir_set or path.startswith("/")
-
-    def expose(self, at: Instruction) -> None:
-        for word in at.arguments:
-            ports, slash, protocol = word.partition("/")
-            if slash and protocol != protocol.lower():
-                self.warn("ExposeProtoCasing", f"Defined protocol '{word}' in EXPOSE instruction should be lowercase", at)
-            if ":" in ports and "$" not in ports:
-                self.warn(
-                    "ExposeInvalidFormat",
-                    f"EXPOSE instruction should not define an IP address or host-port mapping, found '{word}'",
-                    at,
-                )
-
-    def copy(self, at: Instruction) -> None:
-        if self.context is None or at.flag("from") or at.json:
-            return
-        for source in at.arguments[:-1]:
-            if "$" in source or "://" in source or source.startswith("<<"):
-                continue
-            if self.context.rules.ignored(clean(source)) and clean(source) != ".":
-                path, verb = os.path.normpath(source), at.name.capitalize()
-                self.warn("CopyIgnoredFile", f'Attempting to {verb} file "{path}" that is excluded by .dockerignore', at)
-
-
-def _nearest(name: str, known: set[str]) -> str:
-    """The known name that *name* may be a slip of, or an empty text."""
-    distance, found = min(((_distance(name, each), each) for each in sorted(known)), default=(9, ""))
-    return found if distance < 3 else ""
-
-
-def _distance(one: str, other: str) -> int:
-    """Levenshtein's."""
-    row = list(range(len(other) + 1))
-    for number, letter in enumerate(one, 1):
-        before, row[0] = row[0], number
-        for place, second in enumerate(other, 1):
-            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (letter != second))
-    return row[-1]
-
-
-def _nothing(_checker: _Checker, _at: Instruction) -> None:
-    """Instructions without a check of their own."""
-
-
-_CHECKS = {
-    "FROM": _Checker.from_,
-    "ARG": _Checker.arg,
-    "ENV": _Checker.env,
-    "LABEL": _Checker.label,
-    "CMD": _Checker.command,
-    "ENTRYPOINT": _Checker.command,
-    "HEALTHCHECK": _Checker.healthcheck,
-    "MAINTAINER": _Checker.maintainer,
-    "WORKDIR": _Checker.workdir,
-    "EXPOSE": _Checker.expose,
-    "COPY": _Checker.copy,
-    "ADD": _Checker.copy,
-}

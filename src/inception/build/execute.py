@@ -22,7 +22,6 @@ from inception.build.image import Outcome
 from inception.build.inputs import Inputs, Stack, files_copy
 from inception.build.operations import Configure, Copy, MakeFolder, Operation, Run, hide_password
 from inception.build.output import all_names
-from inception.build.parse import parse_dockerfile
 from inception.build.plan import LAYOUT_CONTEXT, BaseImage, BuildPlan, StagePlan, context_paths, plan_build
 from inception.build.progress import Reporter, Step
 from inception.build.result import check_outputs, finish
@@ -236,8 +235,12 @@ class Session:
 
     def make_plan(self) -> BuildPlan:
         """What is to be done. Raises DockerfileError, and what finding base images raises."""
-        file = parse_dockerfile(self.context.dockerfile, self.context.name)
-        return plan_build(file, self.config, self.resolve)
+        from inception.build.checks import check_for_build, read_checked  # a build that is known as a whole has been checked
+
+        file = read_checked(self.context, self.config)
+        plan = plan_build(file, self.config, self.resolve)
+        plan.warnings[:0] = check_for_build(file, self.context, self.store.images)
+        return plan
 
     def key(self, definition: list[object], diff_ids: Sequence[str], content: Sequence[str]) -> str:
         """The cache's key of a step. A fixed time is part of it, since the times of files are."""

@@ -235,7 +235,7 @@ class _Scanner:
             if everywhere:
                 self.position += 1
             pattern = self.read("/", raw_escapes=True)[0]
-            replacement = self.read("}")[0]
+            replacement = self.read("}", raw_escapes=True)[0]
             import re
 
             return re.sub(_shell_pattern(pattern), lambda _: replacement, value or "", count=0 if everywhere else 1)
@@ -259,6 +259,9 @@ def _trim(value: str, pattern: str, side: str, longest: bool) -> str:
     return value
 
 
+_PATTERN_ESCAPES = "*?\\}/"  # the last two mean something to what is around the pattern
+
+
 def _shell_pattern(pattern: str) -> str:
     """A regular expression for a pattern of `*`, `?` and backslash escapes."""
     from re import escape
@@ -272,7 +275,10 @@ def _shell_pattern(pattern: str) -> str:
         elif char == "?":
             result.append(".")
         elif char == "\\":
-            result.append(escape(next(chars, "\\")))
+            escaped = next(chars, "")
+            if not escaped or escaped not in _PATTERN_ESCAPES:
+                raise ExpansionError(f"invalid escape '\\{escaped}' in pattern {pattern!r}")
+            result.append(escape(escaped))
         else:
             result.append(escape(char))
     return "".join(result)

@@ -17,6 +17,7 @@ word of its own (`<<EOF`, `3<<-"EOF"`, never `<<<`).
 from __future__ import annotations
 
 from inception.build import expand
+from inception.build.directives import CheckOptions, parse_check_options, read_directives
 from inception.build.instruction import Heredoc, Instruction
 from inception.build.shapes import NAMES, SHAPES, check_flags, read_flags, split_word
 from inception.build.source import DockerfileError, Source
@@ -24,23 +25,24 @@ from inception.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import NoReturn
 
 MAX_BYTES = 4 << 20
 MAX_LINE_BYTES = 65535
 
-_NO_EMPTY_CONTINUATION = "NoEmptyContinuation"  # the one of Docker's build checks that there is
 _HEREDOC_INSTRUCTIONS = ("RUN", "COPY", "ADD")
 
 
 class Dockerfile(Record):
+    """`checks` says which build checks count; `empty_continuations` are the lines of instructions with empty lines in them."""
+
     source: Source
     instructions: list[Instruction] = []
     escape: str = "\\"
     syntax: str = ""
-    warnings: list[str] = []
-    warnings_are_errors: bool = False
+    checks: CheckOptions = CheckOptions()
+    empty_continuations: list[tuple[int, int]] = []
 
 
 def parse_dockerfile(data: bytes, name: str = "Dockerfile") -> Dockerfile:
@@ -48,8 +50,6 @@ def parse_dockerfile(data: bytes, name: str = "Dockerfile") -> Dockerfile:
     file = _Reader(_read_lines(data, name)).read()
     if not file.instructions:
         raise DockerfileError("the Dockerfile cannot be empty", file.source, 1, 1)
-    if file.warnings and file.warnings_are_errors:
-        raise DockerfileError(f"check=error=true: {file.warnings[0]}", file.source, 1, 1)
     return file
 
 
@@ -94,7 +94,6 @@ class _Reader:
         self.number = 0
         self.end = len(source.lines) - (1 if source.lines and not source.lines[-1] else 0)
         self.file = Dockerfile(source=source)
-        self.skipped: set[str] = set()
 
     def read(self, directives: bool = True) -> Dockerfile:
         if directives:
@@ -113,30 +112,26 @@ class _Reader:
         raise DockerfileError(cause, self.source, first, max(first, self.number), instruction)
 
     def _read_directives(self) -> None:
-        seen: dict[str, str] = {}
-        while self.number < self.end:
-            name, value = _directive(self.source.lines[self.number].strip())
-            if name not in ("syntax", "escape", "check"):
-                break
-            self.number += 1
-            if name in seen:
+        found: dict[str, str] = {}
+        for number, name, value in read_directives(self.source.lines[: self.end]):
+            self.number = number
+            if name in found:
                 self._fail(f"only one {name} parser directive can be used", self.number)
-            seen[name] = value
-        self.file.syntax = seen.get("syntax", "")
-        self._read_checks(seen.get("check", ""))
-        self.file.escape = seen.get("escape", "\\")
-        if self.file.escape not in ("\\", "`"):
-            self._fail(f"invalid escape token '{self.file.escape}' does not match ` or \\", self.number)
+            found[name] = value
+            try:
+                self._apply_directive(name, value)
+            except ValueError as error:
+                self._fail(str(error), self.number)
 
-    def _read_checks(self, text: str) -> None:
-        for part in text.split(";") if text else ():
-            name, _, value = part.strip().partition("=")
-            if name == "error" and value in ("true", "false"):
-                self.file.warnings_are_errors = value == "true"
-            elif name == "skip" and value:
-                self.skipped = {rule.strip() for rule in value.split(",")}
-            elif name != "experimental" or not value:  # those rules are checks.py's alone
-                self._fail(f"invalid check directive {text!r}: expected skip=<checks|all> or error=<boolean>", self.number)
+    def _apply_directive(self, name: str, value: str) -> None:
+        if name == "syntax":
+            self.file.syntax = value
+        elif name == "check":
+            self.file.checks = parse_check_options(value)
+        elif value in ("\\", "`"):
+            self.file.escape = value
+        else:
+            raise ValueError(f"invalid escape token '{value}' does not match ` or \\")
 
     def _logical_line(self) -> tuple[int, str]:
         """The next instruction's first line and its text with continuation lines joined; empty text for nothing."""
@@ -152,8 +147,8 @@ class _Reader:
                 continue
             more, continues = self._strip(line)
             text += more
-        if blank and text and not self.skipped & {"all", _NO_EMPTY_CONTINUATION}:
-            self.file.warnings.append(f"{self.source.name}:{first}: {_NO_EMPTY_CONTINUATION}: empty continuation line")
+        if blank and text:
+            self.file.empty_continuations.append((first, self.number))
         return first, text.strip()
 
     def _strip(self, line: str) -> tuple[str, bool]:
@@ -199,7 +194,7 @@ class _Reader:
         except expand.ExpansionError:
             return []  # a lone quote: for the shell to complain about
         found = []
-        for word in words:
+        for word in _with_names(words):
             heredoc = heredoc_word(word)
             if heredoc is None:
                 continue
@@ -230,27 +225,30 @@ def _check_trigger(trigger: Instruction, error: Callable[[str], Exception]) -> N
         raise error(f"{trigger.name} isn't allowed as an ONBUILD trigger")
 
 
+def _with_names(words: list[str]) -> Iterator[str]:
+    """*words*, with `<< EOF` as one of them; `$((1 << 4))` shifts."""
+    rest = iter(words)
+    for word in rest:
+        if word.lstrip("0123456789") in ("<<", "<<-"):
+            name = next(rest, "")
+            yield f"{word} {name}" if (name[:1].isalpha() or name[:1] in ("_", "-", "'", '"')) and ")" not in name else word
+        else:
+            yield word
+
+
 def heredoc_word(word: str) -> Heredoc | None:
-    """An empty Heredoc when *word* announces one: `<<EOF`, `3<<-"E O F"`."""
+    """An empty Heredoc when *word* announces one: `<<EOF`, `3<<-"E O F"`, `<< EOF`."""
     descriptor, mark, name = word.partition("<<")
     chomp = name.startswith("-")
-    name = name.removeprefix("-")
+    name = name.removeprefix("-").lstrip(" \t")
     if not mark or not name or "<" in name or descriptor.strip("0123456789"):
         return None
     try:
-        names = expand.expand_words(name, {})
+        # A variable is none here: `<<$EOF` ends at a line `$EOF`.
+        names = expand.expand_words(name.replace("$", r"\$"), {})
         if len(expand.split_raw(name)) != 1 or len(names) != 1:
             return None
     except expand.ExpansionError:
         return None
     plain = not any(char in name for char in "'\"\\")
     return Heredoc(name=name if plain else names[0], content="", expand=plain, chomp=chomp)
-
-
-def _directive(line: str) -> tuple[str, str]:
-    """Name (in lower case) and value of `# name = value`; empty when *line* is something else."""
-    name, equals, value = line.removeprefix("#").partition("=")
-    name, value = name.strip(" \t"), value.strip(" \t")
-    if not line.startswith("#") or not equals or not value or not (name.isascii() and name.isalnum()):
-        return "", ""
-    return name.lower(), value

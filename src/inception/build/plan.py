@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 IMAGE_CONTEXT = "docker-image://"
 LAYOUT_CONTEXT = "oci-layout://"
 
+# Stands in for the Dockerfile's `# check=`.
+CHECK_ARG = "BUILDKIT_DOCKERFILE_CHECK"
 # Arguments that steer the builder; giving one that no ARG declares is not a mistake.
-BUILDER_ARGS = ("SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_SYNTAX", "BUILDKIT_CONTEXT_KEEP_GIT_DIR")
+BUILDER_ARGS = ("SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_SYNTAX", "BUILDKIT_CONTEXT_KEEP_GIT_DIR", CHECK_ARG)
 
 
 class BaseImage(Record):
@@ -166,7 +168,7 @@ class Planner:
         self._split()
         target = self._target()
         self.plan_stage(target).config.labels |= self.config.labels
-        warnings = list(self.file.warnings)
+        warnings = []
         known = {*self.used_args, *stage.PREDEFINED, *BUILDER_ARGS}
         unused = [name for name in self.config.build_args if name not in known]
         if unused:

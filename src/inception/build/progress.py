@@ -49,6 +49,7 @@ class Reporter:
         self._progress = progress
         self._lock = allocate_lock()
         self._last = 0
+        self._warned: set[str] = set()
         self.names: list[str] = []
 
     def tell(self, event: Event) -> None:
@@ -57,7 +58,9 @@ class Reporter:
                 self._progress(event)
 
     def warn(self, text: str) -> None:
-        self.tell(Event(kind="warning", name=text))
+        if text not in self._warned:  # each platform of a build has them
+            self._warned.add(text)
+            self.tell(Event(kind="warning", name=text))
 
     def step(self, name: str) -> Step:
         with self._lock:

@@ -41,7 +41,7 @@ _CLOCK_GRAIN_NS = 50_000_000
 _MAX_BYTES = 4 << 20
 _MAX_FOLDERS = 20_000
 # Another form of rows, or other outcomes of the same words: then nothing of before counts.
-_VERSION = 2
+_VERSION = 3
 
 
 class Recollection:

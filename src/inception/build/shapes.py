@@ -234,7 +234,9 @@ def _healthcheck(found: Instruction, rest: str, escape: str) -> None:
     kind, rest = split_word(rest)
     kind = kind.upper()
     if kind not in ("CMD", "NONE"):
-        raise ValueError(f"Unknown type {kind!r} in HEALTHCHECK (try CMD)" if kind else "HEALTHCHECK requires an argument")
+        raise ValueError(
+            f"Unknown type {kind!r} in HEALTHCHECK (try CMD)" if kind else "HEALTHCHECK requires at least one argument"
+        )
     if kind == "NONE" and (rest or found.flags):
         raise ValueError("HEALTHCHECK NONE takes no arguments" if rest else "HEALTHCHECK NONE takes no flags")
     _array_or(found, rest, [rest] if rest else [])

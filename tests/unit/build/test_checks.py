@@ -36,8 +36,16 @@ def test_a_proper_file_has_no_warnings():
             "2 JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals",
         ),
         ("FROM a\nMAINTAINER x", "2 MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label"),
-        ("FROM a\nRUN x \\\n\n  y", "2 NoEmptyContinuation: empty continuation line"),
+        ("FROM a\nRUN x \\\n\n  y", "4 NoEmptyContinuation: Empty continuation line"),
         ("FROM a:$V", "1 UndefinedArgInFrom: FROM argument 'V' is not declared"),
+        (
+            "ARG MY_ARCH\nFROM --platform=linux/$MYARCH a",
+            "2 UndefinedArgInFrom: FROM argument 'MYARCH' is not declared (did you mean MY_ARCH?)",
+        ),
+        (
+            "frOM a as b\nfrom a as c",
+            "1 ConsistentInstructionCasing: Command 'frOM' should match the case of the command majority (lowercase)",
+        ),
         (
             "FROM a\nWORKDIR b",
             '2 WorkdirRelativePath: Relative workdir "b" can have unexpected results if the base image changes',
@@ -96,9 +104,25 @@ def test_rules_can_be_skipped():
     assert found("# check=skip=all\nFROM a\nCMD x\n") == []
 
 
-def test_a_warning_shows_its_lines():
+def test_a_rule_to_try_counts_whatever_is_skipped():
+    text = "FROM a\n# words\nARG A\nCMD x\n"
+    assert len(found(f"# check=skip=all;experimental=InvalidDefinitionDescription\n{text}")) == 1
+
+
+def test_stages_hand_on_what_was_set_in_the_file():
+    assert found('FROM a AS one\nSHELL ["/bin/bash", "-c"]\nCMD x\nFROM one\nENTRYPOINT y\n') == []
+    assert found("FROM a AS one\nWORKDIR /app\nFROM one\nWORKDIR part\n") == []
+    assert len(found("FROM a\nWORKDIR one\nWORKDIR two\n")) == 1
+
+
+def test_a_stage_called_after_its_platform_may_have_a_constant_one():
+    assert found("FROM --platform=linux/amd64 a AS build_amd64\n") == []
+
+
+def test_a_warning_shows_its_lines_and_where_to_read_on():
     warning = check_file(parse_dockerfile(b"FROM a\nCMD x\n"))[0]
-    assert str(warning).startswith("WARNING: JSONArgsRecommended\n")
+    first = "WARNING: JSONArgsRecommended - https://docs.docker.com/go/dockerfile/rule/json-args-recommended/\n"
+    assert str(warning).startswith(first)
     assert "   2 | >>> CMD x" in str(warning)
 
 

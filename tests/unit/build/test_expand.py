@@ -100,3 +100,9 @@ def test_a_value_that_doubles_again_and_again_is_stopped():
     env = {"x": "a" * 70000}
     with pytest.raises(ExpansionError, match="expanded to more than"):
         expand("$x" * 20, env)
+
+
+def test_a_replacement_keeps_its_escapes_and_a_pattern_knows_only_its_own():
+    assert expand(r"${path//\//\/}", {"path": "/a/b"}) == r"\/a\/b"
+    with pytest.raises(ExpansionError, match=r"invalid escape '\\x' in pattern"):
+        expand(r"${path#\x}", {"path": "x"})

@@ -28,17 +28,35 @@ def test_continuation_lines_join_and_comments_and_blank_lines_inside_are_skipped
     assert (run.first_line, run.last_line) == (2, 7)
 
 
-def test_an_empty_continuation_line_is_a_warning():
-    file = parse_dockerfile(b"FROM a\nRUN x \\\n\n y\n")
-    assert file.warnings == ["Dockerfile:2: NoEmptyContinuation: empty continuation line"]
+def test_instructions_with_empty_lines_in_them_are_noted():
+    assert parse_dockerfile(b"FROM a\nRUN x \\\n\n y\nRUN x \\\n y\n").empty_continuations == [(2, 4)]
 
 
-def test_checks_can_be_skipped_or_made_errors():
-    text = "FROM a\nRUN x \\\n\n y\n"
-    assert parse_dockerfile(f"# check=skip=all\n{text}".encode()).warnings == []
-    assert parse_dockerfile(f"# check=skip=Other,NoEmptyContinuation;error=true\n{text}".encode()).warnings == []
-    assert "check=error=true: Dockerfile:3: NoEmptyContinuation" in fails(f"# check=error=true\n{text}")
-    assert fails(f"# check=nope\n{text}").startswith("Dockerfile:1: invalid check directive 'nope'")
+def test_the_check_directive_says_which_rules_count():
+    checks = parse_dockerfile(b"# check = skip=One, Two; error=true;experimental=all // why\nFROM a").checks
+    assert (checks.skipped, checks.experimental, checks.error) == ({"one", "two"}, {"all"}, True)
+    assert fails("# check=nope\nFROM a").startswith("Dockerfile:1: invalid check directive 'nope'")
+
+
+def test_directives_may_follow_a_line_that_makes_the_file_a_program():
+    file = parse_dockerfile(b"#!/usr/bin/env builder\n# EScape=`\nFROM a\nRUN x `\n y\n")
+    assert file.instructions[1].arguments == ["x  y"]
+
+
+def test_any_other_comment_ends_the_directives():
+    assert parse_dockerfile(b"# key = value\n# escape=`\nFROM a\n").escape == "\\"
+
+
+def test_the_end_of_a_here_document_may_be_set_apart_and_look_like_a_variable():
+    for words, end in (
+        ("<< END", "END"),
+        ("<<- END", "END"),
+        ("<< -END", "-END"),
+        ("<<$END", "$END"),
+        ("cat << END >x", "END"),
+    ):
+        assert [doc.name for doc in one(f"RUN {words}\nbody\n{end}").heredocs] == [end]
+    assert one("RUN echo $((1 << 4))").heredocs == []
 
 
 def test_a_doubled_escape_character_does_not_continue_the_line():

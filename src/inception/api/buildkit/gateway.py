@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from inception.api.buildkit.jobs import Job, Solver
     from inception.api.buildkit.options import Request
     from inception.api.buildkit.session import Client
-    from inception.build.checks import Warning
     from inception.build.context import Context
+    from inception.build.rules import Warning
 
 _FRONTEND_CAPS = (
     "solve.base",
@@ -142,8 +142,7 @@ class Gateway:
 
     def _lint(self, asked: Request, client: Client) -> dict[str, bytes]:
         from inception.api.buildkit.remote import RemoteCaller
-        from inception.build.checks import check_file
-        from inception.build.parse import parse_dockerfile
+        from inception.build.checks import check_context
         from inception.build.progress import Reporter
 
         store = self._solver.server.engine.store
@@ -151,7 +150,7 @@ class Gateway:
         with store.lease(), store.scratch() as scratch:
             context = caller.open_context(store, scratch, Reporter(None))
             try:
-                return _lint_result(context, check_file(parse_dockerfile(context.dockerfile, context.name), context))
+                return _lint_result(context, check_context(store.images, context, asked.config))
             finally:
                 context.close()
 
@@ -163,7 +162,7 @@ def _lint_result(context: Context, warnings: list[Warning]) -> dict[str, bytes]:
             "ruleName": each.rule,
             "detail": each.message,
             "description": "",
-            "url": "",
+            "url": each.url,
             "location": {"sourceIndex": 0, "ranges": [{"start": {"line": each.line}, "end": {"line": each.line}}]},
         }
         for each in warnings
