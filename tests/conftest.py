@@ -80,6 +80,7 @@ NEEDS = {
     "no-systemd": lambda: not os.path.isdir("/run/systemd/system"),
     "apparmor": Path("/sys/kernel/security/apparmor/profiles").exists,
     "no-apparmor": lambda: not os.path.exists("/sys/kernel/security/apparmor/profiles"),
+    "ipv6": Path("/proc/net/if_inet6").exists,
     "no-selinux": lambda: not os.path.exists("/sys/fs/selinux/enforce"),
     "engine-api": (Path(__file__).parents[2] / "shared/specs/engine-api/v1.51.yaml").is_file,
     "oci-schemas": (Path(__file__).parents[2] / "shared/specs/oci-image/schema").is_dir,

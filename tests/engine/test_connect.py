@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from inception import Engine, NetworkConfig
+from inception.engine.config import PortBinding
 from inception.engine.container import Container
+from inception.network import firewall
 
 from .conftest import make
 
@@ -78,3 +82,37 @@ def test_the_default_route_moves_when_its_network_is_left(engine: Engine) -> Non
     assert f"default via {engine.networks.get('second').gateway} dev eth1" in says(container, "ip route")
     engine.networks.get("first").connect("moving")
     assert says(container, "ip route").count("default") == 1
+
+
+def test_published_ports_follow_the_container_into_another_network(engine: Engine) -> None:
+    for name in ("first", "second"):
+        engine.networks.create(NetworkConfig(name=name))
+    ports = [PortBinding(container_port=80), PortBinding(container_port=80, protocol="udp")]
+    container = make(engine, "nc", "-ll", "-p", "80", "-e", "cat", name="moving", network_mode="first", ports=ports)
+    container.start()
+    engine.networks.get("second").connect("moving")
+    port, udp = (each.host_port for each in container.state.ports)
+    says(container, "for i in 1 2 3 4 5 6 7 8 9; do netstat -ln | grep -q :80 && break; usleep 50000; done")
+    assert echoed("127.0.0.1", port)
+    assert echoed("::1", port)
+    engine.networks.get("first").disconnect("moving")
+    address = container.state.endpoints["second"].ipv4_address
+    rules = [f"tcp 0.0.0.0:{port} -> {address}:80", f"udp 0.0.0.0:{udp} -> {address}:80"]
+    assert firewall.observe(engine.tag).ports == rules
+    assert echoed("127.0.0.1", port)
+    assert echoed("::1", port)
+    engine.networks.get("second").disconnect("moving")
+    assert firewall.observe(engine.tag).ports == []
+    assert not echoed("127.0.0.1", port)
+    engine.networks.get("first").connect("moving")
+    assert echoed("127.0.0.1", port)
+    assert echoed("::1", port)
+
+
+def echoed(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=1) as client:
+            client.send(b"hello\n")
+            return client.recv(64) == b"hello\n"
+    except OSError:
+        return False

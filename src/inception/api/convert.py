@@ -229,12 +229,13 @@ def endpoint_config(endpoint: Fields) -> EndpointConfig:
         if key.startswith("com.docker.network."):
             raise InvalidArgument(f"{endpoint.place('DriverOpts')}: {key} is not supported")
     address = endpoint.object("IPAMConfig")
-    address.refuse(IPv6Address="networks have no IPv6", LinkLocalIPs="link-local addresses can't be given")
+    address.refuse(LinkLocalIPs="link-local addresses can't be given")
     if endpoint.number("GwPriority"):
         raise InvalidArgument(f"{endpoint.place('GwPriority')} is not supported: the first network leads out")
     return EndpointConfig(
         aliases=endpoint.strings("Aliases"),
         ipv4_address=address.text("IPv4Address"),
+        ipv6_address=address.text("IPv6Address"),
         mac_address=endpoint.text("MacAddress"),
         links=endpoint.strings("Links"),
         driver_options=options,

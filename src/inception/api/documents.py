@@ -86,9 +86,9 @@ def _networks(record: ContainerRecord, ids: dict[str, str]) -> dict[str, Any]:
             "Gateway": state.gateway if state else "",
             "IPAddress": state.ipv4_address if state else "",
             "IPPrefixLen": state.prefix_length if state else 0,
-            "IPv6Gateway": "",
-            "GlobalIPv6Address": "",
-            "GlobalIPv6PrefixLen": 0,
+            "IPv6Gateway": state.ipv6_gateway if state else "",
+            "GlobalIPv6Address": state.ipv6_address if state else "",
+            "GlobalIPv6PrefixLen": state.ipv6_prefix_length if state else 0,
             "DNSNames": None,
         }
     return found

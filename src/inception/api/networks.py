@@ -10,10 +10,12 @@ from inception.api.call import Call, empty, reply
 from inception.api.convert import endpoint_config
 from inception.api.fields import Fields
 from inception.engine.config import NetworkConfig
+from inception.engine.pools import pool_fields
 from inception.errors import InvalidArgument, NotFound
 
 # Options of Docker's bridge driver, and what they are here.
 _BRIDGE = "com.docker.network.bridge."
+_ENABLE_IPV4, _ENABLE_IPV6 = "com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6"
 _TRUE, _FALSE = ("1", "t", "T", "true", "True", "TRUE"), ("0", "f", "F", "false", "False", "FALSE")
 
 
@@ -46,11 +48,8 @@ def network_config(body: Fields) -> NetworkConfig:
     """The body of `POST /networks/create`."""
     body.refuse(
         ConfigOnly="it is for Swarm",
-        EnableIPv6="networks have no IPv6",
         Ingress="it is for Swarm",
     )
-    if body.get("EnableIPv4") is False:
-        raise InvalidArgument("EnableIPv4: a network without IPv4 is not supported")
     if body.text("Scope") not in ("", "local"):
         raise InvalidArgument(f"scope {body.text('Scope')!r} is for Swarm")
     if body.object("ConfigFrom").text("Network"):
@@ -60,22 +59,27 @@ def network_config(body: Fields) -> NetworkConfig:
         raise InvalidArgument(f"IPAM driver {ipam.text('Driver')!r} is not supported: there is only the default one")
     ipam.refuse(Options="the default IPAM driver has none")
     pools = [pool for pool in ipam.objects("Config") if pool.value]
-    if len(pools) > 1:
-        raise InvalidArgument("IPAM.Config: several subnets in one network are not supported")
-    pool = pools[0] if pools else Fields(None)
+    auxiliary: dict[str, str] = {}
+    for pool in pools:
+        auxiliary |= pool.texts("AuxiliaryAddresses")
+    found = pool_fields([(pool.text("Subnet"), pool.text("Gateway"), pool.text("IPRange")) for pool in pools], "IPAM.Config: ")
+    options = body.texts("Options")
+    # The daemon's own option for all networks, as a network may give it (docker 28).
+    ipv4 = _boolean(_ENABLE_IPV4, options[_ENABLE_IPV4]) if _ENABLE_IPV4 in options else True
+    ipv6 = _boolean(_ENABLE_IPV6, options[_ENABLE_IPV6]) if _ENABLE_IPV6 in options else False
     return _with_options(
         NetworkConfig(
             name=body.text("Name"),
             driver=body.text("Driver") or "bridge",
-            subnet=pool.text("Subnet"),
-            gateway=pool.text("Gateway"),
-            ip_range=pool.text("IPRange"),
-            auxiliary_addresses=pool.texts("AuxiliaryAddresses"),
+            auxiliary_addresses=auxiliary,
+            ipv4=body.flag("EnableIPv4", ipv4),
+            ipv6=body.flag("EnableIPv6", ipv6),
             internal=body.flag("Internal"),
             attachable=body.flag("Attachable"),
             labels=body.texts("Labels"),
+            **found,  # type: ignore[arg-type]
         ),
-        body.texts("Options"),
+        options,
     )
 
 
@@ -94,8 +98,8 @@ def _with_options(config: NetworkConfig, options: dict[str, str]) -> NetworkConf
             config.masquerade = _boolean(key, value)
         elif key == f"{_BRIDGE}host_binding_ipv4":
             config.default_host_ip = value
-        elif key == "com.docker.network.enable_ipv6" and value in _FALSE:
-            pass
+        elif key in (_ENABLE_IPV4, _ENABLE_IPV6):
+            pass  # read above
         else:
             raise InvalidArgument(f"network option {key} is not supported")
     return config

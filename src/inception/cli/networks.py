@@ -8,6 +8,7 @@ from inception.cli.format import Listing, label_of, labels_text, local_time, sho
 from inception.cli.run_config import labels_of
 from inception.cli.values import parse_bool
 from inception.engine.config import EndpointConfig, NetworkConfig
+from inception.engine.pools import match_pools, pool_fields
 from inception.errors import InvalidArgument, NotFound
 
 TYPE_CHECKING = False
@@ -45,9 +46,6 @@ _BRIDGE_OPTIONS = {
 def create(call: Call) -> int:
     flags = call.flags
     subnets, gateways, ranges = flags.list("subnet"), flags.list("gateway"), flags.list("ip-range")
-    for name, found in (("subnet", subnets), ("gateway", gateways), ("ip-range", ranges)):
-        if len(found) > 1:
-            raise InvalidArgument(f"a network has one {name}; {len(found)} were given")
     if (gateways or ranges) and not subnets:
         raise UsageError("every ip-range or gateway must have a corresponding subnet", exit_code=1)
     try:
@@ -58,13 +56,13 @@ def create(call: Call) -> int:
         NetworkConfig(
             name=call.arguments[0],
             driver=flags.text("driver"),
-            subnet=subnets[0] if subnets else "",
-            gateway=gateways[0] if gateways else "",
-            ip_range=ranges[0] if ranges else "",
             auxiliary_addresses=flags.map("aux-address"),
             internal=flags.on("internal"),
             attachable=flags.on("attachable"),
             labels=labels,
+            ipv4=flags.on("ipv4"),
+            ipv6=flags.on("ipv6"),
+            **pool_fields(match_pools(subnets, gateways, ranges)),  # type: ignore[arg-type]
             **_driver_options(flags),
         )
     )
@@ -110,8 +108,8 @@ def _row(network: Network, *, full: bool) -> Row:
         "Name": network.name,
         "Driver": network.config.driver,
         "Scope": "local",
-        "IPv4": "true",
-        "IPv6": "false",
+        "IPv4": str(network.config.ipv4).lower(),
+        "IPv6": str(network.config.ipv6).lower(),
         "Internal": str(network.config.internal).lower(),
         "Labels": labels_text(network.labels),
         "CreatedAt": local_time(network.created_at),
@@ -133,7 +131,12 @@ def rm(call: Call) -> int:
 def connect(call: Call) -> int:
     flags = call.flags
     network, container = call.arguments
-    endpoint = EndpointConfig(aliases=flags.list("alias"), ipv4_address=flags.text("ip"), links=flags.list("link"))
+    endpoint = EndpointConfig(
+        aliases=flags.list("alias"),
+        ipv4_address=flags.text("ip"),
+        ipv6_address=flags.text("ip6"),
+        links=flags.list("link"),
+    )
     call.engine.networks.get(network).connect(container, endpoint)
     return 0
 
@@ -144,7 +147,6 @@ def disconnect(call: Call) -> int:
     return 0
 
 
-_IPV6 = "networks have IPv4 only"
 _SWARM = "Swarm is not supported"
 
 CREATE = Command(
@@ -158,6 +160,8 @@ CREATE = Command(
       --gateway strings   Gateway of the subnet
       --internal          Restrict external access to the network
       --ip-range strings  Give out addresses of this part of the subnet only
+      --ipv4              IPv4 addresses for its containers (default true)
+      --ipv6              IPv6 addresses for its containers
       --label list        Set metadata on a network
   -o, --opt map           Options of the driver
       --subnet strings    Subnet in CIDR format
@@ -170,8 +174,6 @@ CREATE = Command(
         "ingress": _SWARM,
         "ipam-driver": "there is one address manager, the default",
         "ipam-opt": "the default address manager has no options",
-        "ipv4": "networks always have IPv4",
-        "ipv6": _IPV6,
         "scope": _SWARM,
     },
 )
@@ -201,6 +203,7 @@ CONNECT = Command(
     """\
       --alias strings   Add network-scoped alias for the container
       --ip ip           IPv4 address (e.g., 172.30.100.104)
+      --ip6 ip          IPv6 address (e.g., 2001:db8::33)
       --link list       Another container under a name that only this one knows
 """,
     minimum=2,
@@ -208,7 +211,6 @@ CONNECT = Command(
     refused={
         "driver-opt": "endpoints have no options of a driver",
         "gw-priority": "the first network in which a container is has its default route",
-        "ip6": _IPV6,
         "link-local-ip": "link-local addresses are not implemented",
     },
 )

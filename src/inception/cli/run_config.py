@@ -196,12 +196,15 @@ def _mounts(flags: Flags) -> list[MountConfig]:
 
 def _networks(flags: Flags) -> tuple[str, dict[str, EndpointConfig]]:
     aliases, address, mac = flags.list("network-alias"), flags.text("ip"), flags.text("mac-address")
+    address6 = flags.text("ip6")
     named = each(flags, "network", parse_network) or [("bridge", EndpointConfig())]
     mode, first = named[0]
     if aliases and first.aliases:
         raise ValueError("conflicting options: cannot specify both --network-alias and per-network alias")
     if address and first.ipv4_address:
         raise ValueError("conflicting options: cannot specify both --ip and per-network IPv4 address")
+    if address6 and first.ipv6_address:
+        raise ValueError("conflicting options: cannot specify both --ip6 and per-network IPv6 address")
     if mac and first.mac_address:
         raise ValueError("conflicting options: cannot specify both --mac-address and per-network MAC address")
     named[0] = (
@@ -209,6 +212,7 @@ def _networks(flags: Flags) -> tuple[str, dict[str, EndpointConfig]]:
         EndpointConfig(
             aliases=[*first.aliases, *aliases],
             ipv4_address=address or first.ipv4_address,
+            ipv6_address=address6 or first.ipv6_address,
             mac_address=mac or first.mac_address,
             links=flags.list("link") if mode != "bridge" else [],
         ),
@@ -229,7 +233,7 @@ def parse_network(text: str) -> tuple[str, EndpointConfig]:
     """`NAME`, or `name=NAME,alias=…,ip=…,mac-address=…`."""
     if "=" not in text:
         return _network_name(text), EndpointConfig()
-    name, aliases, address, mac = "", [], "", ""
+    name, aliases, address, address6, mac = "", [], "", "", ""
     for field in text.split(","):
         key, equals, value = field.partition("=")
         key = key.strip().lower()
@@ -239,19 +243,22 @@ def parse_network(text: str) -> tuple[str, EndpointConfig]:
             name = value
         elif key == "alias":
             aliases.append(value)
-        elif key == "ip":
+        elif key in ("ip", "ip6"):
             from inception.cli.values import parse_ip
 
-            address = parse_ip(value)
+            if key == "ip":
+                address = parse_ip(value)
+            else:
+                address6 = parse_ip(value)
         elif key == "mac-address":
             mac = value
-        elif key in ("ip6", "link-local-ip", "driver-opt", "gw-priority"):
+        elif key in ("link-local-ip", "driver-opt", "gw-priority"):
             raise ValueError(f"the network option {key} is not supported")
         else:
             raise ValueError(f"invalid field key {key}")
     if not name:
         raise ValueError("network name/id is not specified")
-    return _network_name(name), EndpointConfig(aliases=aliases, ipv4_address=address, mac_address=mac)
+    return _network_name(name), EndpointConfig(aliases=aliases, ipv4_address=address, ipv6_address=address6, mac_address=mac)
 
 
 def _network_name(name: str) -> str:

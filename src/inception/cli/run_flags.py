@@ -44,6 +44,7 @@ OPTIONS = """\
       --init                            Run an init inside that forwards signals and reaps processes
   -i, --interactive                     Keep STDIN open even if not attached
       --ip ip                           IPv4 address (e.g., 172.30.100.104)
+      --ip6 ip                          IPv6 address (e.g., 2001:db8::33)
       --ipc string                      IPC namespace: "private", "shareable", "none", "host", "container:NAME"
   -l, --label list                      Labels of the container
       --label-file list                 Files of labels, one a line
@@ -103,7 +104,6 @@ RENAMED = {"net": "network", "net-alias": "network-alias", "dns-opt": "dns-optio
 
 _WINDOWS = "it is for Windows only"
 _REALTIME = "real-time scheduling of groups needs a kernel with CONFIG_RT_GROUP_SCHED, which distributions don't have"
-_IPV6 = "networks have IPv4 only"
 
 REFUSED = {
     "annotation": "annotations of a runtime bundle have no meaning here; use --label",
@@ -114,7 +114,6 @@ REFUSED = {
     "gpus": "no driver for GPUs is there; give their device files with --device",
     "io-maxbandwidth": _WINDOWS,
     "io-maxiops": _WINDOWS,
-    "ip6": _IPV6,
     "isolation": _WINDOWS,
     "kernel-memory": "the kernel has no such limit any more",
     "link-local-ip": "link-local addresses are not implemented",

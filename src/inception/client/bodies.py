@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from inception.engine.limits import DEVICE_LIMITS, LIMITS
+from inception.engine.pools import pools_of
 from inception.errors import InvalidArgument
 from inception.record import encode
 
@@ -164,16 +165,14 @@ def endpoint_body(endpoint: EndpointConfig) -> dict[str, Any]:
         "MacAddress": endpoint.mac_address,
         "DriverOpts": endpoint.driver_options,
     }
-    if endpoint.ipv4_address:
-        body["IPAMConfig"] = {"IPv4Address": endpoint.ipv4_address}
+    asked = {"IPv4Address": endpoint.ipv4_address, "IPv6Address": endpoint.ipv6_address}
+    body["IPAMConfig"] = {key: address for key, address in asked.items() if address}
     return {name: value for name, value in body.items() if value}
 
 
 def network_body(config: NetworkConfig) -> dict[str, Any]:
     """The body of `POST /networks/create`."""
-    pool: dict[str, Any] = {"Subnet": config.subnet, "Gateway": config.gateway, "IPRange": config.ip_range}
-    pool["AuxiliaryAddresses"] = config.auxiliary_addresses
-    pool = {name: value for name, value in pool.items() if value}
+    pools = pools_of(config, config.subnet, config.gateway, config.subnet6, config.gateway6)
     options = dict(config.options)
     if config.mtu:
         options.setdefault("com.docker.network.driver.mtu", str(config.mtu))
@@ -193,7 +192,9 @@ def network_body(config: NetworkConfig) -> dict[str, Any]:
         "Attachable": config.attachable,
         "Labels": config.labels,
         "Options": options,
-        "IPAM": {"Driver": "default", "Config": [pool] if pool else []},
+        "IPAM": {"Driver": "default", "Config": pools},
+        "EnableIPv4": config.ipv4,
+        "EnableIPv6": config.ipv6,
     }
 
 

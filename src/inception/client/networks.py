@@ -27,8 +27,11 @@ class RemoteNetwork:
         self.created_at: str = document.get("Created") or ""
         pools = (document.get("IPAM") or {}).get("Config") or []
         pool: dict[str, Any] = next((each for each in pools if "." in (each.get("Subnet") or "")), {})
+        pool6: dict[str, Any] = next((each for each in pools if ":" in (each.get("Subnet") or "")), {})
         self.subnet: str = pool.get("Subnet") or ""
         self.gateway: str = pool.get("Gateway") or ""
+        self.subnet6: str = pool6.get("Subnet") or ""
+        self.gateway6: str = pool6.get("Gateway") or ""
         self.config = NetworkConfig(
             name=self.name,
             driver=document.get("Driver") or "bridge",
@@ -39,6 +42,11 @@ class RemoteNetwork:
             attachable=bool(document.get("Attachable")),
             options=document.get("Options") or {},
             labels=document.get("Labels") or {},
+            ipv4=document.get("EnableIPv4") is not False,
+            ipv6=bool(document.get("EnableIPv6")),
+            subnet6=self.subnet6,
+            gateway6=self.gateway6,
+            ip_range6=pool6.get("IPRange") or "",
         )
 
     def __repr__(self) -> str:

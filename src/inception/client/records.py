@@ -140,6 +140,7 @@ def _endpoint_config(each: dict[str, Any]) -> EndpointConfig:
     return EndpointConfig(
         aliases=each.get("Aliases") or [],
         ipv4_address=(each.get("IPAMConfig") or {}).get("IPv4Address") or "",
+        ipv6_address=(each.get("IPAMConfig") or {}).get("IPv6Address") or "",
         links=each.get("Links") or [],
     )
 
@@ -152,6 +153,9 @@ def _endpoint_state(each: dict[str, Any]) -> EndpointState:
         prefix_length=each.get("IPPrefixLen") or 0,
         gateway=each.get("Gateway") or "",
         mac_address=each.get("MacAddress") or "",
+        ipv6_address=each.get("GlobalIPv6Address") or "",
+        ipv6_prefix_length=each.get("GlobalIPv6PrefixLen") or 0,
+        ipv6_gateway=each.get("IPv6Gateway") or "",
     )
 
 

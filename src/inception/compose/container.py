@@ -235,6 +235,7 @@ def _endpoints(project: Project, service: Service, name: str) -> dict[str, Endpo
         found[project.networks[key].name] = EndpointConfig(
             aliases=list(dict.fromkeys([name, service.name, *own.aliases])),
             ipv4_address=own.ipv4_address,
+            ipv6_address=own.ipv6_address,
             mac_address=own.mac_address or (service.mac_address if index == 0 else ""),
             links=links,
         )

@@ -93,6 +93,7 @@ class ServiceNetwork(Record):
     ipv4_address: str = ""
     mac_address: str = ""
     priority: int = 0
+    ipv6_address: str = ""
 
 
 class Healthcheck(Record, names=DURATIONS):
@@ -284,6 +285,8 @@ class Network(Record):
     attachable: bool = False
     ipam: Ipam = Ipam()
     labels: dict[str, str] = {}
+    enable_ipv4: bool = True
+    enable_ipv6: bool = False
 
 
 class Volume(Record):

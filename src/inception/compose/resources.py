@@ -5,6 +5,7 @@ from __future__ import annotations
 from inception.compose import labels
 from inception.compose.hashing import network_hash, volume_hash
 from inception.engine.config import NetworkConfig, VolumeConfig
+from inception.engine.pools import pool_fields
 from inception.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -13,10 +14,8 @@ if TYPE_CHECKING:
 
 
 def network_config(project: Project, network: Network) -> NetworkConfig:
-    """What the engine is asked for. Raises InvalidArgument for more than one subnet."""
-    if len(network.ipam.config) > 1:
-        raise InvalidArgument(f"networks.{network.key}.ipam: one subnet is supported, {len(network.ipam.config)} are given")
-    ipam = network.ipam.config[0] if network.ipam.config else None
+    """What the engine is asked for. Raises InvalidArgument for more than one subnet of a family."""
+    pools = [(pool.subnet, pool.gateway, pool.ip_range) for pool in network.ipam.config]
     options = dict(network.driver_opts)
     mtu = options.pop("com.docker.network.driver.mtu", "0")
     if not mtu.isdecimal():
@@ -26,9 +25,6 @@ def network_config(project: Project, network: Network) -> NetworkConfig:
     return NetworkConfig(
         name=network.name,
         driver=network.driver if network.driver not in ("", "default") else "bridge",
-        subnet=ipam.subnet if ipam else "",
-        gateway=ipam.gateway if ipam else "",
-        ip_range=ipam.ip_range if ipam else "",
         internal=network.internal,
         attachable=network.attachable,
         mtu=int(mtu),
@@ -37,6 +33,9 @@ def network_config(project: Project, network: Network) -> NetworkConfig:
         masquerade=options.pop("com.docker.network.bridge.enable_ip_masquerade", "true") == "true",
         default_host_ip=options.pop("com.docker.network.bridge.host_binding_ipv4", ""),
         options=_no_more(options, network),
+        ipv4=network.enable_ipv4,
+        ipv6=network.enable_ipv6,
+        **pool_fields(pools, f"networks.{network.key}.ipam: "),  # type: ignore[arg-type]
         labels={**network.labels, **_resource_labels(project, labels.NETWORK, network.key, network_hash(network))},
     )
 

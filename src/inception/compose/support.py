@@ -50,7 +50,6 @@ _REFUSED: dict[str, str] = {
     "services.*.networks.*.driver_opts": "",
     "services.*.networks.*.gw_priority": "",
     "services.*.networks.*.interface_name": "",
-    "services.*.networks.*.ipv6_address": "",
     "services.*.networks.*.link_local_ips": "",
     "services.*.provider": "",
     "services.*.pull_refresh_after": "",
@@ -73,8 +72,6 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "services.*.volumes.*.bind.recursive": ("enabled",),
     "networks.*.driver": ("bridge", "default"),
     "networks.*.ipam.driver": ("default",),
-    "networks.*.enable_ipv4": (True,),
-    "networks.*.enable_ipv6": (False,),
     "volumes.*.driver": ("local",),
 }
 

@@ -46,6 +46,7 @@ class EndpointConfig(Record):
     mac_address: str = ""
     links: list[str] = []
     driver_options: dict[str, str] = {}
+    ipv6_address: str = ""
 
 
 class RestartPolicy(Record):
@@ -178,7 +179,10 @@ class HealthState(Record):
 
 
 class EndpointState(Record):
-    """What a container got in one network. `interface` is the link's name inside, `default_route` whether it leads out."""
+    """What a container got in one network. `interface` is the link's name inside, `default_route` whether it leads out.
+
+    Addresses are empty for the family that the network doesn't have.
+    """
 
     network_id: str
     endpoint_id: str
@@ -189,6 +193,14 @@ class EndpointState(Record):
     interface: str = "eth0"
     default_route: bool = False
     aliases: list[str] = []
+    ipv6_address: str = ""
+    ipv6_prefix_length: int = 0
+    ipv6_gateway: str = ""
+    default_route6: bool = False
+
+    @property
+    def addresses(self) -> list[str]:
+        return [address for address in (self.ipv4_address, self.ipv6_address) if address]
 
 
 class ContainerState(Record):
@@ -222,7 +234,7 @@ class ExecConfig(Record):
 
 class NetworkConfig(Record):
     """`network create`. An empty `subnet` lets the engine choose one that overlaps nothing on this host; `auxiliary_addresses`
-    are kept free, for what is no container."""
+    are kept free, for what is no container. The fields ending in 6 are the same for IPv6, which a network has with `ipv6`."""
 
     name: str
     driver: str = "bridge"
@@ -239,6 +251,11 @@ class NetworkConfig(Record):
     default_host_ip: str = ""
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
+    ipv4: bool = True
+    ipv6: bool = False
+    subnet6: str = ""
+    gateway6: str = ""
+    ip_range6: str = ""
 
 
 class VolumeConfig(Record):

@@ -14,28 +14,35 @@ import os
 from _thread import start_new_thread
 
 from inception.engine import records
-from inception.engine.config import EndpointConfig, EndpointState, NetworkConfig, PortBinding, network_mode, wanted_networks
+from inception.engine.config import EndpointConfig, EndpointState, network_mode, wanted_networks
 from inception.engine.live import ContainerLock, not_running, open_init
 from inception.engine.names import new_id
 from inception.engine.networks import PREDEFINED, Network
+from inception.engine.published import (
+    REDIRECT,
+    Targets,
+    all_ports,
+    follow_routes,
+    insert_redirects,
+    plan_redirects,
+    redirect,
+)
 from inception.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unavailable
 from inception.linux.namespaces import open_ns
 from inception.linux.process import pidfd_send_signal
 from inception.network import bridge, firewall
 from inception.network import names as dns_names
-from inception.network.address import derive_mac, is_ipv4, is_mac, link_name, parse_subnet
+from inception.network.address import derive_mac, is_mac, link_name, parse_subnet
 from inception.network.endpoint import EndpointPlan, add_default_route, attach, detach
-from inception.network.host import host_links, host_routes
-from inception.network.ipam import check_subnet, choose_address, choose_gateway, choose_subnet
-from inception.network.ports import Listener, already_allocated, open_listeners
+from inception.network.host import host_links
+from inception.network.ipam import choose_address
 from inception.record import Record, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from inception.engine.engine import Engine
     from inception.engine.records import ContainerRecord
+    from inception.network.ports import Listener
     from inception.store.database import Transaction
 
 
@@ -49,27 +56,14 @@ class Endpoint(Record):
     publishes: bool = False
 
 
-def plan_subnet(config: NetworkConfig, taken: list[str]) -> tuple[str, str]:
-    """Subnet and gateway for a new network beside those *taken*. Raises InvalidArgument or Forbidden."""
-    subnet = config.subnet
-    if subnet:
-        check_subnet(subnet, taken)
-    else:
-        subnet = choose_subnet([*taken, *host_routes()])
-    if config.ip_range and not parse_subnet(subnet).overlaps(parse_subnet(config.ip_range, strict=False)):
-        raise InvalidArgument(f"no matching subnet for range {config.ip_range}")
-    for name, address in config.auxiliary_addresses.items():
-        if not is_ipv4(address) or not parse_subnet(subnet).overlaps(parse_subnet(f"{address}/32")):
-            raise InvalidArgument(f"no matching subnet for aux-address {name}={address}")
-    return subnet, choose_gateway(subnet, config.gateway)
-
-
 def claim(engine: Engine, tx: Transaction, record: ContainerRecord) -> list[Endpoint]:
     """Addresses in all its networks, inside the caller's transaction. Raises NotFound for a network that is gone."""
     found = [(engine.networks.get(name), config) for name, config in wanted_networks(record.config).items()]
-    default = next((network.id for network, _ in found if not network.config.internal), "")
+    outward = [network for network, _ in found if not network.config.internal]
+    default = next((network.id for network in outward if network.subnet), "")
+    default6 = next((network.id for network in outward if network.subnet6), "")
     return [
-        _claim_one(engine, tx, record, network, config, number, network.id == default)
+        _claim_one(engine, tx, record, network, config, number, (network.id == default, network.id == default6))
         for number, (network, config) in enumerate(found)
     ]
 
@@ -82,9 +76,11 @@ class _Addresses:
         self._network = network
 
     def __contains__(self, address: object) -> bool:
-        if address == self._network.gateway or address in self._network.config.auxiliary_addresses.values():
+        network = self._network
+        if address in (network.gateway, network.gateway6) or address in network.config.auxiliary_addresses.values():
             return True
-        query = "SELECT 1 FROM endpoints WHERE network_id = ? AND address = ?"
+        column = "address6" if ":" in str(address) else "address"
+        query = f"SELECT 1 FROM endpoints WHERE network_id = ? AND {column} = ?"
         return self._tx.row(query, (self._network.id, address)) is not None
 
 
@@ -95,39 +91,39 @@ def _claim_one(
     network: Network,
     config: EndpointConfig,
     number: int,
-    default_route: bool,
+    default_routes: tuple[bool, bool],
 ) -> Endpoint:
     if network.name in PREDEFINED and network.name != "bridge":
         raise InvalidArgument(f"container cannot be connected to network {network.name} together with others")
-    if config.ipv4_address and network.name == "bridge":
+    if (config.ipv4_address or config.ipv6_address) and network.name == "bridge":
         raise InvalidArgument("user specified IP address is supported on user defined networks only")
-    last = tx.row("SELECT last_address FROM networks WHERE id = ?", (network.id,))
+    last = tx.row("SELECT last_address, last_address6 FROM networks WHERE id = ?", (network.id,))
     if last is None:
         raise NotFound(f"network {network.name} not found")
-    address = choose_address(
-        network.subnet,
-        _Addresses(tx, network),
-        config.ipv4_address,
-        network=network.name,
-        after=last[0],
-        ip_range=network.config.ip_range,
-    )
+    address = _choose(tx, network, network.subnet, config.ipv4_address, last[0], network.config.ip_range)
+    address6 = _choose(tx, network, network.subnet6, config.ipv6_address, last[1], network.config.ip_range6)
     state = EndpointState(
         network_id=network.id,
         endpoint_id=new_id(),
         ipv4_address=address,
-        prefix_length=parse_subnet(network.subnet).prefix,
+        prefix_length=parse_subnet(network.subnet).prefix if address else 0,
         gateway="" if network.config.internal else network.gateway,
-        mac_address=config.mac_address or derive_mac(address),
+        mac_address=config.mac_address or derive_mac(address or address6),
         interface=f"eth{number}",
-        default_route=default_route,
+        default_route=default_routes[0],
         aliases=config.aliases,
     )
+    if address6:
+        state.ipv6_address, state.ipv6_prefix_length = address6, parse_subnet(network.subnet6).prefix
+        state.ipv6_gateway = "" if network.config.internal else network.gateway6
+        state.default_route6 = default_routes[1]
     interface = link_name(engine.tag, "v", state.endpoint_id)
-    row = (network.id, record.id, state.endpoint_id, address, state.mac_address, interface)
-    tx.execute("INSERT INTO endpoints VALUES (?, ?, ?, ?, ?, ?)", row)
-    if not config.ipv4_address:
+    row = (network.id, record.id, state.endpoint_id, address or address6, state.mac_address, interface, address6)
+    tx.execute("INSERT INTO endpoints VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    if address and not config.ipv4_address:
         tx.execute("UPDATE networks SET last_address = ? WHERE id = ?", (address, network.id))
+    if address6 and not config.ipv6_address:
+        tx.execute("UPDATE networks SET last_address6 = ? WHERE id = ?", (address6, network.id))
     return Endpoint(
         network=network,
         config=config,
@@ -135,6 +131,18 @@ def _claim_one(
         host_interface=interface,
         publishes=record.config.publish_all or bool(record.config.ports),
     )
+
+
+def _choose(tx: Transaction, network: Network, subnet: str, requested: str, last: str, ip_range: str) -> str:
+    """An address of one family; none in a network that doesn't have it."""
+    if not subnet:
+        if requested:
+            raise InvalidArgument(
+                f"invalid config for network {network.name}: invalid endpoint settings: "
+                f"no configured subnet contains IP address {requested}"
+            )
+        return ""
+    return choose_address(subnet, _Addresses(tx, network), requested, network=network.name, after=last, ip_range=ip_range)
 
 
 def attach_endpoint(engine: Engine, endpoint: Endpoint, netns_fd: int) -> None:
@@ -154,6 +162,9 @@ def attach_endpoint(engine: Engine, endpoint: Endpoint, netns_fd: int) -> None:
             mtu=network.config.mtu,
             isolated=not network.config.inter_container,
             hairpin=endpoint.publishes,
+            address6=endpoint.state.ipv6_address,
+            prefix6=endpoint.state.ipv6_prefix_length,
+            gateway6=network.gateway6 if endpoint.state.default_route6 else None,
         ),
     )
 
@@ -162,105 +173,59 @@ def ensure_bridge(engine: Engine, network: Network) -> None:
     """The network's bridge and the engine's rules, made again when a reboot or somebody else took them away."""
     if not bridge.exists(network.bridge):
         bridge.apply(
-            bridge.BridgeConfig(name=network.bridge, subnet=network.subnet, gateway=network.gateway, mtu=network.config.mtu)
+            bridge.BridgeConfig(
+                name=network.bridge,
+                subnet=network.subnet,
+                gateway=network.gateway,
+                mtu=network.config.mtu,
+                subnet6=network.subnet6,
+                gateway6=network.gateway6,
+            )
         )
-        _ensure_rules(engine)
+        _ensure_rules(engine, network)
         firewall.add_network(engine.tag, _rules_of(network))
     else:
-        _ensure_rules(engine)
+        _ensure_rules(engine, network)
 
 
-def _ensure_rules(engine: Engine) -> None:
-    if firewall.present(engine.tag):
-        return
-    rows = engine.database.rows("SELECT id FROM networks WHERE subnet != ''")
+def _ensure_rules(engine: Engine, network: Network) -> None:
+    if not firewall.present(engine.tag) or (network.subnet6 and not firewall.present6(engine.tag)):
+        restore_rules(engine)
+
+
+def restore_rules(engine: Engine) -> None:
+    """Everything that the packet filter should hold, whatever somebody has taken from it."""
+    rows = engine.database.rows("SELECT id FROM networks WHERE subnet != '' OR subnet6 != ''")
     networks = [engine.networks.get(row[0]) for row in rows]
     firewall.replace_table(
-        engine.tag, [_rules_of(network) for network in networks if bridge.exists(network.bridge)], _all_ports(engine)
+        engine.tag, [_rules_of(network) for network in networks if bridge.exists(network.bridge)], all_ports(engine)
     )
 
 
 def _rules_of(network: Network) -> firewall.Network:
     config = network.config
     return firewall.Network(
-        bridge=network.bridge, subnet=network.subnet, internal=config.internal, masquerade=config.masquerade
+        bridge=network.bridge,
+        subnet=network.subnet,
+        internal=config.internal,
+        masquerade=config.masquerade,
+        subnet6=network.subnet6,
     )
-
-
-class Redirect(Record):
-    """A row of `ports`: where a host port leads."""
-
-    protocol: str
-    host_ip: str
-    host_port: int
-    target_ip: str
-    target_port: int
-
-
-_REDIRECT = "protocol, host_ip, host_port, target_ip, target_port"
-
-
-def _redirect(row: tuple[Any, ...]) -> Redirect:
-    return Redirect(protocol=row[0], host_ip=row[1], host_port=row[2], target_ip=row[3], target_port=row[4])
-
-
-def _all_ports(engine: Engine) -> list[Redirect]:
-    return [_redirect(row) for row in engine.database.rows(f"SELECT {_REDIRECT} FROM ports")]
-
-
-def ports_of(engine: Engine, record: ContainerRecord) -> list[PortBinding]:
-    """What the container publishes now."""
-    rows = engine.database.rows(f"SELECT {_REDIRECT} FROM ports WHERE container_id = ?", (record.id,))
-    return [PortBinding(container_port=row[4], protocol=row[0], host_ip=row[1], host_port=row[2]) for row in rows]
-
-
-def hold_ports(engine: Engine, record: ContainerRecord, endpoints: list[Endpoint]) -> list[Listener]:
-    """Listening sockets for everything that the container publishes; the caller owns them. Raises Conflict."""
-    config = record.config
-    bindings = list(config.ports)
-    if config.publish_all:
-        published = {(port.container_port, port.protocol) for port in bindings}
-        for exposed in config.exposed_ports:
-            number, _, protocol = exposed.partition("/")
-            if (int(number), protocol) not in published:
-                bindings.append(PortBinding(container_port=int(number), protocol=protocol))
-    if not bindings or not any(endpoint.state.default_route for endpoint in endpoints):
-        return []
-    from inception.network.ports import PortBinding as HostPort
-
-    default_ip = next(endpoint.network.config.default_host_ip for endpoint in endpoints if endpoint.state.default_route)
-    asked = [HostPort(**{**port.__dict__, "host_ip": port.host_ip or default_ip}) for port in bindings]
-    try:
-        return open_listeners(asked)
-    except Conflict:
-        for port in asked:
-            query = "SELECT 1 FROM ports WHERE protocol = ? AND host_port = ? AND (host_ip = ? OR host_ip = '' OR ? = '')"
-            values = (port.protocol, port.host_port, port.host_ip, port.host_ip)
-            if port.host_port and engine.database.row(query, values):
-                raise already_allocated(port) from None
-        raise
 
 
 def publish(engine: Engine, record: ContainerRecord, endpoints: list[Endpoint], listeners: list[Listener]) -> None:
     """Redirect the held ports to the container, and let its networks know its names."""
-    target = next((endpoint.state.ipv4_address for endpoint in endpoints if endpoint.state.default_route), "")
-    redirects = {
-        (held.binding.protocol, held.binding.host_ip, held.binding.host_port): held.binding.container_port for held in listeners
-    }
-    if redirects:
-        rows = [(*key, target, port, record.id) for key, port in redirects.items()]
-        with engine.database.transaction() as tx:
-            for row in rows:
-                tx.execute(f"INSERT INTO ports ({_REDIRECT}, container_id) VALUES (?, ?, ?, ?, ?, ?)", row)
+    if listeners:
+        bindings = [held.binding for held in listeners]
         try:
-            firewall.add_ports(engine.tag, [_redirect(row[:5]) for row in rows])
+            insert_redirects(engine, record, plan_redirects(bindings, Targets([each.state for each in endpoints])))
         except NotFound:
-            _ensure_rules(engine)
+            restore_rules(engine)
     for endpoint in endpoints:
         dns_names.publish(
             names_table(engine, endpoint.network.id),
             names_of(record, endpoint.network, endpoint.config),
-            endpoint.state.ipv4_address,
+            *endpoint.state.addresses,
         )
 
 
@@ -279,26 +244,27 @@ def names_of(record: ContainerRecord, network: Network, config: EndpointConfig) 
 def release_endpoints(engine: Engine, record: ContainerRecord) -> None:
     """Take a container out of the host's network: names, ports, links, then the rows. Idempotent."""
     database = engine.database
-    ports = database.rows(f"SELECT {_REDIRECT} FROM ports WHERE container_id = ?", (record.id,))
-    rows = database.rows("SELECT network_id, address, host_interface FROM endpoints WHERE container_id = ?", (record.id,))
+    ports = database.rows(f"SELECT {REDIRECT} FROM ports WHERE container_id = ?", (record.id,))
+    query = "SELECT network_id, address, address6, host_interface FROM endpoints WHERE container_id = ?"
+    rows = database.rows(query, (record.id,))
     if not ports and not rows:
         return
     lends = database.row("SELECT lends_network FROM containers WHERE id = ?", (record.id,)) == (1,)
-    for network_id, address, host_interface in rows:
-        _leave(engine, record, network_id, address, host_interface, wait=lends)
+    for network_id, address, address6, host_interface in rows:
+        _leave(engine, record, network_id, {address, address6}, host_interface, wait=lends)
     if ports and firewall.present(engine.tag):
-        firewall.remove_ports(engine.tag, [_redirect(row) for row in ports])
+        firewall.remove_ports(engine.tag, [redirect(row) for row in ports])
     with database.transaction() as tx:
         tx.execute("DELETE FROM ports WHERE container_id = ?", (record.id,))
         tx.execute("DELETE FROM endpoints WHERE container_id = ?", (record.id,))
 
 
 def _leave(
-    engine: Engine, record: ContainerRecord, network_id: str, address: str, host_interface: str, *, wait: bool = True
+    engine: Engine, record: ContainerRecord, network_id: str, addresses: set[str], host_interface: str, *, wait: bool = True
 ) -> None:
     network = engine.networks.get(network_id)
     config = _endpoint_config(record, network)
-    dns_names.withdraw(names_table(engine, network_id), names_of(record, network, config), address)
+    dns_names.withdraw(names_table(engine, network_id), names_of(record, network, config), *filter(None, addresses))
     if wait:
         detach(host_interface)
     else:
@@ -321,12 +287,13 @@ def _endpoint_config(record: ContainerRecord, network: Network) -> EndpointConfi
 
 def rename_names(engine: Engine, record: ContainerRecord, new_name: str) -> None:
     """Let a running container's networks know its new name instead of the old one."""
-    for row in engine.database.rows("SELECT network_id, address FROM endpoints WHERE container_id = ?", (record.id,)):
-        network = engine.networks.get(row[0])
+    query = "SELECT network_id, address, address6 FROM endpoints WHERE container_id = ?"
+    for network_id, *addresses in engine.database.rows(query, (record.id,)):
+        network = engine.networks.get(network_id)
         if network.name != "bridge":
             table = names_table(engine, network.id)
-            dns_names.publish(table, [new_name], row[1])
-            dns_names.withdraw(table, [record.name], row[1])
+            dns_names.publish(table, [new_name], *filter(None, addresses))
+            dns_names.withdraw(table, [record.name], *filter(None, addresses))
 
 
 def connect(engine: Engine, network: Network, reference: str, config: EndpointConfig) -> None:
@@ -358,14 +325,19 @@ def _connect_running(engine: Engine, record: ContainerRecord, network: Network, 
     there = record.state.endpoints
     interfaces = {state.interface for state in there.values()}
     number = next(n for n in range(len(there) + 1) if f"eth{n}" not in interfaces)
-    default_route = not network.config.internal and not any(state.default_route for state in there.values())
+    outward = not network.config.internal
+    default_routes = (
+        outward and bool(network.subnet) and not any(state.default_route for state in there.values()),
+        outward and bool(network.subnet6) and not any(state.default_route6 for state in there.values()),
+    )
     with _open_netns(engine, record) as netns:
         with engine.database.transaction() as tx:
-            endpoint = _claim_one(engine, tx, record, network, config, number, default_route)
+            endpoint = _claim_one(engine, tx, record, network, config, number, default_routes)
         try:
             attach_endpoint(engine, endpoint, netns.fd)
             publish(engine, record, [endpoint], [])
             changed = replace(record, state=replace(record.state, endpoints={**there, network.name: endpoint.state}))
+            follow_routes(engine, changed, there)
             from inception.engine.resolver import follow
 
             follow(engine, changed, there, netns.fd)
@@ -441,17 +413,23 @@ def _disconnect_running(engine: Engine, record: ContainerRecord, before: dict[st
             if name is not None:
                 there[name] = replace(there[name], default_route=True)
                 add_default_route(netns.fd, there[name].interface, there[name].gateway)
+        if not any(state.default_route6 for state in there.values()):
+            name = next((name for name, state in there.items() if state.ipv6_gateway), None)
+            if name is not None:
+                there[name] = replace(there[name], default_route6=True)
+                add_default_route(netns.fd, there[name].interface, there[name].ipv6_gateway)
         changed = replace(record, state=replace(record.state, endpoints=there))
+        follow_routes(engine, changed, before)
         follow(engine, changed, before, netns.fd)
     return changed
 
 
 def _forget(engine: Engine, record: ContainerRecord, network: Network) -> None:
     """Take a running container out of one network."""
-    query = "SELECT address, host_interface FROM endpoints WHERE network_id = ? AND container_id = ?"
+    query = "SELECT address, address6, host_interface FROM endpoints WHERE network_id = ? AND container_id = ?"
     row = engine.database.row(query, (network.id, record.id))
     if row is not None:
-        _leave(engine, record, network.id, row[0], row[1])
+        _leave(engine, record, network.id, {row[0], row[1]}, row[2])
         engine.database.execute("DELETE FROM endpoints WHERE network_id = ? AND container_id = ?", (network.id, record.id))
 
 

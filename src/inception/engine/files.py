@@ -99,7 +99,7 @@ def _hosts(engine: Engine, record: ContainerRecord, endpoints: list[EndpointStat
         extra += hosts(engine, record)
     return resolv.plan_hosts(
         hostname(engine, record),
-        [endpoint.ipv4_address for endpoint in endpoints],
+        [address for endpoint in endpoints for address in endpoint.addresses],
         [f"{name}:{address}" for name, address in extra],
         domainname=config.domainname,
     )
@@ -110,6 +110,7 @@ def _extra_host(entry: str, endpoints: list[EndpointState]) -> tuple[str, str]:
     name, _, address = entry.replace("=", ":", 1).partition(":")
     if address == _ALL_ADDRESSES:
         address = next((endpoint.gateway for endpoint in endpoints if endpoint.default_route), "")
+        address = address or next((endpoint.ipv6_gateway for endpoint in endpoints if endpoint.default_route6), "")
         if not address:
             raise InvalidArgument(f"unable to derive the IP value for {_ALL_ADDRESSES}: the container has no way to the host")
     return name, address.strip("[]")

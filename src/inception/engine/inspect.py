@@ -9,6 +9,7 @@ from inception.engine.config import network_mode, wanted_networks
 from inception.engine.lifecycle import RUNNING, log_path
 from inception.engine.limits import DEVICE_LIMITS, LIMITS
 from inception.engine.merge import arguments, clean
+from inception.engine.pools import pools_of
 from inception.engine.spec import security_options
 from inception.engine.surroundings import hostname
 from inception.errors import NotFound
@@ -274,11 +275,11 @@ def _network_settings(engine: Engine, record: ContainerRecord) -> dict[str, Any]
         "SecondaryIPv6Addresses": None,
         "EndpointID": default.endpoint_id if default else "",
         "Gateway": default.gateway if default else "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
+        "GlobalIPv6Address": default.ipv6_address if default else "",
+        "GlobalIPv6PrefixLen": default.ipv6_prefix_length if default else 0,
         "IPAddress": default.ipv4_address if default else "",
         "IPPrefixLen": default.prefix_length if default else 0,
-        "IPv6Gateway": "",
+        "IPv6Gateway": default.ipv6_gateway if default else "",
         "MacAddress": default.mac_address if default else "",
         "Networks": networks,
     }
@@ -306,8 +307,8 @@ def _endpoint(
     engine: Engine, record: ContainerRecord, name: str, config: EndpointConfig, state: EndpointState | None
 ) -> dict[str, Any]:
     document = dict(_EMPTY_ENDPOINT)
-    if config.ipv4_address:
-        document["IPAMConfig"] = {"IPv4Address": config.ipv4_address}
+    asked = {"IPv4Address": config.ipv4_address, "IPv6Address": config.ipv6_address}
+    document["IPAMConfig"] = {key: address for key, address in asked.items() if address} or None
     document["MacAddress"] = config.mac_address
     document["DriverOpts"] = config.driver_options or None
     document["Aliases"] = config.aliases or None
@@ -325,6 +326,9 @@ def _endpoint(
             Gateway=state.gateway,
             IPAddress=state.ipv4_address,
             IPPrefixLen=state.prefix_length,
+            IPv6Gateway=state.ipv6_gateway,
+            GlobalIPv6Address=state.ipv6_address,
+            GlobalIPv6PrefixLen=state.ipv6_prefix_length,
         )
     return document
 
@@ -434,25 +438,23 @@ def _image_config(config: ImageConfig) -> dict[str, Any]:
 def inspect_network(engine: Engine, network: Network) -> dict[str, Any]:
     """A network as `docker network inspect` shows it, with the containers that are in it now."""
     config = network.config
-    query = """SELECT container_id, name, endpoint_id, mac, address FROM endpoints
+    query = """SELECT container_id, name, endpoint_id, mac, address, address6 FROM endpoints
                JOIN containers ON id = container_id WHERE network_id = ?"""
     rows = engine.database.rows(query, (network.id,))
     prefix = parse_subnet(network.subnet).prefix if network.subnet else 0
-    range_: dict[str, Any] = {"IPRange": config.ip_range} if config.ip_range else {}
-    if config.auxiliary_addresses:
-        range_["AuxiliaryAddresses"] = config.auxiliary_addresses
+    prefix6 = parse_subnet(network.subnet6).prefix if network.subnet6 else 0
     return {
         "Name": network.name,
         "Id": network.id,
         "Created": network.created_at,
         "Scope": "local",
         "Driver": config.driver,
-        "EnableIPv4": True,
-        "EnableIPv6": False,
+        "EnableIPv4": config.ipv4,
+        "EnableIPv6": config.ipv6,
         "IPAM": {
             "Driver": "default",
             "Options": None,
-            "Config": [{"Subnet": network.subnet, **range_, "Gateway": network.gateway}] if network.subnet else [],
+            "Config": pools_of(config, network.subnet, network.gateway, network.subnet6, network.gateway6),
         },
         "Internal": config.internal,
         "Attachable": config.attachable,
@@ -464,8 +466,8 @@ def inspect_network(engine: Engine, network: Network) -> dict[str, Any]:
                 "Name": row[1],
                 "EndpointID": row[2],
                 "MacAddress": row[3],
-                "IPv4Address": f"{row[4]}/{prefix}",
-                "IPv6Address": "",
+                "IPv4Address": f"{row[4]}/{prefix}" if prefix else "",
+                "IPv6Address": f"{row[5]}/{prefix6}" if row[5] else "",
             }
             for row in rows
         },

@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from inception.engine.results import PruneReport
 
 PREDEFINED = ("bridge", "host", "none")
-_COLUMNS = "id, name, created_at, config, bridge, subnet, gateway"
+_COLUMNS = "id, name, created_at, config, bridge, subnet, gateway, subnet6, gateway6"
+_VALUES = "?, ?, ?, ?, ?, ?, ?, ?, ?"
 
 
 class Network:
-    """One network; equal to another with the same id. `subnet` and `gateway` are empty for `host` and `none`."""
+    """One network; equal to another with the same id. `subnet` and `gateway` are empty for `host` and `none`.
+
+    So they are in a network without IPv4; `subnet6` and `gateway6` in one without IPv6.
+    """
 
     def __init__(self, engine: Engine, row: tuple[Any, ...]) -> None:
         self.engine = engine
@@ -37,6 +41,8 @@ class Network:
         self.bridge: str = row[4]
         self.subnet: str = row[5]
         self.gateway: str = row[6]
+        self.subnet6: str = row[7]
+        self.gateway6: str = row[8]
 
     def __repr__(self) -> str:
         return f"Network({self.id[:12]}, {self.name!r})"
@@ -96,6 +102,11 @@ class Networks:
                 f'could not find plugin {config.driver} in v1 plugin registry: plugin "{config.driver}" not found',
                 "bridge is the driver there is; host and none exist already",
             )
+        if not config.ipv4 and not config.ipv6:
+            raise InvalidArgument("IPv4 or IPv6 must be enabled")
+        if (config.subnet and not config.ipv4) or (config.subnet6 and not config.ipv6):
+            family, subnet = ("IPv4", config.subnet) if config.subnet and not config.ipv4 else ("IPv6", config.subnet6)
+            raise InvalidArgument(f"subnet {subnet}: the network has no {family}", f"enable it: --{family.lower()}")
         network = self._insert(config)
         self.engine.events.emit("network", "create", network.id, {"name": network.name, "type": config.driver})
         return network
@@ -135,12 +146,12 @@ class Networks:
                 return self.get(name)  # another process was first
         config = NetworkConfig(name=name, driver="null" if name == "none" else "host")
         with self.engine.database.transaction() as tx:
-            row = (new_id(), name, now(), dumps(encode(config)), "", "", "")
-            tx.execute(f"INSERT OR IGNORE INTO networks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            row = (new_id(), name, now(), dumps(encode(config)), "", "", "", "", "")
+            tx.execute(f"INSERT OR IGNORE INTO networks ({_COLUMNS}) VALUES ({_VALUES})", row)
         return self.get(name)
 
     def _insert(self, config: NetworkConfig) -> Network:
-        from inception.engine.endpoints import plan_subnet
+        from inception.engine.subnets import plan_subnet, plan_subnet6
         from inception.network.address import link_name
 
         network_id = new_id()
@@ -148,10 +159,11 @@ class Networks:
         with self.engine.database.transaction() as tx:
             if tx.row("SELECT 1 FROM networks WHERE name = ?", (config.name,)):
                 raise Conflict(f"network with name {config.name} already exists")
-            taken = [row[0] for row in tx.rows("SELECT subnet FROM networks WHERE subnet != ''")]
-            subnet, gateway = plan_subnet(config, taken)
-            row = (network_id, config.name, now(), dumps(encode(config)), bridge, subnet, gateway)
-            tx.execute(f"INSERT INTO networks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            taken = tx.rows("SELECT subnet, subnet6 FROM networks")
+            subnet, gateway = plan_subnet(config, [row[0] for row in taken if row[0]]) if config.ipv4 else ("", "")
+            pair6 = plan_subnet6(config, [row[1] for row in taken if row[1]], self.engine.root) if config.ipv6 else ("", "")
+            row = (network_id, config.name, now(), dumps(encode(config)), bridge, subnet, gateway, *pair6)
+            tx.execute(f"INSERT INTO networks ({_COLUMNS}) VALUES ({_VALUES})", row)
         return Network(self.engine, row)
 
     # Last, since its name hides the type's in the annotations of a class.

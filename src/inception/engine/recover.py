@@ -101,7 +101,7 @@ def _adopt(engine: Engine, record: ContainerRecord) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
-    from inception.engine.endpoints import ports_of
+    from inception.engine.published import ports_of
     from inception.linux.process import start_time
 
     try:

@@ -57,7 +57,8 @@ def _rewrite_hosts(engine: Engine, record: ContainerRecord, before: dict[str, En
     path = f"{engine.container_dir(record.id)}/hosts"
     own = resolv.own_name(hostname(engine, record), record.config.domainname)
     then, now = (
-        [f"{endpoint.ipv4_address}\t{own}" for endpoint in group.values()] for group in (before, record.state.endpoints)
+        [f"{address}\t{own}" for endpoint in group.values() for address in endpoint.addresses]
+        for group in (before, record.state.endpoints)
     )
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         lines = file.read().splitlines()

@@ -81,6 +81,12 @@ _TABLES = [
     "CREATE INDEX volume_uses_of_container ON volume_uses(container_id)",
     # Whether another container has joined its network namespace, which then outlives it.
     "ALTER TABLE containers ADD COLUMN lends_network INTEGER NOT NULL DEFAULT 0",
+    # IPv6 beside IPv4. `endpoints.address` is the IPv6 one where a network has no other.
+    "ALTER TABLE networks ADD COLUMN subnet6 TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE networks ADD COLUMN gateway6 TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE networks ADD COLUMN last_address6 TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE endpoints ADD COLUMN address6 TEXT NOT NULL DEFAULT ''",
+    "CREATE UNIQUE INDEX endpoints_by_address6 ON endpoints(network_id, address6) WHERE address6 != ''",
 ]
 
 

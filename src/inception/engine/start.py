@@ -22,6 +22,7 @@ from inception.engine.config import PortBinding, has_own_network, wanted_network
 from inception.engine.lifecycle import log_path
 from inception.engine.live import ContainerLock
 from inception.engine.owner import start_or_zero, take
+from inception.engine.published import Targets, hold_ports
 from inception.engine.records import event_attributes, snapshot_of
 from inception.engine.release import await_monitor, ended_state, release_locked, tear_down
 from inception.engine.seccomp import filter_of
@@ -166,7 +167,7 @@ class Start:
         around.slots["netns"] = netns_fd
         for endpoint in self._endpoints:
             networking.attach_endpoint(self.engine, endpoint, netns_fd)
-        self._ports = networking.hold_ports(self.engine, self.record, self._endpoints)
+        self._ports = hold_ports(self.engine, self.record, self._endpoints)
 
     def _plan(self, around: OpenSurroundings) -> Plan | Prepared:
         engine, record = self.engine, self.record
@@ -321,7 +322,7 @@ class Start:
         config = record.config
         max_size, max_files = log_limits(config)
         cgroup = cgroup_of(engine, record)
-        target = next((endpoint.state.ipv4_address for endpoint in self._endpoints if endpoint.state.default_route), "")
+        targets = Targets([endpoint.state for endpoint in self._endpoints])
         return MonitorConfig(
             id=record.id,
             name=record.name,
@@ -345,7 +346,7 @@ class Start:
                     host_ip=held.address,
                     host_port=held.binding.host_port,
                     protocol=held.binding.protocol,
-                    target_ip=target,
+                    target_ip=targets.of(held.address),
                     target_port=held.binding.container_port,
                 )
                 for held in self._ports

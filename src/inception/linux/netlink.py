@@ -341,30 +341,34 @@ def set_bridge_port(index: int, *, isolated: bool = False, hairpin: bool = False
 
 
 def add_address(index: int, address: str, prefix: int, *, broadcast: str = "", replace: bool = False) -> Request:
-    """Give a link an IPv4 address."""
-    raw = _socket.inet_pton(AF_INET, address)
-    body = _ADDRESS.pack(AF_INET, prefix, 0, RT_SCOPE_UNIVERSE, index) + attribute(IFA_LOCAL, raw) + attribute(IFA_ADDRESS, raw)
+    """Give a link an address. One of IPv6 counts at once: it is ours to give, so nobody is asked whether he has it."""
+    family = _family(address)
+    raw = _socket.inet_pton(family, address)
+    body = _ADDRESS.pack(family, prefix, 0, RT_SCOPE_UNIVERSE, index) + attribute(IFA_LOCAL, raw) + attribute(IFA_ADDRESS, raw)
     if broadcast:
         body += attribute(IFA_BROADCAST, _socket.inet_pton(AF_INET, broadcast))
+    if family == AF_INET6:
+        body += attribute(IFA_FLAGS, _U32.pack(IFA_F_NODAD))
     words = f"address {'replace' if replace else 'add'} {address}/{prefix}{_words(broadcast=broadcast)} dev {index}"
     return Request(RTM_NEWADDR, F_CREATE | (F_REPLACE if replace else F_EXCL), body, words)
 
 
 def delete_address(index: int, address: str, prefix: int) -> Request:
-    """Take an IPv4 address from a link; one that is gone already counts as done."""
-    raw = _socket.inet_pton(AF_INET, address)
-    body = _ADDRESS.pack(AF_INET, prefix, 0, 0, index) + attribute(IFA_LOCAL, raw)
+    """Take an address from a link; one that is gone already counts as done."""
+    family = _family(address)
+    raw = _socket.inet_pton(family, address)
+    body = _ADDRESS.pack(family, prefix, 0, 0, index) + attribute(IFA_LOCAL, raw)
     return Request(RTM_DELADDR, 0, body, f"address delete {address}/{prefix} dev {index}", allow=(99,))  # EADDRNOTAVAIL
 
 
 def add_route(index: int, *, destination: str = "", prefix: int = 0, gateway: str = "") -> Request:
-    """An IPv4 route; without a destination it is the default route."""
+    """A route of the family of its addresses; without a destination it is the default route."""
     body = _route(index, destination, prefix, gateway)
     return Request(RTM_NEWROUTE, F_CREATE | F_EXCL, body, f"route add {_route_words(index, destination, prefix, gateway)}")
 
 
 def delete_route(index: int, *, destination: str = "", prefix: int = 0, gateway: str = "") -> Request:
-    """Delete an IPv4 route; one that is gone already counts as done."""
+    """Delete a route; one that is gone already counts as done."""
     body = _route(index, destination, prefix, gateway)
     words = f"route delete {_route_words(index, destination, prefix, gateway)}"
     return Request(RTM_DELROUTE, 0, body, words, allow=(3,))  # ESRCH
@@ -425,11 +429,12 @@ def _failure(request: Request, flags: int, body: bytes) -> OSError | None:
 
 def _route(index: int, destination: str, prefix: int, gateway: str) -> bytes:
     scope = RT_SCOPE_UNIVERSE if gateway else RT_SCOPE_LINK
-    body = _ROUTE.pack(AF_INET, prefix, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0)
+    family = _family(gateway or destination)
+    body = _ROUTE.pack(family, prefix, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0)
     if destination:
-        body += attribute(RTA_DST, _socket.inet_pton(AF_INET, destination))
+        body += attribute(RTA_DST, _socket.inet_pton(family, destination))
     if gateway:
-        body += attribute(RTA_GATEWAY, _socket.inet_pton(AF_INET, gateway))
+        body += attribute(RTA_GATEWAY, _socket.inet_pton(family, gateway))
     return body + attribute(RTA_OIF, _U32.pack(index))
 
 
@@ -471,6 +476,10 @@ def _text(raw: bytes) -> str:
 
 def _u32(raw: bytes | None) -> int:
     return _U32.unpack_from(raw)[0] if raw else 0
+
+
+def _family(address: str) -> int:
+    return AF_INET6 if ":" in address else AF_INET
 
 
 def _address_text(family: int, raw: bytes | None) -> str:

@@ -239,6 +239,13 @@ def set_resolver(run_dir: str, dns: DnsConfig | None, fds: tuple[int, ...] = ())
         connection.request(protocol.SET_RESOLVER, payload, fds)
 
 
+def set_targets(run_dir: str, ipv4: str, ipv6: str) -> None:
+    """Where published ports lead from here on, those of the host's IPv4 addresses and of its IPv6 ones. Raises MonitorGone."""
+    payload = jsontext.dumps({"ipv4": ipv4, "ipv6": ipv6}).encode()
+    with Connection(run_dir) as connection:
+        connection.request(protocol.SET_TARGETS, payload)
+
+
 def paused(run_dir: str) -> None:
     """Tells the monitor that the container is frozen: health probes wait. Raises MonitorGone."""
     _request(run_dir, protocol.PAUSED)

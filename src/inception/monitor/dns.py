@@ -34,6 +34,8 @@ UNDER_WAY = 256
 CONNECTIONS = 32
 CONNECTION_IDLE_S = 10.0
 MESSAGE_BYTES = 65535
+# Which record an address is, by its length.
+_KINDS = {4: dnswire.A, 16: dnswire.AAAA}
 # Packets read in a row before anything else has its turn.
 BATCH = 32
 
@@ -99,11 +101,12 @@ class Resolver:
         addresses = self._addresses(question.name)
         if not addresses:
             return None
-        if question.kind not in (dnswire.A, dnswire.ANY):
-            return []  # it exists, so nobody further up must be asked for its AAAA
+        kinds = [(_KINDS[len(packed)], packed) for packed in addresses]
+        # A name that is here is asked of nobody further up, whatever the type: it has no such records.
+        found = [record for record in kinds if question.kind in (record[0], dnswire.ANY)]
         self._turn = (self._turn + 1) % 0xFFFF
-        first = self._turn % len(addresses)
-        return [(dnswire.A, packed) for packed in addresses[first:] + addresses[:first]]
+        first = self._turn % max(1, len(found))
+        return found[first:] + found[:first]
 
     def _addresses(self, name: str) -> list[bytes]:
         """Addresses of *name* in the first table that has it, packed and sorted."""
@@ -335,13 +338,18 @@ def _is_short_id(name: str) -> bool:
 
 def _pack(address: str) -> bytes | None:
     try:
-        return _socket.inet_pton(_socket.AF_INET, address)
+        return _socket.inet_pton(_socket.AF_INET6 if ":" in address else _socket.AF_INET, address)
     except OSError:
         return None
 
 
 def _reverse_address(name: str) -> str | None:
-    """`2.0.18.172.in-addr.arpa` -> `172.18.0.2`; None for other names."""
+    """`2.0.18.172.in-addr.arpa` -> `172.18.0.2`; with the 32 digits below `ip6.arpa` an IPv6 address; None for other names."""
+    if name.endswith(".ip6.arpa"):
+        nibbles = name.removesuffix(".ip6.arpa").split(".")
+        if len(nibbles) != 32 or not all(len(each) == 1 and each in "0123456789abcdef" for each in nibbles):
+            return None
+        return _socket.inet_ntop(_socket.AF_INET6, bytes.fromhex("".join(reversed(nibbles))))
     digits, found, _ = name.partition(".in-addr.arpa")
     if not found or not name.endswith(".in-addr.arpa"):
         return None

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from inception.monitor.config import DnsConfig, MonitorConfig
     from inception.monitor.dns import Resolver
     from inception.monitor.health import HealthCheck
+    from inception.monitor.proxy import Proxy
 
     Spawn = Callable[[bytes, dict[str, int], tuple[int, int, int]], tuple[int, int]]
 
@@ -71,6 +72,7 @@ class Monitor:
         self._restart_timer: Timer | None = None
         self._health: HealthCheck | None = None
         self._resolver: Resolver | None = None
+        self._proxy: Proxy | None = None
         self._ooms_before = 0
         self._closers: list[Callable[[], None]] = []
         self._server = Server(self.loop, fds["listen"], self)
@@ -138,7 +140,8 @@ class Monitor:
             from inception.monitor.proxy import Proxy
 
             held = [(port, self._fds.pop(f"port{i}")) for i, port in enumerate(config.ports) if f"port{i}" in self._fds]
-            self._closers.append(Proxy(self.loop, held).close)
+            self._proxy = Proxy(self.loop, held)
+            self._closers.append(self._proxy.close)
 
     def _open_resolver(self, dns: DnsConfig, udp_fd: int, tcp_fd: int) -> None:
         from inception.monitor.dns import Resolver
@@ -338,6 +341,10 @@ class Monitor:
         else:
             udp_fd, tcp_fd = fds
             self._open_resolver(config, os.dup(udp_fd), os.dup(tcp_fd))
+
+    def set_targets(self, ipv4: str, ipv6: str) -> None:
+        if self._proxy is not None:
+            self._proxy.lead_to(ipv4, ipv6)
 
     def stop_requested(self) -> None:
         self._policy.stop_requested = True

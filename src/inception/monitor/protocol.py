@@ -12,6 +12,7 @@ to parse and nothing to resynchronise.
     STOP_REQUESTED       PAUSED   RESUMED                  EXEC_EXIT {"pid": n, "exit_code": n}
     SET_RESTART {"name": .., "maximum_retries": n}
     SET_RESOLVER {"dns": what it knows, or null} + its two sockets, when there was none
+    SET_TARGETS {"ipv4": where published ports lead, "ipv6": the same for those of IPv6 addresses}
     CLAIM_RELEASE        EXEC {"slots": [..]} + descriptors
 
 Every request but STDIN, CLOSE_STDIN and RESIZE is answered by OK or FAILED, ATTACH before its first output. A `lossless`
@@ -28,6 +29,7 @@ RESIZE = b"r"
 STOP_REQUESTED = b"S"
 SET_RESTART = b"R"
 SET_RESOLVER = b"D"
+SET_TARGETS = b"T"
 PAUSED = b"P"
 RESUMED = b"U"
 CLAIM_RELEASE = b"L"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket
 
 from inception.monitor.loop import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, Loop
+from inception.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ class Proxy:
     def __init__(self, loop: Loop, held: list[tuple[PublishedPort, int]]) -> None:
         self._ports = [_Udp(loop, port, fd) if port.protocol == "udp" else _Tcp(loop, port, fd) for port, fd in held]
 
+    def lead_to(self, ipv4: str, ipv6: str) -> None:
+        """New connections and flows go to *ipv4*, or *ipv6* where the host's side is of IPv6; to an empty address none can."""
+        for port in self._ports:
+            port.lead_to(ipv6 if ":" in port.host_ip else ipv4)
+
     def close(self) -> None:
         for port in self._ports:
             port.close()
@@ -38,10 +44,13 @@ class _Tcp:
     def __init__(self, loop: Loop, port: PublishedPort, fd: int) -> None:
         self.loop = loop
         self.pairs: set[_Pair] = set()
-        self._port = port
+        self._port, self.host_ip = port, port.host_ip
         self._listener = _socket.socket(fileno=fd)
         self._listener.setblocking(False)
         loop.watch(fd, EPOLLIN, self._accept)
+
+    def lead_to(self, address: str) -> None:
+        self._port = replace(self._port, target_ip=address)
 
     def close(self) -> None:
         for pair in list(self.pairs):
@@ -154,12 +163,17 @@ class _Udp:
 
     def __init__(self, loop: Loop, port: PublishedPort, fd: int) -> None:
         self._loop = loop
-        self._port = port
+        self._port, self.host_ip = port, port.host_ip
         self._socket = _socket.socket(fileno=fd)
         self._socket.setblocking(False)
         self._flows: dict[tuple[Any, ...], tuple[_socket.socket, float]] = {}
         self._sweeper = loop.call_later(FLOW_IDLE_S, self._sweep)
         loop.watch(fd, EPOLLIN, self._from_clients)
+
+    def lead_to(self, address: str) -> None:
+        self._port = replace(self._port, target_ip=address)
+        for client in list(self._flows):
+            self._drop(client)
 
     def close(self) -> None:
         self._loop.cancel(self._sweeper)
@@ -217,6 +231,8 @@ class _Udp:
 
 def _connect(port: PublishedPort, kind: int) -> _socket.socket | None:
     """A connection to the container's side of *port*, perhaps still under way; None when there is no way there."""
+    if not port.target_ip:
+        return None
     family = _socket.AF_INET6 if ":" in port.target_ip else _socket.AF_INET
     target = _socket.socket(family, kind | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
     try:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         def set_resolver(self, dns: dict[str, Any] | None, fds: list[int]) -> None:
             """*fds* stay the caller's."""
 
+        def set_targets(self, ipv4: str, ipv6: str) -> None: ...
+
         def set_paused(self, paused: bool) -> None: ...
         def hold_output(self, hold: bool) -> None: ...
         def exec(self, plan: bytes, slots: dict[str, int], client: Client) -> int: ...
@@ -267,6 +269,9 @@ class Server:
             self._container.set_restart(policy["name"], policy["maximum_retries"])
         elif kind == protocol.SET_RESOLVER:
             self._container.set_resolver(jsontext.loads(payload)["dns"], fds)
+        elif kind == protocol.SET_TARGETS:
+            targets = jsontext.loads(payload)
+            self._container.set_targets(targets["ipv4"], targets["ipv6"])
         elif kind in (protocol.PAUSED, protocol.RESUMED):
             self._container.set_paused(kind == protocol.PAUSED)
         elif kind == protocol.CLAIM_RELEASE:

@@ -17,9 +17,9 @@ from inception.record import Record
 
 
 class EndpointPlan(Record):
-    """One end of a container in one network.
+    """One end of a container in one network. *address* is empty in a network without IPv4, *address6* in one without IPv6.
 
-    *gateway* is given for the one network that the default route leads through, and only for that. *routes* are
+    *gateway* (*gateway6*) is given for the one network that the default route leads through, and only for that. *routes* are
     (`10.0.0.0/8`, gateway) pairs. An empty *mac* is derived from the address; *mtu* 0 is the bridge's. *isolated* keeps the
     container from its siblings on the bridge (a network without inter-container communication). *hairpin* is for a container
     that publishes ports: where br_netfilter is on (dockerd loads it), it reaches its own ones through the host only so.
@@ -28,7 +28,7 @@ class EndpointPlan(Record):
     bridge: str
     host_ifname: str
     address: str
-    prefix: int
+    prefix: int = 0
     container_ifname: str = "eth0"
     gateway: str | None = None
     mac: str = ""
@@ -36,6 +36,9 @@ class EndpointPlan(Record):
     isolated: bool = False
     hairpin: bool = False
     routes: list[tuple[str, str]] = []
+    address6: str = ""
+    prefix6: int = 0
+    gateway6: str | None = None
 
 
 def attach(netns_fd: int, plan: EndpointPlan) -> None:
@@ -85,13 +88,16 @@ def add_default_route(netns_fd: int, ifname: str, gateway: str) -> None:
 
 def plan_inside(plan: EndpointPlan, index: int) -> list[netlink.Request]:
     """What is done inside the namespace, where the new link has *index*, in order."""
-    broadcast = format_ipv4(parse_subnet(f"{plan.address}/{plan.prefix}", strict=False).broadcast)
-    requests = [
-        netlink.add_address(index, plan.address, plan.prefix, broadcast=broadcast),
-        netlink.set_link(index, up=True),
-    ]
-    if plan.gateway:
-        requests.append(netlink.add_route(index, gateway=plan.gateway))
+    requests = []
+    if plan.address:
+        broadcast = format_ipv4(parse_subnet(f"{plan.address}/{plan.prefix}", strict=False).broadcast)
+        requests.append(netlink.add_address(index, plan.address, plan.prefix, broadcast=broadcast))
+    if plan.address6:
+        requests.append(netlink.add_address(index, plan.address6, plan.prefix6))
+    requests.append(netlink.set_link(index, up=True))
+    for gateway in (plan.gateway, plan.gateway6):
+        if gateway:
+            requests.append(netlink.add_route(index, gateway=gateway))
     for destination, gateway in plan.routes:
         block = parse_subnet(destination)
         requests.append(netlink.add_route(index, destination=format_ipv4(block.base), prefix=block.prefix, gateway=gateway))
@@ -113,9 +119,12 @@ def plan_outside(plan: EndpointPlan, bridge_index: int) -> list[netlink.Request]
 
 
 def _configure_inside(netns_fd: int, plan: EndpointPlan, outside: Netlink) -> None:
-    # IPv6 is off on our networks, and off means no link-local address and no ear for router advertisements either. Before
-    # the link is up, so that there is never a moment with one.
-    _sysctl(netns_fd, f"ipv6/conf/{plan.container_ifname}/disable_ipv6")
+    # Where IPv6 is off there is no link-local address and no ear for router advertisements either. Before the link is up, so
+    # that there is never a moment with one.
+    if plan.address6:
+        _enable_ipv6(netns_fd, plan.container_ifname)
+    else:
+        _sysctl(netns_fd, f"ipv6/conf/{plan.container_ifname}/disable_ipv6")
     with Netlink(netns_fd) as inside:
         index = inside.index(plan.container_ifname)
         inside.run(*plan_inside(plan, index))
@@ -124,17 +133,28 @@ def _configure_inside(netns_fd: int, plan: EndpointPlan, outside: Netlink) -> No
         # Whoever spoke to the last owner of the address would go on sending to its MAC, for half a minute and more. With
         # arp_notify, setting a MAC announces it; set only now, since setting the link up would announce it too, to no effect
         # if the bridge isn't listening yet. (A packet socket could also do it; closing one takes 10 ms of RCU wait.)
-        _sysctl(netns_fd, f"ipv4/conf/{plan.container_ifname}/arp_notify")
+        if plan.address:
+            _sysctl(netns_fd, f"ipv4/conf/{plan.container_ifname}/arp_notify")
+        if plan.address6:
+            _sysctl(netns_fd, f"ipv6/conf/{plan.container_ifname}/ndisc_notify")
         inside.run(netlink.set_link(index, mac=_mac(plan)))
 
 
-def _sysctl(netns_fd: int, path: str) -> None:
+def _enable_ipv6(netns_fd: int, ifname: str) -> None:
+    """IPv6 on a link that is down still; nobody is asked on the wire whether he has our addresses, so they count at once."""
+    conf = f"ipv6/conf/{ifname}"
+    # A sibling that advertises itself as a router must not become the way out (CVE-2020-13401).
+    for key in ("accept_ra", "accept_dad", "disable_ipv6"):
+        _sysctl(netns_fd, f"{conf}/{key}", b"0")
+
+
+def _sysctl(netns_fd: int, path: str, value: bytes = b"1") -> None:
     try:
-        namespaces.write_in_netns(netns_fd, f"/proc/sys/net/{path}", b"1")
+        namespaces.write_in_netns(netns_fd, f"/proc/sys/net/{path}", value)
     except FileNotFoundError:  # a kernel without IPv6
         if not path.startswith("ipv6/"):
             raise
 
 
 def _mac(plan: EndpointPlan) -> str:
-    return plan.mac or derive_mac(plan.address)
+    return plan.mac or derive_mac(plan.address or plan.address6)

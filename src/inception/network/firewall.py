@@ -11,6 +11,8 @@ one transaction of a few elements however many there are; a container that publi
 every call atomic and repeats it when another nft user was faster. Somebody's `flush ruleset` takes our table with it:
 `present` notices (one netlink message, no process), `replace_table` puts everything back in one transaction.
 
+Networks with IPv6 have the same rules in a table of the family ip6, which is there with the first of them.
+
 Whether a packet is forwarded is up to *all* tables: a drop elsewhere (dockerd sets the policy of iptables' FORWARD chain to
 drop) is not ours to lift.
 """
@@ -41,39 +43,48 @@ if TYPE_CHECKING:
 
 # Fixed places: a PATH that a caller set must not choose what runs as root.
 _NFT_PLACES = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
-_ANY = ("", "0.0.0.0")
+_ANY = ("", "0.0.0.0", "::")
 
 _SKELETON = """\
-add table ip {table}
-add set ip {table} bridges {{ type ifname; }}
-add set ip {table} internal {{ type ifname; }}
-add set ip {table} masquerading {{ type ifname; }}
-add set ip {table} within {{ type ifname . ifname; }}
-add set ip {table} subnets {{ type ipv4_addr . ifname; flags interval; }}
-add map ip {table} ports {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
-add map ip {table} ports_at {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}
-add chain ip {table} raw {{ type filter hook prerouting priority -300; policy accept; }}
-add chain ip {table} prerouting {{ type nat hook prerouting priority -100; policy accept; }}
-add chain ip {table} output {{ type nat hook output priority -100; policy accept; }}
-add chain ip {table} forward {{ type filter hook forward priority 0; policy accept; }}
-add chain ip {table} postrouting {{ type nat hook postrouting priority 100; policy accept; }}
-flush table ip {table}
+add table {family} {table}
+add set {family} {table} bridges {{ type ifname; }}
+add set {family} {table} internal {{ type ifname; }}
+add set {family} {table} masquerading {{ type ifname; }}
+add set {family} {table} within {{ type ifname . ifname; }}
+add set {family} {table} subnets {{ type {address} . ifname; flags interval; }}
+add map {family} {table} ports {{ type inet_proto . inet_service : {address} . inet_service; }}
+add map {family} {table} ports_at {{ type {address} . inet_proto . inet_service : {address} . inet_service; }}
+add chain {family} {table} raw {{ type filter hook prerouting priority -300; policy accept; }}
+add chain {family} {table} prerouting {{ type nat hook prerouting priority -100; policy accept; }}
+add chain {family} {table} output {{ type nat hook output priority -100; policy accept; }}
+add chain {family} {table} forward {{ type filter hook forward priority 0; policy accept; }}
+add chain {family} {table} postrouting {{ type nat hook postrouting priority 100; policy accept; }}
+flush table {family} {table}
+{loopback}\
+add rule {family} {table} prerouting dnat {family} to {family} daddr . meta l4proto . th dport map @ports_at
+add rule {family} {table} prerouting {local} dnat {family} to meta l4proto . th dport map @ports
+add rule {family} {table} output dnat {family} to {family} daddr . meta l4proto . th dport map @ports_at
+add rule {family} {table} output {local} dnat {family} to meta l4proto . th dport map @ports
+add rule {family} {table} forward ct state established,related accept
+add rule {family} {table} forward iifname . oifname @within accept
+add rule {family} {table} forward iifname @internal drop
+add rule {family} {table} forward oifname @internal drop
+add rule {family} {table} forward oifname @bridges ct status dnat accept
+add rule {family} {table} forward oifname @bridges drop
+add rule {family} {table} postrouting iifname @masquerading iifname . oifname != @within masquerade
+add rule {family} {table} postrouting {family} saddr . oifname @subnets ct status dnat masquerade
+"""
+_IPV4 = {
+    "address": "ipv4_addr",
+    "local": "fib daddr type local",
+    "loopback": """\
 add rule ip {table} raw iif != lo ip daddr 127.0.0.0/8 drop
 add rule ip {table} raw iif != lo ip saddr 127.0.0.0/8 drop
-add rule ip {table} prerouting dnat ip to ip daddr . meta l4proto . th dport map @ports_at
-add rule ip {table} prerouting fib daddr type local dnat ip to meta l4proto . th dport map @ports
-add rule ip {table} output dnat ip to ip daddr . meta l4proto . th dport map @ports_at
-add rule ip {table} output fib daddr type local dnat ip to meta l4proto . th dport map @ports
-add rule ip {table} forward ct state established,related accept
-add rule ip {table} forward iifname . oifname @within accept
-add rule ip {table} forward iifname @internal drop
-add rule ip {table} forward oifname @internal drop
-add rule ip {table} forward oifname @bridges ct status dnat accept
-add rule ip {table} forward oifname @bridges drop
-add rule ip {table} postrouting iifname @masquerading iifname . oifname != @within masquerade
 add rule ip {table} postrouting ip saddr 127.0.0.0/8 oifname @bridges masquerade
-add rule ip {table} postrouting ip saddr . oifname @subnets ct status dnat masquerade
-"""
+""",
+}
+# ::1 and link-local addresses never leave their link, so what is sent to them can't be led into a network: the proxy gets it.
+_IPV6 = {"address": "ipv6_addr", "local": "ip6 daddr != { ::1, fe80::/10 } fib daddr type local", "loopback": ""}
 # The raw rules are there because bridges have route_localnet set, without which the host's 127.0.0.1 can't be redirected: it
 # also lets containers reach services on the host's loopback, or speak from 127.0.0.1 (CVE-2020-8558), and dnat in prerouting
 # lets the LAN reach ports published on 127.0.0.1 (CVE-2025-54388). 127/8 has no business on a wire (RFC 1122, 3.2.1.3).
@@ -82,67 +93,95 @@ add rule ip {table} postrouting ip saddr . oifname @subnets ct status dnat masqu
 
 
 class Network(Record):
-    """A network as the firewall knows it: its bridge and what may pass it."""
+    """A network as the firewall knows it: its bridge and what may pass it. It has one subnet at least."""
 
     bridge: str
-    subnet: str
+    subnet: str = ""
+    subnet6: str = ""
     internal: bool = False
     masquerade: bool = True
 
 
 class Rules(Record):
-    """What is in the table now: bridges, and ports as `tcp 0.0.0.0:80 -> 172.18.0.2:80`."""
+    """What is in the tables now: bridges, and ports as `tcp 0.0.0.0:80 -> 172.18.0.2:80`."""
 
     bridges: list[str] = []
     ports: list[str] = []
 
 
 def table_name(tag: str) -> str:
-    """The table of the engine marked *tag* (address.engine_tag)."""
+    """The table of the engine marked *tag* (address.engine_tag), in both families."""
     return f"inception-{tag}"
 
 
 def plan_table(tag: str, networks: Iterable[Network] = (), ports: Iterable[Redirect] = ()) -> str:
-    """The whole table as one transaction that replaces whatever was there."""
-    table = table_name(tag)
-    text = f"add table ip {table}\ndelete table ip {table}\n" + _SKELETON.format(table=table)
+    """The tables as one transaction that replaces whatever was there; that of IPv6 only when a network needs it."""
+    networks = list(networks)
+    families = ["ip", "ip6"] if any(network.subnet6 for network in networks) else ["ip"]
+    text = "".join(_plan_removal(table_name(tag), family) + _skeleton(tag, family) for family in families)
     for network in networks:
         text += plan_network(tag, network)
     return text + plan_ports(tag, ports)
 
 
+def _skeleton(tag: str, family: str) -> str:
+    table, words = table_name(tag), _IPV4 if family == "ip" else _IPV6
+    loopback = words["loopback"].format(table=table)
+    return _SKELETON.format(family=family, table=table, address=words["address"], local=words["local"], loopback=loopback)
+
+
+def _plan_removal(table: str, family: str) -> str:
+    return f"add table {family} {table}\ndelete table {family} {table}\n"
+
+
 def plan_network(tag: str, network: Network, verb: str = "add") -> str:
     """The elements of one network; *verb* is `add` or `delete`."""
     table, bridge = table_name(tag), f'"{network.bridge}"'
-    lines = [
-        f"{verb} element ip {table} bridges {{ {bridge} }}",
-        f"{verb} element ip {table} within {{ {bridge} . {bridge} }}",
-        f"{verb} element ip {table} subnets {{ {network.subnet} . {bridge} }}",
-    ]
-    if network.internal:
-        lines.append(f"{verb} element ip {table} internal {{ {bridge} }}")
-    elif network.masquerade:
-        lines.append(f"{verb} element ip {table} masquerading {{ {bridge} }}")
+    lines = []
+    for family, subnet in (("ip", network.subnet), ("ip6", network.subnet6)):
+        if not subnet:
+            continue
+        lines += [
+            f"{verb} element {family} {table} bridges {{ {bridge} }}",
+            f"{verb} element {family} {table} within {{ {bridge} . {bridge} }}",
+            f"{verb} element {family} {table} subnets {{ {subnet} . {bridge} }}",
+        ]
+        if network.internal:
+            lines.append(f"{verb} element {family} {table} internal {{ {bridge} }}")
+        elif network.masquerade:
+            lines.append(f"{verb} element {family} {table} masquerading {{ {bridge} }}")
     return "".join(f"{line}\n" for line in lines)
 
 
 def plan_ports(tag: str, ports: Iterable[Redirect], verb: str = "add") -> str:
-    """The elements of published ports; *verb* is `add` or `delete`. IPv6 host addresses are the monitor's to proxy."""
-    anywhere: list[str] = []
-    addressed: list[str] = []
+    """The elements of published ports; *verb* is `add` or `delete`.
+
+    From an address of one family to one of the other nothing can be redirected: that is the monitor's to proxy.
+    """
+    elements: dict[tuple[str, str], list[str]] = {}
     for port in ports:
+        family = _family_of(port)
         target = f" : {port.target_ip} . {port.target_port}" if verb == "add" else ""
-        if port.host_ip in _ANY:
-            anywhere.append(f"{port.protocol} . {port.host_port}{target}")
-        elif is_ipv4(port.host_ip):
-            addressed.append(f"{port.host_ip} . {port.protocol} . {port.host_port}{target}")
+        if family and port.host_ip in _ANY:
+            elements.setdefault((family, "ports"), []).append(f"{port.protocol} . {port.host_port}{target}")
+        elif family:
+            elements.setdefault((family, "ports_at"), []).append(f"{port.host_ip} . {port.protocol} . {port.host_port}{target}")
     table = table_name(tag)
-    text = ""
-    if anywhere:
-        text += f"{verb} element ip {table} ports {{ {', '.join(anywhere)} }}\n"
-    if addressed:
-        text += f"{verb} element ip {table} ports_at {{ {', '.join(addressed)} }}\n"
-    return text
+    return "".join(
+        f"{verb} element {family} {table} {name} {{ {', '.join(elements[family, name])} }}\n"
+        for family in ("ip", "ip6")
+        for name in ("ports", "ports_at")
+        if (family, name) in elements
+    )
+
+
+def _family_of(port: Redirect) -> str:
+    """Where its redirection belongs; empty when there can be none."""
+    if is_ipv4(port.target_ip):
+        return "ip" if port.host_ip == "" or is_ipv4(port.host_ip) else ""
+    if ":" not in port.host_ip or port.host_ip == "::1":
+        return ""
+    return "ip6"
 
 
 def present(tag: str) -> bool:
@@ -150,20 +189,27 @@ def present(tag: str) -> bool:
     return nfnetlink.table_exists(table_name(tag))
 
 
+def present6(tag: str) -> bool:
+    """Whether the one for IPv6 exists."""
+    return nfnetlink.table_exists(table_name(tag), family="ip6")
+
+
 def replace_table(tag: str, networks: Iterable[Network], ports: Iterable[Redirect] = ()) -> None:
-    """Make the table hold exactly *networks* and *ports*, in one transaction, whatever was there before."""
+    """Make the tables hold exactly *networks* and *ports*, in one transaction, whatever was there before."""
     _apply(plan_table(tag, networks, ports))
 
 
 def remove_table(tag: str) -> None:
-    """Remove the table with the last of our rules; one that is gone already counts as done."""
+    """Remove the tables with the last of our rules; one that is gone already counts as done."""
     table = table_name(tag)
-    _apply(f"add table ip {table}\ndelete table ip {table}\n")
+    _apply(_plan_removal(table, "ip") + (_plan_removal(table, "ip6") if present6(tag) else ""))
 
 
 def add_network(tag: str, network: Network) -> None:
     """Let *network* into the table, which is made if it isn't there. Idempotent; other networks are not touched."""
-    skeleton = "" if present(tag) else _SKELETON.format(table=table_name(tag))
+    skeleton = "" if present(tag) else _skeleton(tag, "ip")
+    if network.subnet6 and not present6(tag):
+        skeleton += _skeleton(tag, "ip6")
     _apply(skeleton + plan_network(tag, network))
 
 
@@ -191,20 +237,21 @@ def remove_ports(tag: str, ports: Iterable[Redirect]) -> None:
 
 
 def observe(tag: str) -> Rules:
-    """What the table holds, for recovery to compare with what should be there. An absent table holds nothing."""
+    """What the tables hold, for recovery to compare with what should be there. An absent table holds nothing."""
     if not present(tag):
         return Rules()
     table = table_name(tag)
-    bridges = [key.strip('"') for key in _elements(table, "set", "bridges")]
-    ports = []
-    for element in _elements(table, "map", "ports"):
-        key, target = element.split(" : ")
-        protocol, port = key.split(" . ")
-        ports.append(f"{protocol} 0.0.0.0:{port} -> {target.replace(' . ', ':')}")
-    for element in _elements(table, "map", "ports_at"):
-        key, target = element.split(" : ")
-        address, protocol, port = key.split(" . ")
-        ports.append(f"{protocol} {address}:{port} -> {target.replace(' . ', ':')}")
+    bridges, ports = set(), []
+    for family, everywhere in (("ip", "0.0.0.0"), ("ip6", "::")):
+        bridges |= {key.strip('"') for key in _elements(family, table, "set", "bridges")}
+        for element in _elements(family, table, "map", "ports"):
+            key, target = element.split(" : ")
+            protocol, port = key.split(" . ")
+            ports.append(f"{protocol} {everywhere}:{port} -> {target.replace(' . ', ':')}")
+        for element in _elements(family, table, "map", "ports_at"):
+            key, target = element.split(" : ")
+            address, protocol, port = key.split(" . ")
+            ports.append(f"{protocol} {address}:{port} -> {target.replace(' . ', ':')}")
     return Rules(bridges=sorted(bridges), ports=sorted(ports))
 
 
@@ -213,9 +260,9 @@ def describe(port: Redirect) -> str:
     return f"{port.protocol} {port.host_ip or '0.0.0.0'}:{port.host_port} -> {port.target_ip}:{port.target_port}"
 
 
-def _elements(table: str, kind: str, name: str) -> list[str]:
+def _elements(family: str, table: str, kind: str, name: str) -> list[str]:
     # -n: numbers, no names of ports; protocols stay names. One element: `tcp . 80 : 172.18.0.2 . 80`.
-    status, text = _nft(["-n", "list", kind, "ip", table, name], "")
+    status, text = _nft(["-n", "list", kind, family, table, name], "")
     _opening, marker, rest = text.partition("elements = {")
     if status != 0 or not marker:
         return []

@@ -7,7 +7,7 @@ that a name or connection that outlives its container meets a stranger as late a
 from __future__ import annotations
 
 from inception.errors import Conflict, Forbidden, InvalidArgument
-from inception.network.address import Subnet, format_ipv4, parse_ipv4, parse_subnet
+from inception.network.address import Subnet, format_ip, parse_ip, parse_subnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,11 +38,13 @@ def choose_subnet(taken: Iterable[str], pools: Iterable[tuple[str, int]] = DEFAU
     Raises Forbidden when all are used.
     """
     used = [parse_subnet(text, strict=False) for text in taken]
+    candidate = None
     for candidate in _candidates(pools):
         if not any(candidate.overlaps(other) for other in used):
             return str(candidate)
     raise Forbidden(
-        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
+        f"could not find an available, non-overlapping {_family(candidate)} address pool "
+        "among the defaults to assign to the network",
         "give the network a subnet of its own (--subnet), or remove unused ones: inception network prune",
     )
 
@@ -50,7 +52,7 @@ def choose_subnet(taken: Iterable[str], pools: Iterable[tuple[str, int]] = DEFAU
 def check_subnet(subnet: str, taken: Iterable[str]) -> None:
     """Refuse a subnet that a user asked for when it is not one, or overlaps a network in *taken*."""
     wanted = parse_subnet(subnet)
-    if wanted.prefix > 30:
+    if wanted.prefix > wanted.bits - 2:
         raise InvalidArgument(f"invalid subnet {subnet}: no room for a gateway and a container")
     if any(wanted.overlaps(parse_subnet(other, strict=False)) for other in taken):
         raise Forbidden(f"invalid pool request: Pool overlaps with other one on this address space: {subnet}")
@@ -60,10 +62,11 @@ def choose_gateway(subnet: str, requested: str = "") -> str:
     """The address of the bridge: *requested*, or the first of the subnet."""
     block = parse_subnet(subnet)
     if not requested:
-        return format_ipv4(block.base + 1)
-    if not _is_host(block, parse_ipv4(requested)):
+        return format_ip(block.base + 1, block.bits)
+    number = parse_ip(requested)
+    if not _is_host(block, number):
         raise InvalidArgument(f"no matching subnet for gateway {requested}")
-    return requested
+    return format_ip(number, block.bits)
 
 
 def choose_address(
@@ -76,26 +79,29 @@ def choose_address(
     """
     block = parse_subnet(subnet)
     if requested:
-        number = parse_ipv4(requested)
-        if not _is_host(block, number):
+        number = parse_ip(requested)
+        if (":" in requested) != (block.bits == 128) or not _is_host(block, number):
             raise InvalidArgument(
                 "invalid config for network " + (network or subnet) + ": invalid endpoint settings: "
                 f"no configured subnet contains IP address {requested}"
             )
+        requested = format_ip(number, block.bits)
         if requested in taken:
             raise Conflict(f"Address already in use: {requested} on network {network or subnet}")
         return requested
     for number in _rotation(block, parse_subnet(ip_range, strict=False) if ip_range else block, after):
-        address = format_ipv4(number)
+        address = format_ip(number, block.bits)
         if address not in taken:
             return address
-    raise Forbidden(f"no available IPv4 addresses on this network's address pools: {network or 'network'} ({subnet})")
+    raise Forbidden(
+        f"no available {_family(block)} addresses on this network's address pools: {network or 'network'} ({subnet})"
+    )
 
 
 def _rotation(block: Subnet, within: Subnet, after: str) -> Iterator[int]:
     first = max(within.base, block.base + 1)
-    last = min(within.broadcast, block.broadcast - 1)
-    start = parse_ipv4(after) + 1 if after else first
+    last = min(within.broadcast, block.last_host)
+    start = parse_ip(after) + 1 if after else first
     if not first <= start <= last:
         start = first
     yield from range(start, last + 1)
@@ -103,7 +109,11 @@ def _rotation(block: Subnet, within: Subnet, after: str) -> Iterator[int]:
 
 
 def _is_host(block: Subnet, number: int) -> bool:
-    return block.base < number < block.broadcast
+    return block.base < number <= block.last_host
+
+
+def _family(block: Subnet | None) -> str:
+    return "IPv6" if block is not None and block.bits == 128 else "IPv4"
 
 
 def _candidates(pools: Iterable[tuple[str, int]]) -> Iterator[Subnet]:
@@ -111,5 +121,5 @@ def _candidates(pools: Iterable[tuple[str, int]]) -> Iterator[Subnet]:
         pool = parse_subnet(text)
         if prefix < pool.prefix:
             raise InvalidArgument(f"address pool {text}: networks of /{prefix} are larger than the pool")
-        for base in range(pool.base, pool.base + pool.size, 1 << (32 - prefix)):
-            yield Subnet(base=base, prefix=prefix)
+        for base in range(pool.base, pool.base + pool.size, 1 << (pool.bits - prefix)):
+            yield Subnet(base=base, prefix=prefix, bits=pool.bits)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from inception.errors import InvalidArgument
-from inception.network.address import is_ipv4
+from inception.network.address import is_ipv4, is_ipv6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,28 +21,32 @@ if TYPE_CHECKING:
 _MAX_NAME = 253  # RFC 1035, 2.3.4: 255 octets on the wire
 
 
-def publish(table: str, names: Iterable[str], address: str) -> None:
-    """Let every one of *names* answer with *address* in the network whose folder is *table*. Idempotent."""
-    _check_address(address)
+def publish(table: str, names: Iterable[str], *addresses: str) -> None:
+    """Let every one of *names* answer with *addresses* in the network whose folder is *table*. Idempotent."""
+    for address in addresses:
+        _check_address(address)
     for name in names:
         folder = f"{table}/{_key(name)}"
-        while True:
-            try:
-                os.close(os.open(f"{folder}/{address}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-                break
-            except FileNotFoundError:  # a first name, or a withdrawal removed the folder just now
-                _make(table, folder)
+        for address in addresses:
+            while True:
+                try:
+                    os.close(os.open(f"{folder}/{address}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+                    break
+                except FileNotFoundError:  # a first name, or a withdrawal removed the folder just now
+                    _make(table, folder)
 
 
-def withdraw(table: str, names: Iterable[str], address: str) -> None:
+def withdraw(table: str, names: Iterable[str], *addresses: str) -> None:
     """Undo `publish`; what is gone already counts as done."""
-    _check_address(address)
+    for address in addresses:
+        _check_address(address)
     for name in names:
         folder = f"{table}/{_key(name)}"
-        try:
-            os.unlink(f"{folder}/{address}")
-        except FileNotFoundError:
-            pass
+        for address in addresses:
+            try:
+                os.unlink(f"{folder}/{address}")
+            except FileNotFoundError:
+                pass
         try:
             os.rmdir(folder)
         except OSError:  # other addresses remain, or someone removed it first
@@ -107,5 +111,5 @@ def _key(name: str) -> str:
 
 
 def _check_address(address: str) -> None:
-    if not is_ipv4(address):
-        raise InvalidArgument(f"invalid IPv4 address: {address}")
+    if not is_ipv4(address) and not is_ipv6(address):
+        raise InvalidArgument(f"invalid IP address: {address}")

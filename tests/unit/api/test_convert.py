@@ -73,7 +73,7 @@ def test_endpoints_without_a_mode_are_all_the_networks() -> None:
         ({"Labels": {"a": 1}}, "Labels.a: expected a string"),
         ({"HostConfig": 1}, "HostConfig: expected an object"),
         ({"NetworkingConfig": {"EndpointsConfig": {"n": {"DriverOpts": {"com.docker.network.a": "b"}}}}}, "DriverOpts"),
-        ({"NetworkingConfig": {"EndpointsConfig": {"n": {"IPAMConfig": {"IPv6Address": "::2"}}}}}, "IPv6Address"),
+        ({"NetworkingConfig": {"EndpointsConfig": {"n": {"IPAMConfig": {"LinkLocalIPs": ["::2"]}}}}}, "LinkLocalIPs"),
     ],
 )
 def test_what_is_not_supported_or_wrong_is_refused_by_name(body: dict[str, Any], named: str) -> None:
@@ -113,7 +113,11 @@ def test_networks() -> None:
     }
     found = network_config(Fields(body))
     assert (found.subnet, found.gateway, found.mtu, found.inter_container) == ("10.1.0.0/16", "10.1.0.9", 1400, False)
-    for wrong in ({"EnableIPv6": True}, {"Options": {"nope": "1"}}, {"Scope": "swarm"}, {"IPAM": {"Driver": "x"}}):
+    pools = [{"Subnet": "10.1.0.0/16"}, {"Subnet": "fd00:1::/64", "Gateway": "fd00:1::9"}]
+    found = network_config(Fields({"Name": "n", "EnableIPv4": False, "EnableIPv6": True, "IPAM": {"Config": pools}}))
+    assert (found.ipv4, found.ipv6, found.subnet6, found.gateway6) == (False, True, "fd00:1::/64", "fd00:1::9")
+    assert network_config(Fields({"Name": "n", "Options": {"com.docker.network.enable_ipv6": "true"}})).ipv6
+    for wrong in ({"EnableIPv6": 1}, {"Options": {"nope": "1"}}, {"Scope": "swarm"}, {"IPAM": {"Driver": "x"}}):
         with pytest.raises(InvalidArgument):
             network_config(Fields({"Name": "n", **wrong}))
 

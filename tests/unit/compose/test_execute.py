@@ -162,5 +162,13 @@ def test_network_options_become_fields_and_unknown_ones_are_refused() -> None:
     assert config.labels["com.docker.compose.network"] == "n"
     with pytest.raises(InvalidArgument, match=r"^networks.n.driver_opts: foo is not supported$"):
         network_config(PROJECT, Network(key="n", name="n", driver_opts={"foo": "1"}))
-    with pytest.raises(InvalidArgument, match=r"^networks.n.ipam: one subnet is supported, 2 are given$"):
+    pools = [IpamConfig(subnet="fd00:1::/64", ip_range="fd00:1::80/122"), IpamConfig(subnet="10.9.0.0/24")]
+    config = network_config(PROJECT, Network(key="n", name="n", enable_ipv6=True, ipam=Ipam(config=pools)))
+    assert (config.ipv6, config.subnet6, config.ip_range6, config.subnet) == (
+        True,
+        "fd00:1::/64",
+        "fd00:1::80/122",
+        "10.9.0.0/24",
+    )
+    with pytest.raises(InvalidArgument, match=r"^networks.n.ipam: several IPv4 subnets in one network are not supported$"):
         network_config(PROJECT, Network(key="n", name="n", ipam=Ipam(config=[IpamConfig(), IpamConfig()])))

@@ -370,14 +370,6 @@ def test_secrets_are_not_in_the_repr_of_a_project(loaded: Loaded) -> None:
         (of_service("deploy: {mode: global}"), "{}:4: services.web.deploy.mode: 'global' is not supported"),
         (of_service("deploy: {placement: {constraints: [a]}}"), "{}:4: services.web.deploy.placement is not supported"),
         (of_service("pull_policy: daily"), "{}:4: services.web.pull_policy: 'daily' is not supported"),
-        (
-            of_service("networks: {n: {ipv6_address: '::1'}}", "networks: {n: }"),
-            "{}:4: services.web.networks.n.ipv6_address is not supported",
-        ),
-        (
-            of_service("networks: [n]", "networks:\n  n: {enable_ipv6: true}\n"),
-            "{}:6: networks.n.enable_ipv6: 'true' is not supported",
-        ),
         (of_service("volumes: ['v:/v']", "volumes:\n  v: {driver: nfs}\n"), "{}:6: volumes.v.driver: 'nfs' is not supported"),
         (
             "include: ['oci://registry/project']\nservices: {}\n",

@@ -203,6 +203,19 @@ def test_tables_are_searched_in_order_and_read_afresh(serve, tmp_path):
     assert addresses(served.ask("db")) == ["10.0.0.4"]
 
 
+def test_ipv6_addresses_answer_questions_of_their_type_and_lead_back_to_their_names(serve, tmp_path):
+    for address in ("172.18.0.2", "fd00:1::2", "fd00:1::3"):
+        put(tmp_path, "web", address)
+    served = serve(tables=[str(tmp_path)])
+    assert addresses(served.ask("web")) == ["172.18.0.2"]
+    assert sorted(addresses(served.ask("web", "AAAA"))) == ["fd00:1::2", "fd00:1::3"]
+    assert len(served.ask("web", "ANY").rr) == 3
+    reverse = "2" + ".0" * 23 + ".1.0.0.0.0.0.d.f.ip6.arpa"
+    assert str(served.ask(reverse, "PTR").rr[0].rdata) == "web."
+    for name in ("2.0.ip6.arpa", "x" + reverse[1:], "22" + reverse[1:]):
+        assert served.ask(name, "PTR").rr == []
+
+
 def test_a_known_name_has_no_other_types_and_nobody_else_is_asked(serve, tmp_path):
     put(tmp_path, "web", "172.18.0.2")
     served = serve([("127.0.0.1", says("9.9.9.9"))], tables=[str(tmp_path)])

@@ -4,6 +4,7 @@ import pytest
 
 from inception.errors import Conflict, Forbidden, InvalidArgument
 from inception.network import ipam
+from inception.network.address import local_pool
 
 NET = "10.0.0.0/29"  # hosts .1 to .6
 
@@ -66,9 +67,36 @@ def test_a_subnet_of_the_users_own_is_checked():
         ipam.check_subnet("10.1.0.1/16", [])
     with pytest.raises(InvalidArgument, match="no room for a gateway and a container"):
         ipam.check_subnet("10.1.0.0/31", [])
-    for text in ("10.1.0.0", "10.1.0.0/33", "10.1.0.0/x", "fd00::/64", ""):
+    for text in ("10.1.0.0", "10.1.0.0/33", "10.1.0.0/x", "fd00::/129", "fd00::1/64", "fd00::/127", ""):
         with pytest.raises(InvalidArgument):
             ipam.check_subnet(text, [])
+
+
+def test_ipv6_addresses_are_chosen_like_ipv4_ones_and_the_last_is_no_broadcast():
+    block = "fd00:1::/126"
+    assert ipam.choose_gateway(block) == "fd00:1::1"
+    assert ipam.choose_gateway(block, "FD00:1:0::3") == "fd00:1::3"
+    taken = {"fd00:1::1"}
+    assert ipam.choose_address(block, taken) == "fd00:1::2"
+    assert ipam.choose_address(block, taken, after="fd00:1::2") == "fd00:1::3"
+    assert ipam.choose_address(block, taken, "fd00:0001::3") == "fd00:1::3"
+    with pytest.raises(Forbidden, match="no available IPv6 addresses"):
+        ipam.choose_address(block, taken | {"fd00:1::2", "fd00:1::3"})
+    with pytest.raises(Conflict):
+        ipam.choose_address(block, taken, "fd00:1::0001")
+    with pytest.raises(InvalidArgument, match=r"no configured subnet contains IP address 10\.0\.0\.1"):
+        ipam.choose_address(block, taken, "10.0.0.1")
+
+
+def test_each_identity_has_its_own_local_pool_and_cuts_networks_of_64_bits_from_it():
+    pool, other = local_pool("one"), local_pool("two")
+    assert pool.startswith("fd") and pool.endswith("::/48") and pool != other
+    first = ipam.choose_subnet([], [(pool, 64)])
+    assert first == pool.removesuffix("48") + "64"
+    second = ipam.choose_subnet([first, "10.0.0.0/8"], [(pool, 64)])
+    assert second == pool.removesuffix("::/48") + ":1::/64"
+    with pytest.raises(Forbidden, match="non-overlapping IPv6 address pool"):
+        ipam.choose_subnet(["fd00::/8"], [(pool, 64)])
 
 
 def test_the_gateway_is_the_first_address_unless_it_is_given():

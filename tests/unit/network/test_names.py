@@ -40,9 +40,9 @@ def test_names_that_are_no_names_reach_no_file(table, name, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("address", ["", "../x", "10.0.0", "::1"])
+@pytest.mark.parametrize("address", ["", "../x", "10.0.0", "::x"])
 def test_addresses_that_are_no_addresses_reach_no_file(table, address):
-    with pytest.raises(InvalidArgument, match="invalid IPv4 address"):
+    with pytest.raises(InvalidArgument, match="invalid IP address"):
         names.publish(table, ["web"], address)
 
 

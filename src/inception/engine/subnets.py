@@ -1,0 +1,55 @@
+"""The subnets of a new network: what the user asked for, checked, or one that nobody on this host has."""
+
+from __future__ import annotations
+
+from inception.errors import InvalidArgument
+from inception.linux.netlink import AF_INET6
+from inception.network.address import local_pool, parse_ip, parse_subnet
+from inception.network.host import host_routes
+from inception.network.ipam import check_subnet, choose_gateway, choose_subnet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.engine.config import NetworkConfig
+
+_MACHINE_ID = "/etc/machine-id"
+
+
+def plan_subnet(config: NetworkConfig, taken: list[str]) -> tuple[str, str]:
+    """Subnet and gateway for a new network beside those *taken*. Raises InvalidArgument or Forbidden."""
+    subnet = config.subnet
+    if subnet:
+        check_subnet(subnet, taken)
+    else:
+        subnet = choose_subnet([*taken, *host_routes()])
+    _check(subnet, config.ip_range, {key: each for key, each in config.auxiliary_addresses.items() if ":" not in each})
+    return subnet, choose_gateway(subnet, config.gateway)
+
+
+def plan_subnet6(config: NetworkConfig, taken: list[str], engine_root: str) -> tuple[str, str]:
+    """The same for IPv6: without a wish a /64 of the unique local /48 that this machine's engine has for itself."""
+    subnet = config.subnet6
+    if subnet:
+        check_subnet(subnet, taken)
+        subnet = str(parse_subnet(subnet))
+    else:
+        subnet = choose_subnet([*taken, *host_routes(AF_INET6)], [(local_pool(_machine_id() + engine_root), 64)])
+    _check(subnet, config.ip_range6, {key: each for key, each in config.auxiliary_addresses.items() if ":" in each})
+    return subnet, choose_gateway(subnet, config.gateway6)
+
+
+def _check(subnet: str, ip_range: str, auxiliary: dict[str, str]) -> None:
+    block = parse_subnet(subnet)
+    if ip_range and not block.overlaps(parse_subnet(ip_range, strict=False)):
+        raise InvalidArgument(f"no matching subnet for range {ip_range}")
+    for name, address in auxiliary.items():
+        if parse_ip(address) not in block:
+            raise InvalidArgument(f"no matching subnet for aux-address {name}={address}")
+
+
+def _machine_id() -> str:
+    try:
+        with open(_MACHINE_ID, encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, UnicodeError):
+        return ""
