@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,8 @@ from typing import Any
 
 import pytest
 from tests.store.registries import HTPASSWD, DebianRegistry
+
+from inception.api.buildkit.messages import STATUS_RESPONSE
 
 from .support import Host
 
@@ -427,6 +431,64 @@ def _sleepers() -> list[str]:
         if words[:2] == [b"sleep", b"1000"] or b"echo begun; sleep 1000" in words:
             found.append(pid)
     return found
+
+
+def posted(host: Host, query: str, **files: str) -> tuple[int, list[dict[str, Any]]]:
+    """The status and the objects of POST /build with BuildKit's words, for a context of *files*."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text.encode())
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    status, _, data = host.request(
+        "POST", f"/build?version=2&{query}", archive.getvalue(), {"Content-Type": "application/x-tar"}
+    )
+    return status, [json.loads(line) for line in data.splitlines()]
+
+
+def traces(answer: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = [each["aux"] for each in answer if each.get("id") == "moby.buildkit.trace"]
+    return [STATUS_RESPONSE.decode(base64.b64decode(data)) for data in found]
+
+
+def test_a_build_by_one_request_answers_in_buildkits_words(host: Host) -> None:
+    status, answer = posted(host, "t=posted:1&t=posted:2", Dockerfile="FROM bb\nCOPY file /\nRUN echo hello\n", file="x")
+    assert status == 200
+    assert answer[-1]["id"] == "moby.image.id"
+    assert host.json("GET", "/images/posted:2/json")["Id"] == answer[-1]["aux"]["ID"]
+    told = traces(answer)
+    assert "[3/3] RUN echo hello" in {vertex["name"] for each in told for vertex in each["vertexes"]}
+    assert b"".join(log["msg"] for each in told for log in each["logs"]) == b"hello\n"
+
+    assert posted(host, "q=1", Dockerfile="FROM bb\nRUN echo hello\n")[1][-1]["stream"].startswith("sha256:")
+
+
+def test_a_failing_build_by_one_request_ends_with_the_error(host: Host) -> None:
+    status, answer = posted(host, "dockerfile=other", other="FROM bb\nRUN exit 3\n")
+    words = 'process "/bin/sh -c exit 3" did not complete successfully: exit code: 3'
+    assert status == 200 and answer[-1] == {"errorDetail": {"message": words}, "error": words}
+    assert words in {vertex["error"] for each in traces(answer) for vertex in each["vertexes"]}
+
+    status, answer = posted(host, "dockerfile=nope", other="FROM bb\n")
+    assert status == 404 and "nope" in answer[0]["message"]
+    status, answer = posted(host, "remote=client-session", other="FROM bb\n")
+    assert status == 400 and "names no session" in answer[0]["message"]
+    assert posted(host, "session=nobody", Dockerfile="FROM bb\n")[0] == 404
+
+
+def test_a_build_by_one_request_can_be_cancelled(host: Host) -> None:
+    found: list[Any] = []
+    dockerfile = "FROM bb\nRUN touch /begun && sleep 1000\n"
+    build = threading.Thread(target=lambda: found.append(posted(host, "buildid=mine&nocache=1", Dockerfile=dockerfile)))
+    build.start()
+    while b"sleep 1000" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True).stdout:
+        assert build.is_alive(), found
+        time.sleep(0.05)
+    assert host.request("POST", "/build/cancel?id=another")[0] == 200
+    assert host.request("POST", "/build/cancel?id=mine")[0] == 200
+    build.join(30)
+    assert found and found[0][1][-1]["error"] == "context canceled"
 
 
 def test_a_connection_must_ask_for_the_protocol_and_speak_it(host: Host) -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.needs("root", "nft", "docker", "engine-api")
 SPEC = Path(__file__).parents[3] / "shared/specs/engine-api/v1.51.yaml"
 PAGE = Path(__file__).parents[2] / "docs/clients/parameters.md"
 ELSEWHERE = ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs", "/plugins")
-SOURCES = [*Path(inception.api.__path__[0]).glob("*.py"), Path(limits.__file__), Path(filters.__file__), Path(login.__file__)]
+SOURCES = [*Path(inception.api.__path__[0]).rglob("*.py"), Path(limits.__file__), Path(filters.__file__), Path(login.__file__)]
 TEXT = "\n".join(path.read_text() for path in SOURCES)
 
 

@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 from aiohttp import web
 
 from inception.api.auth import log_ins_of
-from inception.api.call import Call, parse_json, reply
+from inception.api.call import Call, empty, parse_json, reply
 from inception.api.convert import resource_config
-from inception.api.errors import NotSupported, message_of
+from inception.api.errors import message_of
 from inception.api.fields import Fields
 from inception.api.progress import Tell, error_document, stream_work
 from inception.build import BuildConfig, BuildFailed, build
@@ -28,6 +28,8 @@ from inception.oci.image import parse_platform
 from inception.oci.reference import Reference
 from inception.store.credentials import Credentials
 
+# The `version` of a build: whose words its answer has.
+_CLASSIC, _BUILDKIT = "1", "2"
 # `[2/4] RUN make`, `[builder 2/4] RUN make`: what is shown of the builder's steps; the rest is its own business.
 _STEP = re.compile(r"\[(?:\S+ )?(\d+)/(\d+)\] (.*)", re.DOTALL)
 
@@ -35,6 +37,10 @@ _STEP = re.compile(r"\[(?:\S+ )?(\d+)/(\d+)\] (.*)", re.DOTALL)
 async def build_image(call: Call) -> web.StreamResponse:
     config, quiet = _config(call), call.flag("q")
     log_ins = log_ins_of(call.request.headers.get("X-Registry-Config", ""))
+    if call.text("version") == _BUILDKIT:
+        from inception.api.buildkit.post import build_posted
+
+        return await build_posted(call, config, log_ins)
     known = parse_json(call.text("cachefrom") or "[]", "cachefrom") or []
     body = call.body_file()
 
@@ -112,14 +118,15 @@ def _tagged(name: str) -> str:
 
 def _config(call: Call) -> BuildConfig:
     call.refuse(
-        cgroupparent="steps run in the engine's own cgroup",
-        outputs="the result is an image in the store",
-        securityopt="it is for Windows",
-        squash="use a multi-stage build",
+        cgroupparent="steps run in the engine's own cgroup", securityopt="it is for Windows", squash="use a multi-stage build"
     )
-    if call.text("version") == "2" or call.text("session"):
-        raise NotSupported("POST /build in BuildKit's version is not served: build with buildx, or set DOCKER_BUILDKIT=0")
-    remote, dockerfile = call.text("remote"), call.text("dockerfile")
+    remote, dockerfile, version = call.text("remote"), call.text("dockerfile"), call.text("version")
+    if version not in ("", _CLASSIC, _BUILDKIT):
+        raise InvalidArgument(f"invalid version {version}: expected {_CLASSIC} or {_BUILDKIT}")
+    if version != _BUILDKIT:
+        call.refuse(outputs="the classic builder stores images; use version=2", session="it is for version=2")
+    if remote == "client-session" and version == _BUILDKIT:
+        remote = ""
     if remote and not is_remote(remote):
         raise InvalidArgument(f"remote {remote}: expected the address of a git repository, an archive or a Dockerfile")
     if call.text("isolation") not in ("", "default"):
@@ -174,6 +181,13 @@ def _map(call: Call, name: str) -> dict[str, str | None]:
     return value
 
 
+async def cancel(call: Call) -> web.Response:
+    from inception.api.buildkit.post import cancel as cancel_posted
+
+    await cancel_posted(call)
+    return empty(200)
+
+
 async def prune(call: Call) -> web.Response:
     """Everything, or as BuildKit's options say: at most `max-used-space` stays, less where the disk has less than
     `min-free-space` left, but never less than `reserved-space`."""
@@ -210,5 +224,6 @@ def _keep_bytes(call: Call, cache: BuildCache) -> int:
 
 ROUTES = [
     ("POST", "/build", build_image),
+    ("POST", "/build/cancel", cancel),
     ("POST", "/build/prune", prune),
 ]

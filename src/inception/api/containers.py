@@ -10,6 +10,7 @@ from inception.api.call import Call, empty, reply
 from inception.api.convert import container_config, update_config
 from inception.api.documents import RUNNING, container_summary
 from inception.api.fields import Fields
+from inception.api.images import tagged
 from inception.engine.config import CommitConfig
 from inception.engine.links import linked_name
 from inception.engine.links import names as link_names
@@ -122,10 +123,9 @@ async def prune(call: Call) -> web.Response:
 
 async def commit(call: Call) -> web.Response:
     container = await call.run(call.engine.containers.get, call.text("container"))
-    repository, tag = call.text("repo"), call.text("tag")
     changes = [line for text in call.query.getall("changes", []) for line in text.splitlines() if line.strip()]
     config = CommitConfig(
-        reference=f"{repository}:{tag}" if repository and tag else repository,
+        reference=tagged(call.text("repo"), call.text("tag")),
         author=call.text("author"),
         message=call.text("comment"),
         changes=[*_changes_of(Fields(await call.json())), *changes],

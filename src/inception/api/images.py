@@ -71,9 +71,17 @@ async def history(call: Call) -> web.Response:
     )
 
 
+def tagged(name: str, tag: str) -> str:
+    """The image that a request means by a name and a tag (or a digest) beside it: the tag that stands in the name gives way."""
+    if not name or not tag or "@" in name:
+        return name
+    folder, slash, last = name.rpartition("/")
+    return f"{folder}{slash}{last.partition(':')[0]}{'@' if ':' in tag else ':'}{tag}"
+
+
 async def tag(call: Call) -> web.Response:
-    repository, name = call.text("repo"), call.text("tag")
-    await call.run(call.engine.images.tag, call.arguments["name"], f"{repository}:{name}" if name else repository)
+    name = tagged(call.text("repo"), call.text("tag"))
+    await call.run(call.engine.images.tag, call.arguments["name"], name)
     return web.Response(status=201)
 
 
@@ -115,8 +123,7 @@ async def create(call: Call) -> web.StreamResponse:
 
 async def _pull(call: Call) -> web.StreamResponse:
     name, tag, platform = call.text("fromImage"), call.text("tag"), call.text("platform")
-    if tag:
-        name = f"{name}@{tag}" if ":" in tag else f"{name}:{tag}"
+    name = tagged(name, tag)
     every_tag = not tag and "@" not in name and ":" not in name.rpartition("/")[2]
     credentials = credentials_of(call.request.headers.get("X-Registry-Auth", ""))
     images = call.engine.images
@@ -155,7 +162,7 @@ async def _import(call: Call) -> web.StreamResponse:
     body = call.body_file() if source == "-" else None
 
     def work(tell: Tell) -> None:
-        name = f"{repository}:{tag}" if repository and tag else repository
+        name = tagged(repository, tag)
         with _opened(source, tell) if body is None else body as stream:
             image = call.engine.images.import_(stream, name, changes=changes, message=call.text("message"))
         tell({"status": image.id})
@@ -193,7 +200,7 @@ async def push(call: Call) -> web.StreamResponse:
     name, tag, platform = call.arguments["name"], call.text("tag"), _platform(call)
     credentials = credentials_of(call.request.headers.get("X-Registry-Auth", ""))
     images = call.engine.images
-    names = [f"{name}:{tag}"] if tag else await call.run(_names_of, call, name)
+    names = [tagged(name, tag)] if tag else await call.run(_names_of, call, name)
 
     def work(tell: Tell) -> None:
         for each in names:

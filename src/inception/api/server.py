@@ -75,12 +75,20 @@ class Server:
         self.attachments = Attachments(self.hub, self.threads)
         self.execs: Execs = Execs()
         self.followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self.solver: Solver | None = None  # made by the first client that speaks BuildKit's protocol
+        self._solver: Solver | None = None
         self._open: dict[asyncio.Task[Any], Call] = {}
         self._router = Router()
         self._names = names
         self._stopping: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def buildkit(self) -> Solver:
+        """Builds with BuildKit's protocol; made for the first client that speaks it."""
+        if self._solver is None:
+            from inception.api.buildkit.jobs import Solver
+
+            self._solver = Solver(self)
+        return self._solver
 
     async def run(self, listeners: list[Listener], ready: Any = None) -> None:
         """Serve *listeners* until `stop` is called; *ready* is called when clients can connect."""

@@ -15,6 +15,7 @@ from inception.api.convert import container_config, resource_config, update_conf
 from inception.api.errors import NotSupported, message_of, status_of
 from inception.api.fields import Fields
 from inception.api.hijack import frame
+from inception.api.images import tagged
 from inception.api.mounts import parse_bind, parse_tmpfs
 from inception.api.networks import network_config
 from inception.api.router import Router, split_version
@@ -201,3 +202,10 @@ def test_devices_of_cdi_are_asked_for_by_their_names() -> None:
     found = resource_config(Fields({"DeviceRequests": asked}))
     assert found.cdi_devices == ["v.com/c=a", "v.com/c=b", "w.com/c=d"]
     assert resources_body(found)["DeviceRequests"] == [{"Driver": "cdi", "DeviceIDs": found.cdi_devices}]
+
+
+def test_a_tag_beside_a_name_wins_over_the_one_in_it() -> None:
+    assert tagged("here:5000/app", "1") == "here:5000/app:1"
+    assert tagged("here:5000/app:latest", "1") == "here:5000/app:1"
+    assert tagged("app", "sha256:00") == "app@sha256:00"
+    assert tagged("app:2", "") == "app:2" and tagged("", "1") == ""

@@ -9,7 +9,6 @@ from inception.api.buildkit.failures import explain
 from inception.api.buildkit.gateway import Gateway
 from inception.api.buildkit.grpc import Service
 from inception.api.buildkit.http2 import Connection
-from inception.api.buildkit.jobs import Solver
 from inception.api.buildkit.session import session_of
 from inception.api.hijack import RAW, Hijacked, Taken, head_of
 from inception.errors import InceptionError, InvalidArgument
@@ -25,7 +24,7 @@ _PROTOCOL = "h2c"
 async def grpc(call: Call) -> web.StreamResponse:
     """The client calls."""
     _check(call)
-    solver = _solver(call)
+    solver = call.server.buildkit()
     wire = Hijacked(call.request, call.server.hang_ups)
     _take(call, wire)
     control = Control(solver)
@@ -47,19 +46,12 @@ async def session(call: Call) -> web.StreamResponse:
     found = session_of(lambda name: call.request.headers.get(name, ""), Connection(wire))
     _take(call, wire)
     try:
-        await _solver(call).sessions.serve(found)
+        await call.server.buildkit().sessions.serve(found)
     except InvalidArgument:
         pass  # the number is taken: the connection ends, which is all that a client can be told now
     finally:
         wire.close()
     return Taken()
-
-
-def _solver(call: Call) -> Solver:
-    server = call.server
-    if server.solver is None:
-        server.solver = Solver(server)
-    return server.solver
 
 
 def _check(call: Call) -> None:

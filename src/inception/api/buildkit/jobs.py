@@ -38,11 +38,12 @@ _KEPT_S = 10.0
 
 
 class Solver:
-    """All jobs and sessions of one server."""
+    """All jobs and sessions of one server. `posted` are the builds of POST /build, for who wants to cancel one."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.sessions = Sessions()
+        self.posted: dict[str, asyncio.Task[BuildResult]] = {}
         self._jobs: dict[str, Job] = {}
         self._news = asyncio.Condition()
 

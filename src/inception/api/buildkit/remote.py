@@ -194,7 +194,8 @@ class RemoteContext(Context):
 
     def _take(self, follow: list[str] | None) -> str:
         """A folder that is kept, where the client says what it is, or one for this build alone."""
-        key = self._client.session.shared_key
+        session = self._client.session
+        key = session.shared_key if session is not None else ""
         if key:
             words = "\0".join([key, self._folder, *(follow or [])])
             self._kept = CacheFolders(self._store.root, "contexts").take(words, "private", lambda: None)

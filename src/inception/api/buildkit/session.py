@@ -76,9 +76,10 @@ class Sessions:
 
 
 class Client:
-    """A session's services for threads that may wait. Each call raises GrpcError or Unavailable when the client has gone."""
+    """A session's services for threads that may wait. Each call raises GrpcError or Unavailable when the client has gone, and
+    GrpcError when there is no session."""
 
-    def __init__(self, session: Session, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, session: Session | None, loop: asyncio.AbstractEventLoop) -> None:
         self.session = session
         self._loop = loop
 
@@ -100,10 +101,15 @@ class Client:
                 raise GrpcError(UNAVAILABLE, "the client has gone") from None
 
     def open(self, path: str, request: Message, response: Message, metadata: Headers | None = None) -> BlockingExchange:
-        return BlockingExchange(self, self.wait(self.session.channel.open(path, request, response, metadata)))
+        return BlockingExchange(self, self.wait(self._channel().open(path, request, response, metadata)))
 
     def call(self, path: str, request: Message, response: Message, value: Value) -> Value:
-        return self.wait(self.session.channel.call(path, request, response, value))
+        return self.wait(self._channel().call(path, request, response, value))
+
+    def _channel(self) -> Channel:
+        if self.session is None:
+            raise GrpcError(UNIMPLEMENTED, "the request names no session")
+        return self.session.channel
 
     # --- services ---
 
@@ -154,7 +160,7 @@ class Client:
         ours, theirs = socket.socketpair()
         try:
             exchange = self.wait(
-                self.session.channel.open(
+                self._channel().open(
                     "/moby.sshforward.v1.SSH/ForwardAgent", messages.BYTES, messages.BYTES, [("buildkit.ssh.id", name)]
                 )
             )
