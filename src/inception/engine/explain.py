@@ -80,7 +80,7 @@ def _surroundings(engine: Engine, record: ContainerRecord, image: Image) -> Surr
             plan_mount(point, f"{volumes}/{point.source}/_data" if point.type == "volume" else point.source)
             for point in record.mounts
         ],
-        files={place: f"{engine.container_dir(record.id)}/{name}" for place, name in PLACES.items()},
+        files={place: f"{engine.run_dir(record.id)}/{name}" for place, name in PLACES.items()},
         joined=joined,
         shared=[kind for kind, mode in modes.items() if mode == "host"],
         held=held_capabilities(),

@@ -1,7 +1,7 @@
 """A container's hosts, hostname and resolv.conf, and what its resolver is told.
 
-The files lie in the container's folder and are bind-mounted: written from outside, never through the image's own paths,
-where a link could lead anywhere (CVE-2025-24965).
+The files lie in the container's run folder, since each start writes them anew, and are bind-mounted: written from outside,
+never through the image's own paths, where a link could lead anywhere (CVE-2025-24965).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def write_files(engine: Engine, record: ContainerRecord, endpoints: list[Endpoin
     mode = network_mode(record.config)
     if mode.startswith("container:"):
         other = records.find(engine, mode.removeprefix("container:"))
-        return {place: f"{engine.container_dir(other.id)}/{name}" for place, name in PLACES.items()}
-    folder = engine.container_dir(record.id)
+        return {place: f"{engine.run_dir(other.id)}/{name}" for place, name in PLACES.items()}
+    folder = engine.run_dir(record.id)
     texts = {
         "resolv.conf": plan_resolv_conf(record, [endpoint.network for endpoint in endpoints]),
         "hostname": resolv.plan_hostname(hostname(engine, record)),

@@ -33,7 +33,7 @@ def inspect(engine: Engine, record: ContainerRecord, *, size: bool = False) -> d
     """A container as `docker inspect` shows it."""
     config, state = record.config, record.state
     args = arguments(config)
-    folder = engine.container_dir(record.id)
+    folder = engine.run_dir(record.id)
     shared = network_mode(config).startswith("container:")
     document: dict[str, Any] = {
         "Id": record.id,

@@ -82,22 +82,30 @@ def remove_locked(engine: Engine, record: ContainerRecord, *, volumes: bool, tra
 
     Its files are moved to *trash* with the endings of TRASH, and removed when there is time for it, or else at once.
     """
+    if trash and not record.mounts:  # files are only moved, which is quick enough to be done while others wait
+        with engine.database.transaction():
+            _take_apart(engine, record, volumes, trash)
+    else:
+        _take_apart(engine, record, volumes, trash)
+    if not trash:
+        sweep_gone(engine)
+    if record.kind != "step":
+        from inception.engine.records import event_attributes
+
+        engine.events.emit("container", "destroy", record.id, event_attributes(record))
+
+
+def _take_apart(engine: Engine, record: ContainerRecord, volumes: bool, trash: str) -> None:
     from inception.engine.owner import take
-    from inception.engine.records import event_attributes
     from inception.engine.volumes import remove_volume
     from inception.store.scratch import move, remove_tree
 
-    def take_apart() -> None:
+    snapshot, folder = (trash + ending if trash else "" for ending in TRASH)
+    with engine.database.transaction():
         take(engine, record.id, "purging" if volumes else "removing")
-        if record.kind != "step":
-            engine.store.snapshots.remove(record.id, durable=not records.is_fleeting(record), trash=trash and trash + TRASH[0])
-
-    if trash:  # files are only moved, which is quick enough to be done while others wait
-        with engine.database.transaction():
-            take_apart()
-    else:
-        take_apart()
-    if not trash or not move(engine.container_dir(record.id), trash + TRASH[1]):
+    if record.kind != "step":
+        engine.store.snapshots.remove(record.id, durable=not records.is_fleeting(record), trash=snapshot)
+    if not folder or not move(engine.container_dir(record.id), folder):
         remove_tree(engine.container_dir(record.id))
     if record.mounts:
         engine.database.execute("DELETE FROM volume_uses WHERE container_id = ?", (record.id,))
@@ -113,10 +121,6 @@ def remove_locked(engine: Engine, record: ContainerRecord, *, volumes: bool, tra
         tx.execute("DELETE FROM endpoints WHERE container_id = ?", (record.id,))
         tx.execute("DELETE FROM ports WHERE container_id = ?", (record.id,))
         tx.execute("DELETE FROM containers WHERE id = ?", (record.id,))
-    if not trash:
-        sweep_gone(engine)
-    if record.kind != "step":
-        engine.events.emit("container", "destroy", record.id, event_attributes(record))
 
 
 def _move_away(engine: Engine, container_id: str) -> None:

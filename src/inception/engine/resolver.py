@@ -34,7 +34,7 @@ def follow(engine: Engine, record: ContainerRecord, before: dict[str, EndpointSt
     finally:
         for fd in sockets:
             os.close(fd)
-    folder = engine.container_dir(record.id)
+    folder = engine.run_dir(record.id)
     if files.has_resolver(then) != files.has_resolver(now):
         _rewrite_resolv_conf(folder, files.plan_resolv_conf(record, now))
     _rewrite_hosts(engine, record, before)
@@ -54,7 +54,7 @@ def _rewrite_resolv_conf(folder: str, text: str) -> None:
 
 def _rewrite_hosts(engine: Engine, record: ContainerRecord, before: dict[str, EndpointState]) -> None:
     """Lines come and go with addresses; what else is in the file stays as it is."""
-    path = f"{engine.container_dir(record.id)}/hosts"
+    path = f"{engine.run_dir(record.id)}/hosts"
     own = resolv.own_name(hostname(engine, record), record.config.domainname)
     then, now = (
         [f"{address}\t{own}" for endpoint in group.values() for address in endpoint.addresses]

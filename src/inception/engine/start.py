@@ -1,9 +1,9 @@
 """Starting a container: everything is decided and made, then one `launch` walks the plan.
 
     lock, claim     row `starting`, addresses, in one transaction
-    network         a namespace, links, held ports, names             (host, none, container:X: less of it)
     files           hosts, hostname, resolv.conf
     plan            spec -> plan -> bytes, kept in the run folder for restarts
+    network         a namespace, links, held ports, names             (host, none, container:X: less of it)
     launch          init runs; its monitor is a process of its own, or a thread of this one
     row `running`   owned by the monitor
 
@@ -122,8 +122,9 @@ class Start:
             try:
                 self._claim()
                 with OpenSurroundings(self.engine, self.record) as around:
-                    self._open_network(around)
+                    around.own_netns = self._wants_netns()
                     plan = self._plan(around)
+                    self._open_network(around)
                     self._open_monitor(around)
                     networking.publish(self.engine, self.record, self._endpoints, self._ports)
                     self._launch(plan)
@@ -143,7 +144,6 @@ class Start:
     def _claim(self) -> None:
         if self.record.status != "creating" or wanted_networks(self.record.config):  # else its row is ours and says all
             self._claim_row()
-        os.makedirs(self.dir, mode=0o700, exist_ok=True)
         try:
             os.unlink(f"{self.run_dir}/status.json")  # of the run before
         except FileNotFoundError:
@@ -158,11 +158,13 @@ class Start:
             self.record = replace(self.record, state=replace(self.record.state, endpoints=there, error=""))
             tx.execute("UPDATE containers SET state = ? WHERE id = ?", (records.to_json(self.record.state), self.record.id))
 
+    def _wants_netns(self) -> bool:
+        """Whether we make its network namespace: the clone makes one that has a loopback and nothing else, cheaper than we."""
+        return has_own_network(self.record.config) and (self._netns is not None or bool(self._endpoints))
+
     def _open_network(self, around: OpenSurroundings) -> None:
-        if not has_own_network(self.record.config):
+        if not around.own_netns:
             return
-        if self._netns is None and not self._endpoints:
-            return  # the clone makes a namespace that has a loopback and nothing else, cheaper than we could
         netns_fd = self._netns.take() if self._netns is not None else new_netns()
         around.slots["netns"] = netns_fd
         for endpoint in self._endpoints:
@@ -256,7 +258,7 @@ class Start:
 
     def _launch(self, plan: Plan | Prepared) -> None:
         """Run the plan; from here on the container is its monitor's business."""
-        config_path = f"{self.dir}/monitor.json"
+        config_path = f"{self.run_dir}/monitor.json"
         compiled = plan.compile()
         files.write(config_path, dumps(encode(self._monitor_config())).encode())
         files.write(f"{self.run_dir}/plan", compiled)

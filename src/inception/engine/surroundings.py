@@ -37,6 +37,7 @@ class OpenSurroundings:
         self.engine = engine
         self.record = record
         self.slots: dict[str, int] = {}
+        self.own_netns = False  # a network namespace of the engine's making will be in the slot `netns`
         self.value = Surroundings()
 
     def __enter__(self) -> OpenSurroundings:
@@ -96,7 +97,7 @@ class OpenSurroundings:
                 shared.append(kind)
             elif mode.startswith("container:"):
                 joined[kind] = self._slot(f"joined-{kind}", self._open_other(mode, kind))
-        if "netns" in self.slots:
+        if self.own_netns:
             joined["network"] = "fd:netns"
         return joined, shared
 

@@ -104,6 +104,7 @@ class Cgroups:
         self.v1 = v1
         self.v2 = v2
         self.v2_controllers = tuple(v2_controllers)
+        self._ready: dict[str, int] = {}  # v2 folders that hand all controllers down, by path: their inode
 
     @property
     def layout(self) -> str:
@@ -140,6 +141,28 @@ class Cgroups:
         """The cgroup at *path* (absolute, from the root of each hierarchy), existing or not."""
         return Cgroup(self, path)
 
+    def make_v2(self, path: str) -> bool:
+        """The v2 folders of *path*, each handing its controllers down; whether the last is new.
+
+        Source: cgroup-v2.rst, "Controlling Controllers".
+        """
+        assert self.v2 is not None
+        folder = self.v2 + path
+        parent = os.path.dirname(folder)
+        if self._ready.get(parent) != _inode(parent):
+            for place in _above(self.v2, path):
+                _make_folder(place)
+                self._hand_controllers_down(place)
+            self._ready[parent] = _inode(parent)
+        return _make_folder(folder)
+
+    def _hand_controllers_down(self, folder: str) -> None:
+        wanted = [controller for controller in V2_CONTROLLERS if controller in self.v2_controllers]
+        enabled = _read(f"{folder}/cgroup.subtree_control").split() if wanted else []
+        missing = [f"+{controller}" for controller in wanted if controller not in enabled]
+        if missing:
+            _write(f"{folder}/cgroup.subtree_control", " ".join(missing))
+
     def controllers(self) -> set[str]:
         """All controllers that could limit something here, named as in v1 or v2."""
         return {*self.v1, *self.v2_controllers}
@@ -165,7 +188,7 @@ class Cgroup:
             wanted += ["freezer", "devices"]
         fresh = False
         if self.cgroups.v2 is not None:
-            fresh = _make_v2(self.cgroups.v2, self.path, self.cgroups.v2_controllers)
+            fresh = self.cgroups.make_v2(self.path)
         folders = {
             self._make_v1(controller): None
             for controller in dict.fromkeys(wanted)
@@ -378,27 +401,27 @@ def oom_kills(paths: Iterable[str]) -> int:
     return total
 
 
-def _make_v2(root: str, path: str, controllers: Sequence[str]) -> bool:
-    """The folders of *path*, with *controllers* handed down; whether the last is new.
-
-    Source: cgroup-v2.rst, "Controlling Controllers".
-    """
-    wanted = [controller for controller in V2_CONTROLLERS if controller in controllers]
+def _above(root: str, path: str) -> list[str]:
+    """*root* and the folders of *path* below it, but for the last."""
     parts = path.strip("/").split("/")
-    made = False
-    for depth in range(len(parts)):
-        parent = "/".join([root, *parts[:depth]])
-        if wanted:
-            enabled = _read(f"{parent}/cgroup.subtree_control").split()
-            missing = [controller for controller in wanted if controller not in enabled]
-            if missing:
-                _write(f"{parent}/cgroup.subtree_control", " ".join(f"+{controller}" for controller in missing))
-        try:
-            os.mkdir(f"{parent}/{parts[depth]}", 0o755)
-            made = True
-        except FileExistsError:
-            made = False
-    return made
+    return ["/".join([root, *parts[:depth]]) for depth in range(len(parts))]
+
+
+def _make_folder(path: str) -> bool:
+    """Whether it is new."""
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _inode(path: str) -> int:
+    """-1 for what isn't there."""
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return -1
 
 
 def _hand_down(folder: str, file: str) -> str:

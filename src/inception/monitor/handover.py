@@ -117,22 +117,21 @@ class MonitorThread:
     def _run(self) -> None:
         # PR_SET_PDEATHSIG is about the thread that cloned init, so it must be this one, which lives as long as init does.
         try:
-            try:
-                self._monitor.start(self._plan)
-            except BaseException as error:
-                self._error = error
-                self._monitor.close()
-                return
-            finally:
-                self._started.release()
-            try:
-                status = self._monitor.run()
-            finally:
-                self._monitor.close()
+            self._monitor.start(self._plan)
+        except BaseException as error:
+            self._error = error
+            self._monitor.close()
+            self._done.release()
+            return
+        finally:
+            self._started.release()
+        try:
+            status = self._monitor.run()
             if self._on_exit is not None:
                 self._on_exit(status)
         finally:
             self._done.release()
+            self._monitor.close()  # last: that can sync a disk, and nobody has to wait for it
 
 
 def run_in_thread(

@@ -148,7 +148,11 @@ class JsonLog:
     def _open(self) -> None:
         # O_NOFOLLOW: the folder is ours alone, so a link here can only be a mistake.
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(self.path, flags, 0o640)
+        try:
+            fd = os.open(self.path, flags, 0o640)
+        except FileNotFoundError:  # the container's first word
+            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            fd = os.open(self.path, flags, 0o640)
         self._fd, self._size = fd, os.fstat(fd).st_size
         if self._size and os.pread(fd, 1, self._size - 1) != b"\n":
             self._write_all(b"\n")  # an earlier monitor was killed in the middle of a record

@@ -24,6 +24,18 @@ def kill(pidfd: int) -> None:
         pass
 
 
+def hold_root(pid: int) -> int | None:
+    """A descriptor of the root of *pid*, owned by the caller; None when it is gone.
+
+    As long as it is open its filesystem outlives the container. The end of an overlay syncs the whole filesystem below it,
+    in the middle of the exit of the last process and before its parent hears of that; so it waits until this is closed.
+    """
+    try:
+        return os.open(f"/proc/{pid}/root", os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
 def oom_kills(paths: list[str]) -> int:
     """Sum of `oom_kill N` over cgroup files (`memory.events` of v2, `memory.oom_control` of v1); missing ones count 0."""
     kills = 0

@@ -17,7 +17,7 @@ from inception import jsontext
 from inception.linux.process import pid_of, start_time
 from inception.monitor import protocol
 from inception.monitor.jsonlog import JsonLog
-from inception.monitor.kernel import collect, kill, oom_kills, receive_fd
+from inception.monitor.kernel import collect, hold_root, kill, oom_kills, receive_fd
 from inception.monitor.loop import EPOLLIN, Loop, Timer
 from inception.monitor.output import Input, Output
 from inception.monitor.restart import FIRST_DELAY_S, RestartPolicy
@@ -64,6 +64,7 @@ class Monitor:
         self._policy = RestartPolicy(config.restart, config.restart_maximum_retries, config.restart_count)
         self._log = JsonLog(config.log_path, config.log_max_size_bytes, config.log_max_files) if config.log_path else None
         self._pidfd: int | None = None
+        self._root: int | None = None
         self._outputs: list[Output] = []
         self._input: Input | None = None
         self._terminal: int | None = None
@@ -125,6 +126,7 @@ class Monitor:
         if self._log:
             self._log.close()
         self.loop.close()
+        self._let_root_go()
         used = {"init", "listen", "stdin", "stdout", "stderr"}
         for fd in {fd for name, fd in self._fds.items() if name not in used}:
             os.close(fd)
@@ -155,6 +157,7 @@ class Monitor:
 
     def _start_init(self, plan: bytes) -> None:
         """Runs *plan* with fresh pipes (or the plan's own terminal)."""
+        self._let_root_go()  # two overlays must not share an upper folder
         theirs: list[int] = []
         ours: list[int] = []
         try:
@@ -181,6 +184,7 @@ class Monitor:
 
     def _adopt(self, pid: int, pidfd: int, stdin: int | None, outputs: list[int]) -> None:
         self._pidfd = pidfd
+        self._root = hold_root(pid)
         self._started_s = self.loop.clock()
         if self.config.tty:
             self._terminal = receive_fd(self._fds["console"])
@@ -199,6 +203,11 @@ class Monitor:
         self._server.hear_waiting()
         self.loop.watch(pidfd, EPOLLIN, self._init_exited)
         self.hold_output(self._held)
+
+    def _let_root_go(self) -> None:
+        if self._root is not None:
+            os.close(self._root)
+            self._root = None
 
     def _init_exited(self, _events: int) -> None:
         """Init is dead, and with it everyone else in its pid namespace: what the pipes hold is all there is."""

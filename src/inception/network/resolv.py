@@ -6,6 +6,7 @@ container asks the servers that the host asks, but for those on the host's loopb
 
 from __future__ import annotations
 
+from inception.linux.files import read_file
 from inception.network.address import is_ipv4, is_ipv6
 from inception.record import Record
 
@@ -134,7 +135,6 @@ def _is_loopback(server: str) -> bool:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20)
+        return read_file(path).decode(errors="replace")
     except OSError:
         return ""

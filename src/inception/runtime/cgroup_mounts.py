@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from inception.runtime.container import Join
 
 _CGROUPS = "/sys/fs/cgroup"
+_EEXIST = 17
 _hierarchies: list[str] = []
 
 
@@ -56,7 +57,7 @@ def plan_cgroup_mount(
         fstype = "cgroup" if names else "cgroup2"
         name = names.removeprefix("name=") or "unified"
         plan_filesystem(plan, fstype, "cgroup" if names else "", one, made, f"The container's own {name} control group.")
-        plan_attach(plan, base, name, made, kind=abi.TARGET_DIRECTORY)
+        _attach(plan, base, name, made)
         for alias in names.split(",") if "," in names else []:
             plan.call("symlinkat", names, base, alias)
     if readonly:
@@ -80,6 +81,12 @@ def _plan_folders(plan: Plan, root: Slot, mount: Mount, options: MountOptions, w
     for path in [*joined, *([unified] if unified else [])]:
         name = path.removeprefix(_CGROUPS).strip("/").partition("/")[0]
         plan_bind(plan, path, one, made)
-        plan_attach(plan, base, name, made, kind=abi.TARGET_DIRECTORY)
+        _attach(plan, base, name, made)
     if options.set & abi.MOUNT_ATTR_RDONLY:
         plan_setattr(plan, base, abi.MOUNT_ATTR_RDONLY, 0, 0, recursive=False, why="")
+
+
+def _attach(plan: Plan, base: Slot, name: str, made: Slot) -> None:
+    """In a folder that was just made and that nobody else can see: there is nothing to resolve."""
+    plan.call("mkdirat", base, name, 0o755, tolerate=(_EEXIST,))
+    plan.call("move_mount", made, "", base, name, abi.MOVE_MOUNT_F_EMPTY_PATH)
