@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from inception.cli.layout import open_layout
 from inception.errors import InceptionError, InvalidArgument, NotFound, Unavailable
 from inception.oci.digest import sha256
 from inception.store import Store
@@ -171,6 +172,31 @@ def test_an_oci_layout_in_a_folder_is_loaded(store: Store, tmp_path: Path) -> No
         load_layout(store, str(tmp_path / "layout"), "other")
     with pytest.raises(NotFound, match="No such file"):
         load_layout(store, str(tmp_path / "nowhere"))
+
+
+def test_a_layout_of_another_version_is_refused(store: Store, tmp_path: Path) -> None:
+    layout(tmp_path / "layout", **{"org.opencontainers.image.ref.name": "app:3"})
+    (tmp_path / "layout/oci-layout").write_text('{"imageLayoutVersion": "2.0.0"}')
+    with pytest.raises(InvalidArgument, match=r"imageLayoutVersion '2\.0\.0': not supported"):
+        load(store, open_layout(str(tmp_path / "layout")))
+    assert_empty(store)
+
+
+def test_a_digest_in_the_name_of_a_layout_is_no_name(store: Store, tmp_path: Path) -> None:
+    name = f"app:1@sha256:{'0' * 64}"
+    layout(tmp_path / "layout", **{"org.opencontainers.image.ref.name": name})
+    assert [image.names for image in load(store, open_layout(str(tmp_path / "layout")))] == [["app:1"]]
+    layout(tmp_path / "other", **{"org.opencontainers.image.ref.name": f"app@sha256:{'0' * 64}"})
+    assert [image.names for image in load(store, open_layout(str(tmp_path / "other")))] == [[]]
+
+
+def test_a_folder_is_loaded_as_the_archive_that_it_would_be(store: Store, tmp_path: Path) -> None:
+    digest = layout(tmp_path / "layout", **{"org.opencontainers.image.ref.name": "app:3"})
+    (tmp_path / "layout/blobs/sha256/README").write_text("no blob")
+    (tmp_path / "layout/notes").write_text("not of the layout")
+    with open_layout(str(tmp_path / "layout")) as stream:
+        [image] = load(store, stream)
+    assert (image.names, image.manifest_digest) == (["app:3"], digest)
 
 
 def test_a_layer_format_that_we_do_not_know_is_refused_by_name(store: Store, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import socket
 import ssl
 import threading
@@ -213,6 +214,34 @@ def test_a_lie_in_the_manifest_is_refused_and_leaves_nothing(case: str, registry
     with pytest.raises((InvalidArgument, NotFound, Unavailable)) as caught:
         pull(store, f"{registry.name}:lie")
     assert len(str(caught.value)) < 500
+    assert_empty(store)
+
+
+@pytest.mark.parametrize("header", ["application/json", "text/plain; charset=utf-8", "application/octet-stream"])
+def test_a_server_of_plain_files_is_a_registry_too(header: str, registry: Registry, store: Store) -> None:
+    plain = {key: value for key, value in manifest().items() if key != "mediaType"}
+    data = registry.put("latest", json.dumps(plain).encode(), header)
+    registry.put(
+        "many", json.dumps({"schemaVersion": 2, "manifests": index((data, "linux", "amd64"))["manifests"]}).encode(), header
+    )
+    assert pull(store, registry.name).manifest_digest == sha256(data)
+    assert pull(store, f"{registry.name}:many").manifest_digest == sha256(data)
+
+
+@pytest.mark.parametrize("place", ["created", "history[1].created"])
+def test_a_time_that_is_none_is_refused(place: str, registry: Registry, store: Store) -> None:
+    document = json.loads(CONFIG)
+    times = {"created": "yesterday", "history[1].created": "2026-13-01T00:00:00Z"}
+    if place == "created":
+        document["created"] = times[place]
+    else:
+        document["history"] = [{"created": "2026-12-01T00:00:00.123456789+01:00"}, {"created": times[place]}]
+    data = json.dumps(document).encode()
+    registry.blobs[sha256(data)] = data
+    described = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": sha256(data), "size": len(data)}
+    registry.put("latest", manifest(config=described))
+    with pytest.raises(InvalidArgument, match=re.escape(f"{place}: not a time of RFC 3339: {times[place]!r}")):
+        pull(store, registry.name)
     assert_empty(store)
 
 

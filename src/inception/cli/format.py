@@ -135,12 +135,15 @@ def _scaled(size: float, base: float, units: tuple[str, ...], digits: int) -> st
 
 
 def epoch(rfc3339: str) -> float:
-    """Seconds since 1970 of an RFC 3339 time; 0 for Go's zero time and for none."""
+    """Seconds since 1970 of an RFC 3339 time; 0 for Go's zero time, and for what is none."""
     if not rfc3339 or rfc3339.startswith("0001-"):
         return 0.0
     from inception.engine.times import parse
 
-    return parse(rfc3339) / 1e9
+    try:
+        return parse(rfc3339) / 1e9
+    except ValueError:
+        return 0.0
 
 
 def ago(rfc3339: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from inception.cli.call import Call
@@ -104,6 +105,10 @@ def load(call: Call) -> int:
 
 
 def _open(path: str) -> BinaryIO:
+    if path and os.path.isfile(f"{path}/index.json"):
+        from inception.cli.layout import open_layout
+
+        return open_layout(path)
     return open(path, "rb") if path else open(0, "rb", closefd=False)
 
 

@@ -82,6 +82,7 @@ def _load(
         members = _Members(chunks, scratch, limits)
         source = _Source(store, members)
         if "index.json" in members.files:
+            _check_layout(members)
             index = decode(Index, load_json(members.read("index.json"), "index.json"), "index.json")
             legacy, parents = _legacy_names(members), _legacy_parents(members)
             images = []
@@ -363,12 +364,22 @@ def _tell_renamed(store: Store, names: Sequence[str], image_id: str, progress: O
             progress(Progress(status=told))
 
 
+def _check_layout(members: _Members) -> None:
+    """Refuses a layout of another version. Some archives come without the file that says it."""
+    if "oci-layout" in members.files:
+        value = load_json(members.read("oci-layout"), "oci-layout")
+        version = value.get("imageLayoutVersion") if isinstance(value, dict) else None
+        if version != "1.0.0":
+            raise InvalidArgument(f"oci-layout: imageLayoutVersion {version!r}: not supported")
+
+
 def _names_of(entry: Descriptor) -> list[str]:
     for key in (NAME, REF_NAME):
         text = entry.annotations.get(key, "")
         # The second is a bare tag as often as a name; a tag without its repository names nothing.
         if text and (key == NAME or "/" in text or ":" in text):
-            return [Reference.parse(text).familiar]
+            reference = Reference.parse(text)
+            return [replace(reference, digest="").familiar] if reference.tag else []
     return []
 
 

@@ -68,7 +68,10 @@ def assemble(
     parsed = decode_manifest(manifest)
     if parsed.config.media_type not in (MEDIA_CONFIG, DOCKER_CONFIG):
         kind = parsed.artifact_type or parsed.config.media_type
-        raise InvalidArgument(f"manifest: config.mediaType: this is an artifact of type {kind!r}, not a container image")
+        raise InvalidArgument(
+            f"manifest: config.mediaType: this is an artifact of type {kind!r}, not a container image",
+            "`inception artifact pull` brings the files of one",
+        )
     for position, layer in enumerate(parsed.layers):
         # Other formats are parsed by the kernel itself, or live elsewhere: not without being asked for.
         if layer.media_type not in LAYER_TYPES:

@@ -597,11 +597,23 @@ def parse_document(data: bytes, *, trusted: bool = False) -> ImageDocument:
     value = jsontext.loads(data) if trusted else load_json(data, "image configuration")
     document = decode(ImageDocument, value, "image configuration")
     _check_bounds(document)
+    if not trusted:
+        _check_times(document)
     labels = document.config.labels
     if any(key.startswith(RESERVED_LABELS) for key in labels):
         # What strangers write must never be taken for what this engine notes (CVE-2026-53488: a label became a log URI).
         document.config.labels = {key: text for key, text in labels.items() if not key.startswith(RESERVED_LABELS)}
     return document
+
+
+def _check_times(document: ImageDocument) -> None:
+    from inception.oci.times import is_rfc3339
+
+    times = {"created": document.created}
+    times |= {f"history[{position}].created": step.created for position, step in enumerate(document.history)}
+    for place, text in times.items():
+        if text and not is_rfc3339(text):
+            raise InvalidArgument(f"image configuration: {place}: not a time of RFC 3339: {text[:40]!r}")
 
 
 def _check_bounds(document: ImageDocument) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 INDEXES = (MEDIA_INDEX, DOCKER_INDEX)
 MANIFESTS = (MEDIA_MANIFEST, DOCKER_MANIFEST)
+#: What servers call a document that they know nothing of.
+_UNTYPED = ("", "application/json", "application/octet-stream", "text/plain")
 _ATTEMPTS = 5
 _BACKOFF_S = 0.2
 _CHUNK = 1 << 20
@@ -336,8 +338,8 @@ class Repository:
 
     def _media_type(self, data: bytes, header: str) -> str:
         """What the document is: header and body must agree, or two readers would see two images (CVE-2021-41190)."""
-        value = load_json(data, "manifest")
         name = self._reference.familiar
+        value = load_json(data, f"{name}: manifest")
         if not isinstance(value, dict):
             raise InvalidArgument(f"{name}: manifest: expected an object")
         stated, sent = value.get("mediaType", ""), header.partition(";")[0].strip()
@@ -347,6 +349,8 @@ class Repository:
         if stated and sent in known and stated != sent:
             raise InvalidArgument(f"{name}: manifest: it says {stated!r}, the registry says {sent!r}")
         media_type = stated or sent
+        if media_type in _UNTYPED:  # of a registry that serves plain files: OCI's own documents need not name their type
+            media_type = MEDIA_INDEX if "manifests" in value else MEDIA_MANIFEST
         if media_type not in known:
             raise InvalidArgument(f"{name}: manifest: unsupported media type {media_type!r}")
         if (media_type in INDEXES) != ("manifests" in value) or (media_type in MANIFESTS) != ("layers" in value):
