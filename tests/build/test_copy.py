@@ -291,3 +291,25 @@ def test_what_is_in_the_way_is_named(builder, dockerfile, message):
     os.symlink("loop", builder.context / "loop")
     builder.build("FROM scratch\nCOPY base /\n", tags=["base"])
     assert fails(builder, f"FROM base\n{dockerfile}\n").startswith(message)
+
+
+def test_names_of_one_file_stay_names_of_one_file_wherever_they_come_from(builder):
+    for folder in ("a", "b"):
+        builder.write(f"{folder}/own", folder)
+    builder.write("a/one", "x")
+    os.link(builder.context / "a/one", builder.context / "a/two")
+    os.makedirs(builder.context / "a/below")
+    os.link(builder.context / "a/one", builder.context / "a/below/three")
+    os.link(builder.context / "a/one", builder.context / "b/four")
+    builder.build("FROM scratch\nCOPY a b /d/\nCOPY a/one a/two /e/\n")
+    assert len({builder.stat(f"d/{name}").st_ino for name in ("one", "two", "below/three", "four")}) == 1
+    assert builder.stat("d/one").st_nlink == 4
+    assert builder.stat("e/two").st_nlink == 2
+
+
+def test_a_second_name_of_a_file_that_was_written_over_meanwhile_has_its_own_content(builder):
+    builder.write("a/one", "of both")
+    builder.write("b/one", "another")
+    os.link(builder.context / "a/one", builder.context / "b/two")
+    builder.build("FROM scratch\nCOPY a b /d/\n")
+    assert (builder.read("d/one"), builder.read("d/two")) == ("another", "of both")

@@ -39,11 +39,14 @@ class Writer:
         self.destination = operation.destination
         self.owner = owner
         self.mode: Callable[[int], int] | None = parse_mode(operation.chmod) if operation.chmod else None
-        self._links: dict[tuple[int, int], tuple[int, str]] = {}
+        # Files with several names: by device and inode where the first copy lies, below which open folder, and its inode.
+        self._links: dict[tuple[int, int], tuple[int, str, int]] = {}
+        self._tops: list[int] = []
 
     def close(self) -> None:
-        for fd, _ in self._links.values():
+        for fd in self._tops:
             os.close(fd)
+        self._tops.clear()
         self._links.clear()
 
     # --- what a COPY is made of ---
@@ -128,6 +131,9 @@ class Writer:
     def _clear(self, parent: int, name: str) -> None:
         """Takes away what a new file replaces."""
         try:
+            if self._links:
+                inode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino
+                self._links = {key: first for key, first in self._links.items() if first[2] != inode}
             os.unlink(name, dir_fd=parent)
         except FileNotFoundError:
             pass
@@ -139,7 +145,7 @@ class Writer:
     def _file(self, selection: Selection, source: Source) -> None:
         parent, name = self._place(source.name)
         try:
-            self._entry(selection, parent, name, source.node)
+            self._entry(selection, parent, name, source.node, parent, name)
         finally:
             os.close(parent)
 
@@ -161,7 +167,7 @@ class Writer:
                     self._folder(parent, name, path)
                     folders.append((path, node))
                 else:
-                    self._entry(selection, parent, name, node)
+                    self._entry(selection, parent, name, node, top, path)
             # Deepest first: writing into a folder changes its times.
             for path, node in reversed(folders):
                 fd = openat2(top, path, os.O_RDONLY | os.O_DIRECTORY, 0, _BENEATH)
@@ -191,17 +197,22 @@ class Writer:
             if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
                 raise InvalidArgument(f"cannot copy to non-directory: {self.destination.rstrip('/')}/{path}") from None
 
-    def _entry(self, selection: Selection, parent: int, name: str, node: Node) -> None:
+    def _entry(self, selection: Selection, parent: int, name: str, node: Node, top: int, path: str) -> None:
+        """*node* as *name* in *parent*, which is *path* below *top*."""
         try:
-            self._new_entry(selection, parent, name, node)
+            self._new_entry(selection, parent, name, node, top, path)
         except FileExistsError:  # most have nothing in their way: they need not ask first
             self._clear(parent, name)
-            self._new_entry(selection, parent, name, node)
+            self._new_entry(selection, parent, name, node, top, path)
 
-    def _new_entry(self, selection: Selection, parent: int, name: str, node: Node) -> None:
+    def _new_entry(self, selection: Selection, parent: int, name: str, node: Node, top: int, path: str) -> None:
         kind = stat.S_IFMT(node.stat.st_mode)
         if kind == stat.S_IFREG:
-            self._regular(selection, parent, name, node)
+            if node.stat.st_nlink == 1:
+                self._regular(selection, parent, name, node)
+            elif not self._linked(parent, name, node):
+                self._regular(selection, parent, name, node)
+                self._note_link(parent, name, node, top, path)
         elif kind == stat.S_IFLNK:
             os.symlink(selection.tree.readlink(node), name, dir_fd=parent)
             uid, gid = self._owner_of(selection, node)
@@ -211,12 +222,6 @@ class Writer:
             self._special(selection, parent, name, node)
 
     def _regular(self, selection: Selection, parent: int, name: str, node: Node) -> None:
-        found = node.stat
-        key = (found.st_dev, found.st_ino)
-        if selection.kept_owners and found.st_nlink > 1 and key in self._links:
-            folder, first = self._links[key]
-            os.link(first, name, src_dir_fd=folder, dst_dir_fd=parent, follow_symlinks=False)
-            return
         source = selection.tree.open_file(node)
         try:
             target = os.open(name, _NEW, 0o600, dir_fd=parent)
@@ -227,8 +232,27 @@ class Writer:
                 os.close(target)
         finally:
             os.close(source)
-        if selection.kept_owners and found.st_nlink > 1:
-            self._links[key] = (os.dup(parent), name)
+
+    def _linked(self, parent: int, name: str, node: Node) -> bool:
+        """Makes one more name of a file that has been copied; False when it hasn't."""
+        first = self._links.get((node.stat.st_dev, node.stat.st_ino))
+        if first is None:
+            return False
+        top, path, _ = first
+        head, _, last = path.rpartition("/")
+        folder = openat2(top, head or ".", abi.O_PATH | os.O_DIRECTORY, 0, _BENEATH)
+        try:
+            os.link(last, name, src_dir_fd=folder, dst_dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(folder)
+        return True
+
+    def _note_link(self, parent: int, name: str, node: Node, top: int, path: str) -> None:
+        # Folders are few, files with more names than one may be all (a pnpm store): what stays open is the folder.
+        if not self._tops or not os.path.sameopenfile(self._tops[-1], top):
+            self._tops.append(os.dup(top))
+        inode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino
+        self._links[node.stat.st_dev, node.stat.st_ino] = (self._tops[-1], path, inode)
 
     def _special(self, selection: Selection, parent: int, name: str, node: Node) -> None:
         mode = node.stat.st_mode
