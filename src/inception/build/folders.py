@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 
+from inception.build.waiting import wait_for
 from inception.errors import Unavailable
 from inception.oci.digest import sha256
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MAX_PRIVATE = 64
-_POLL_S = 0.05
 
 
 class CacheFolders:
@@ -126,7 +125,12 @@ def _open(home: str, number: int, sharing: str, check: Callable[[], None] | None
             filled = os.fstat(lock).st_size > 0
             return fcntl.LOCK_SH if sharing == "shared" and filled else fcntl.LOCK_EX
 
-        if not _lock(lock, kind, check):
+        def take() -> bool:
+            return _lock(lock, kind())
+
+        if check is not None:
+            wait_for(take, check)
+        elif not take():
             os.close(lock)
             return None
         if kind() == fcntl.LOCK_SH:  # it was filled just before we had it alone
@@ -141,16 +145,12 @@ def _open(home: str, number: int, sharing: str, check: Callable[[], None] | None
         raise
 
 
-def _lock(fd: int, kind: Callable[[], int], check: Callable[[], None] | None) -> bool:
-    while True:
-        try:
-            fcntl.flock(fd, kind() | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if check is None:
-                return False
-        check()
-        time.sleep(_POLL_S)
+def _lock(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _folders(root: str) -> list[str]:
@@ -172,7 +172,7 @@ def _remove(home: str, number: str, unused_since: float | None) -> int | None:
             return 0
         if unused_since is not None and os.fstat(lock).st_mtime > unused_since:
             return 0
-        if not _lock(lock, lambda: fcntl.LOCK_EX, None):
+        if not _lock(lock, fcntl.LOCK_EX):
             return None
         freed = tree_size(data)
         os.ftruncate(lock, 0)  # fresh again, whatever happens from here on

@@ -10,14 +10,14 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import time
+
+from inception.build.waiting import wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DIGITS = 15  # of the key: 60 bits, less than the 63 of an offset
-_POLL_S = 0.02
 _FLOCK = "hhqqi4x"  # struct flock: type, whence, start, length, pid
 
 
@@ -34,9 +34,7 @@ class Turn:
         os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            while not self._take():
-                self._check()
-                time.sleep(_POLL_S)
+            wait_for(self._take, self._check)
         except BaseException:
             os.close(self._fd)
             raise

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from inception.build.output import Attestations, Output
     from inception.build.secrets import SecretSource
     from inception.cli.flags import Flags
-    from inception.engine.config import Ulimit
+    from inception.engine.config import ResourceConfig, Ulimit
 
     Builder = Callable[..., BuildResult]
 
@@ -146,24 +146,12 @@ def _show_output(error: BuildFailed) -> None:
 def _config(flags: Flags, context: str) -> BuildConfig:
     from inception.build import BuildConfig
     from inception.build.output import parse_annotation
-    from inception.engine.config import ResourceConfig
 
     try:
-        resources = ResourceConfig(
-            memory_bytes=flags.number("memory"),
-            memory_swap_bytes=flags.number("memory-swap"),
-            cpu_shares=flags.number("cpu-shares"),
-            cpu_quota_us=flags.number("cpu-quota"),
-            cpu_period_us=flags.number("cpu-period"),
-            cpuset_cpus=flags.text("cpuset-cpus"),
-            cpuset_mems=flags.text("cpuset-mems"),
-            ulimits=_ulimits(flags.list("ulimit")),
-        )
+        resources = _resources(flags)
         hosts = _hosts(flags.list("add-host"))
     except ValueError as error:
         raise InvalidArgument(str(error)) from None
-    if flags.number("shm-size"):
-        resources.shm_size_bytes = flags.number("shm-size")
     return BuildConfig(
         context=context,
         dockerfile=flags.text("file"),
@@ -189,6 +177,19 @@ def _config(flags: Flags, context: str) -> BuildConfig:
         cache_to=_places(flags.list("cache-to"), out=True),
         contexts=dict(_context(text) for text in flags.list("build-context")),
     )
+
+
+def _resources(flags: Flags) -> ResourceConfig:
+    from inception.engine.config import ResourceConfig
+    from inception.engine.limits import LIMITS, TEXTS
+
+    found = ResourceConfig(ulimits=_ulimits(flags.list("ulimit")))
+    if flags.number("shm-size"):
+        found.shm_size_bytes = flags.number("shm-size")
+    for field, name, _document in LIMITS:
+        if flags.has(name):
+            setattr(found, field, flags.text(name) if field in TEXTS else flags.number(name))
+    return found
 
 
 def _outputs(flags: Flags) -> list[Output]:

@@ -98,6 +98,10 @@ class Flags:
         """Whether the flag stood on the command line, whatever its value."""
         return name in self._values
 
+    def has(self, name: str) -> bool:
+        """Whether the verb has such a flag at all."""
+        return name in self._table
+
     @property
     def any_given(self) -> bool:
         return bool(self._values)
