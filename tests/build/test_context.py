@@ -146,3 +146,13 @@ def test_a_bad_dockerfile_runs_nothing(builder):
     with pytest.raises(DockerfileError):
         builder.build("FROM scratch\nCOPY a /a\nNOPE\n")
     assert builder.events == []
+
+
+def test_a_dockerfile_may_be_called_so_in_lower_case_and_the_upper_case_one_wins(builder):
+    builder.write("dockerfile", "FROM scratch\nLABEL which=lower\n")
+    for which in ("one", "two"):  # known as a whole build, it still counts what it says
+        builder.write("dockerfile", f"FROM scratch\nLABEL which={which}\n")
+        builder.build()
+        assert builder.document().config.labels == {"which": which}
+    builder.build("FROM scratch\nLABEL which=upper\n")
+    assert builder.document().config.labels == {"which": "upper"}

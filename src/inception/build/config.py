@@ -8,6 +8,9 @@ from inception.build.secrets import SecretSource
 from inception.engine.config import ResourceConfig
 from inception.record import Record
 
+# The Dockerfile that is meant where none is named: the first of these that there is.
+DEFAULT_NAMES = ("Dockerfile", "dockerfile")
+
 
 class BuildConfig(Record):
     """`context` is a folder, or `-` for a tar archive or a Dockerfile on standard input.

@@ -13,6 +13,7 @@ import sys
 import time
 import zlib
 
+from inception.build.config import DEFAULT_NAMES
 from inception.build.ignore import IgnoreRules, parse_ignore
 from inception.build.operations import hide_password
 from inception.build.parse import MAX_BYTES
@@ -183,7 +184,7 @@ def _read_dockerfile(
         return config.dockerfile_inline.encode(), "Dockerfile", _read_rules(root, None)
     if config.dockerfile == "-":
         return stream.read(MAX_BYTES + 1), "Dockerfile", _read_rules(root, None)
-    name = config.dockerfile or "Dockerfile"
+    name = config.dockerfile or DEFAULT_NAMES[0]
     # From an archive the name is one inside it; otherwise it is the user's own path, which may lie outside.
     inside = inside or not config.dockerfile
 
@@ -196,7 +197,11 @@ def _read_dockerfile(
             raise InvalidArgument(f"failed to read dockerfile: open {path}: {error.strerror}") from error
 
     data = read(name)
+    if data is None and not config.dockerfile:
+        name = DEFAULT_NAMES[1]
+        data = read(name)
     if data is None:
+        name = config.dockerfile or DEFAULT_NAMES[0]
         raise NotFound(f"failed to read dockerfile: open {name}: no such file or directory")
     return data, name, _read_rules(root, read(f"{name}.dockerignore"), f"{name}.dockerignore")
 

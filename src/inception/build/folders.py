@@ -55,7 +55,7 @@ class CacheFolders:
         for used_at, home, number, size in sorted(found, reverse=True):
             total += size
             if used_at < unused_since or total > keep_bytes:
-                _remove(home, number, None)
+                _remove(home, number)
 
     def entries(self) -> list[tuple[str, str, int, int]]:
         """(name, id in words, bytes, last use in seconds) of each folder."""
@@ -76,7 +76,7 @@ class CacheFolders:
         """Removes one that `entries` names; the bytes, None when somebody uses it."""
         start, _, number = entry.rpartition("-")
         home = next((each for each in _folders(self._root) if os.path.basename(each).startswith(start)), "")
-        return _remove(home, number, None) if home else 0
+        return _remove(home, number) if home else 0
 
 
 class CacheFolder:
@@ -160,7 +160,7 @@ def _folders(root: str) -> list[str]:
         return []
 
 
-def _remove(home: str, number: str, unused_since: float | None) -> int | None:
+def _remove(home: str, number: str) -> int | None:
     import shutil
 
     from inception.store.layers import tree_size
@@ -169,8 +169,6 @@ def _remove(home: str, number: str, unused_since: float | None) -> int | None:
     try:
         data = f"{home}/data.{number}"
         if not os.path.isdir(data):
-            return 0
-        if unused_since is not None and os.fstat(lock).st_mtime > unused_since:
             return 0
         if not _lock(lock, fcntl.LOCK_EX):
             return None

@@ -11,6 +11,7 @@ Source: Dockerfile reference, "RUN --mount".
 
 from __future__ import annotations
 
+from inception.build.shapes import suggest
 from inception.record import Record
 
 TYPE_CHECKING = False
@@ -70,7 +71,7 @@ def parse_mount(text: str, expand: Callable[[str], str], find: Callable[[str], s
         raise ValueError(f"unsupported mount type {kind!r}")
     for name in given:
         if name not in _ALLOWED[kind]:
-            raise ValueError(f"unexpected key {name!r} for mount type {kind!r}")
+            raise ValueError(f"unexpected key {name!r} for mount type {kind!r}{suggest(name, _ALLOWED[kind])}")
     found = RunMount(type=kind, read_only=_read_only(kind, given), required=given.get("required") == "true")
     found.source, found.id, found.env = given.get("source", ""), given.get("id", ""), given.get("env", "")
     found.origin = find(given["from"]) if "from" in given else "none" if kind == "cache" else ""

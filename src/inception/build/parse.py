@@ -19,7 +19,7 @@ from __future__ import annotations
 from inception.build import expand
 from inception.build.directives import CheckOptions, parse_check_options, read_directives
 from inception.build.instruction import Heredoc, Instruction
-from inception.build.shapes import NAMES, SHAPES, check_flags, read_flags, split_word
+from inception.build.shapes import NAMES, SHAPES, check_flags, read_flags, split_word, suggest
 from inception.build.source import DockerfileError, Source
 from inception.record import Record
 
@@ -163,7 +163,7 @@ class _Reader:
         word, rest = split_word(text)
         name = word.upper()
         if name not in NAMES:
-            self._fail(f"unknown instruction: {word}{_suggest(name)}", first)
+            self._fail(f"unknown instruction: {word}{suggest(name, NAMES)}", first)
         try:
             flags, rest = read_flags(rest, self.file.escape)
             found = Instruction(name=name, flags=flags, first_line=first, original=text)
@@ -209,13 +209,6 @@ class _Reader:
             heredoc.content = "".join(lines)
             found.append(heredoc)
         return found
-
-
-def _suggest(name: str) -> str:
-    import difflib  # only when something is misspelt
-
-    close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _check_trigger(trigger: Instruction, error: Callable[[str], Exception]) -> None:

@@ -188,8 +188,6 @@ class Planner:
         for instruction in self.file.instructions:
             if instruction.name == "FROM":
                 name = instruction.arguments[2] if len(instruction.arguments) == 3 else ""
-                if name and any(known.name == name for known in self.stages):
-                    raise self.fail(f'duplicate name "{name}"', instruction)
                 self.stages.append(StageSource(index=len(self.stages), name=name, head=instruction, body=[]))
             elif self.stages:
                 self.stages[-1].body.append(instruction)
@@ -219,7 +217,7 @@ class Planner:
         wanted = self.config.target
         if not wanted:
             return len(self.stages) - 1
-        for known in self.stages:
+        for known in reversed(self.stages):  # of two with one name the later one is meant; a build check warns of it
             if known.name == wanted.lower():
                 return known.index
         if wanted.isdecimal() and int(wanted) < len(self.stages):
@@ -259,7 +257,7 @@ class Planner:
             return self.planned[index]
         source = self.stages[index]
         if index in self.under_way:
-            raise self.fail(f'circular dependency detected on stage: "{source.name or index}"', source.head)
+            raise self.fail(f"circular dependency detected on stage: {source.name or index}", source.head)
         self.under_way.append(index)
         plan = self._begin(source)
         stage.fill(self, source, plan)

@@ -19,7 +19,7 @@ import time
 
 from inception import jsontext
 from inception.build.cache import BuildCache
-from inception.build.config import BuildResult
+from inception.build.config import DEFAULT_NAMES, BuildResult
 from inception.errors import InceptionError
 from inception.linux.path import RootDir
 from inception.oci.digest import small_sha256
@@ -128,14 +128,14 @@ def _is_plain(config: BuildConfig) -> bool:
 
 def _key(config: BuildConfig, root: RootDir) -> str:
     """The digest of what was asked, the Dockerfile's and the ignore rules' own words among it."""
-    name = config.dockerfile or "Dockerfile"
+    names = (config.dockerfile,) if config.dockerfile else DEFAULT_NAMES
     texts = [config.dockerfile_inline]
-    for path in (name, f"{name}.dockerignore"):
-        texts.append("" if config.dockerfile_inline else _read(root, path, inside=not config.dockerfile))
+    for name in () if config.dockerfile_inline else names:
+        texts += [_read(root, path, inside=not config.dockerfile) for path in (name, f"{name}.dockerignore")]
     texts.append(_read(root, ".dockerignore", inside=True))
     asked = [
         os.path.realpath(config.context),
-        name,
+        config.dockerfile,
         config.target,
         sorted(config.build_args.items()),
         sorted(config.labels.items()),

@@ -10,7 +10,7 @@ from inception.build.instruction import Instruction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 # What separates words; a no-break space is part of one.
 _BLANKS = "\t\v\f\r "
@@ -85,7 +85,7 @@ def check_flags(found: Instruction) -> None:
     known = _FLAGS.get(found.name, ())
     for name, values in found.flags.items():
         if name not in known:
-            raise ValueError(f"unknown flag: --{name}")
+            raise ValueError(f"unknown flag: --{name}{suggest(name, known)}")
         if len(values) > 1 and name not in _REPEATED:
             raise ValueError(f"duplicate flag specified: --{name}")
         if name in _SWITCHES:
@@ -94,6 +94,14 @@ def check_flags(found: Instruction) -> None:
             values[0] = values[0] or "true"
         elif not all(values):
             raise ValueError(f"missing a value on flag: --{name}")
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """What may have been meant, in brackets; empty for what is like nothing that is known."""
+    import difflib  # only when something is misspelt
+
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 # --- the shape of each instruction's arguments ---

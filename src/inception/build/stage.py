@@ -333,7 +333,9 @@ class _Stage:
             source = self.expand(word)
             if instruction.name == "ADD" and _is_repository(source):
                 repositories.append(source)
-            elif instruction.name == "ADD" and source.lower().startswith(("http://", "https://")):
+            elif source.lower().startswith(("http://", "https://")):
+                if instruction.name == "COPY":
+                    raise ValueError("source can't be a URL for COPY")
                 urls.append(source)
             else:
                 sources.append(source)
@@ -381,7 +383,8 @@ class _Stage:
             return ""
         if "$" in name:
             raise ValueError(
-                f"invalid from flag value {name}: variables are not expanded in --from, name a stage with FROM {name} AS <name>"
+                "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a "
+                f"workaround: FROM {name} AS <name>"
             )
         return self._find_origin(name)
 
@@ -398,7 +401,7 @@ class _Stage:
                 raise ValueError(f"invalid from flag value {name}: there are {len(planner.stages)} stages")
         if index is not None:
             if index == self.source.index:
-                raise ValueError(f"invalid from flag value {name}: it is the stage itself")
+                raise ValueError(f"circular dependency detected on stage: {name}")
             planner.plan_stage(index)
             return f"stage:{index}"
         if name == "scratch":

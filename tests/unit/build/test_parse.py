@@ -200,7 +200,7 @@ def test_onbuild_keeps_its_trigger_with_heredocs():
         ("FROM a\nRUN [1]", "Dockerfile:2: RUN: when using JSON array syntax, arrays must be comprised of strings only"),
         ("FROM a\nSHELL sh", "Dockerfile:2: SHELL: SHELL requires the arguments to be in JSON form"),
         ("FROM a\nRUN <<EOF\nx", "Dockerfile:2: RUN: unterminated heredoc 'EOF'"),
-        ("FROM a\nCOPY --chmud=1 a b", "Dockerfile:2: COPY: unknown flag: --chmud"),
+        ("FROM a\nCOPY --chmud=1 a b", "Dockerfile:2: COPY: unknown flag: --chmud (did you mean chmod?)"),
         ("FROM a\nADD --from=x a b", "Dockerfile:2: ADD: unknown flag: --from"),
         ("FROM a\nCOPY --chown=1 --chown=2 a b", "Dockerfile:2: COPY: duplicate flag specified: --chown"),
         ("FROM a\nCOPY --link=2 a b", "Dockerfile:2: COPY: expecting boolean value for flag --link, not: 2"),

@@ -282,11 +282,10 @@ def test_unused_build_arguments_are_a_warning():
         ("RUN x", "Dockerfile:1: RUN: no build stage in current context: a Dockerfile begins with FROM"),
         ("ARG x", "Dockerfile:1: ARG: no build stage in current context: there is no FROM"),
         ("FROM $x", "Dockerfile:1: FROM: base name ($x) should not be blank"),
-        ("FROM base AS a\nFROM base AS a", 'Dockerfile:2: FROM: duplicate name "a"'),
-        ("FROM base AS a\nCOPY --from=a a b", "Dockerfile:2: COPY: invalid from flag value a: it is the stage itself"),
+        ("FROM base AS a\nCOPY --from=a a b", "Dockerfile:2: COPY: circular dependency detected on stage: a"),
         (
             "FROM base AS a\nCOPY --from=b a b\nFROM base AS b\nCOPY --from=a a b",
-            'Dockerfile:3: FROM: circular dependency detected on stage: "b"',
+            "Dockerfile:3: FROM: circular dependency detected on stage: b",
         ),
         (
             "FROM --platform=linux/arm64/v8/x base",
@@ -304,7 +303,8 @@ def test_errors_name_the_line_and_the_instruction(text: str, message: str):
         ("COPY --from=7 a b", "invalid from flag value 7: there are 1 stages"),
         (
             "COPY --from=$x a b",
-            "invalid from flag value $x: variables are not expanded in --from, name a stage with FROM $x AS <name>",
+            "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a "
+            "workaround: FROM $x AS <name>",
         ),
         (
             "COPY a b c",
@@ -344,3 +344,9 @@ def test_an_unknown_target_names_the_stages_there_are():
         plan("FROM base AS a\nFROM base AS b", target="c")
     assert str(caught.value) == 'Dockerfile:2: FROM: target stage "c" could not be found'
     assert caught.value.hint == "stages: a, b"
+
+
+def test_of_two_stages_with_one_name_the_later_one_is_meant():
+    text = "FROM scratch AS a\nLABEL which=1\nFROM scratch AS a\nLABEL which=2\nFROM a"
+    assert plan(text).stages[-1].config.labels == {"which": "2"}
+    assert plan(text, target="a").stages[-1].config.labels == {"which": "2"}
