@@ -56,7 +56,22 @@ def test_tmpfs_is_in_the_mounts_only_where_it_was_given_as_a_mount(host: Host) -
     host.docker("create", "--name", "mounted", "--tmpfs", "/short/", "--mount", "type=tmpfs,dst=/long", "bb")
     found = host.json("GET", "/containers/mounted/json")
     assert [(mount["Type"], mount["Destination"]) for mount in found["Mounts"]] == [("tmpfs", "/long")]
-    assert "/short/" in found["HostConfig"]["Tmpfs"]
+    assert list(found["HostConfig"]["Tmpfs"]) == ["/short/"]
+    host.clean()
+
+
+def test_mounts_are_shown_by_the_flag_that_they_were_given_with(host: Host) -> None:
+    short = ("-v", "named:/a", "-v", "/tmp:/b:ro", "--tmpfs", "/c")
+    long = ("--mount", "type=bind,src=/tmp,dst=/d,readonly", "--mount", "type=volume,src=named,dst=/e,volume-nocopy")
+    host.docker("create", "--name", "mounted", *short, *long, "bb")
+    found = host.json("GET", "/containers/mounted/json")["HostConfig"]
+    # Docker's own client says ":rw" of neither.
+    assert found["Binds"] == ["named:/a", "/tmp:/b:ro"]
+    assert [(each["Type"], each["Source"], each["Target"]) for each in found["Mounts"]] == [
+        ("bind", "/tmp", "/d"),
+        ("volume", "named", "/e"),
+    ]
+    assert found["Mounts"][0]["ReadOnly"] and found["Mounts"][1]["VolumeOptions"]["NoCopy"]
     host.clean()
 
 

@@ -138,6 +138,23 @@ def test_a_terminal_has_the_size_it_is_given(engine: Engine) -> None:
     assert b"33 77" in b"".join(data for _, data in stream)
 
 
+def test_an_exec_is_told_from_its_making_to_its_end(engine: Engine) -> None:
+    container = make(engine, "sleep", "60", name="box")
+    container.start()
+    began = f"{time.time():.9f}"
+    assert container.exec(["sh", "-c", "exit 3"]).exit_code == 3
+    with pytest.raises(StartFailed, match="unable to find user nosuch: no matching entries in passwd file") as refused:
+        container.exec(["id"], user="nosuch")
+    assert refused.value.exit_code == 126
+    events = [
+        event for event in engine.events.read(since=began, until=f"{time.time():.9f}") if event.action.startswith("exec_")
+    ]
+    actions = ["exec_create: sh -c exit 3", "exec_start: sh -c exit 3", "exec_die", "exec_create: id"]
+    assert [event.action for event in events] == actions
+    assert len({event.attributes["execID"] for event in events}) == 2
+    assert events[2].attributes["exitCode"] == "3"
+
+
 def test_exec_takes_input_a_user_a_folder_and_a_terminal(engine: Engine) -> None:
     container = make(engine, "sleep", "60", env=["OWN=1"])
     container.start()

@@ -17,6 +17,7 @@ from inception.engine.config import ExecConfig
 from inception.engine.detach import DetachKeys, parse_detach_keys
 from inception.engine.names import new_id
 from inception.errors import Conflict, InceptionError, InvalidArgument, NotFound, StartFailed, Unavailable
+from inception.record import replace
 
 if TYPE_CHECKING:
     from inception.engine.container import Container
@@ -36,7 +37,7 @@ class Exec:
     def __init__(self, container: Container, config: ExecConfig, outputs: tuple[str, ...]) -> None:
         self.id = new_id()
         self.container = container
-        self.config = config
+        self.config = replace(config, id=self.id)  # its events are ours to tell, but for its start
         self.outputs = outputs
         self.started = False
         self.pid = 0

@@ -26,7 +26,7 @@ def mounts_of(body: Fields, host: Fields) -> list[MountConfig]:
     taken = {posixpath.normpath(mount.target) for mount in found}
     for target in body.keys("Volumes"):
         if posixpath.normpath(target) not in taken:
-            found.append(MountConfig(type="volume", target=target, driver=driver))
+            found.append(MountConfig(type="volume", target=target, driver=driver, short=True))
     return found
 
 
@@ -57,7 +57,9 @@ def parse_bind(text: str, driver: str = "") -> MountConfig:
             '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
         )
     kind = "bind" if bind else "volume"
-    return MountConfig(type=kind, source=source, target=target, create_host_path=bind, driver="" if bind else driver, **values)
+    return MountConfig(
+        type=kind, source=source, target=target, create_host_path=bind, driver="" if bind else driver, short=True, **values
+    )
 
 
 def parse_tmpfs(target: str, options: str) -> MountConfig:

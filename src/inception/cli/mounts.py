@@ -44,6 +44,7 @@ def parse_volume(text: str, driver: str = "") -> MountConfig:
         target=os.path.normpath(target),
         create_host_path=bind,
         driver="" if bind else driver,
+        short=True,
         **values,
     )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from inception.cli.template_values import FUNCTIONS, go_type, missing, quote, render
+from inception.cli.template_values import FUNCTIONS, go_type, quote, render
 from inception.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -33,7 +33,19 @@ _TOKEN = re.compile(
     r"|(?P<chain>(?:\$\w*)?(?:\.[^\W\d]\w*)+|\$\w*|\.)|(?P<word>[^\W\d]\w*)|(?P<mark>:=|=|\||\(|\)|,)"
 )
 # Go's maps, as opposed to its structs: a key that is not there is no mistake.
-_MAPS = {"Labels", "Ports", "ExposedPorts", "Volumes", "Options", "Sysctls", "Networks", "Containers", "PortBindings", "Tmpfs"}
+_MAPS = {
+    "Labels",
+    "Attributes",
+    "Ports",
+    "ExposedPorts",
+    "Volumes",
+    "Options",
+    "Sysctls",
+    "Networks",
+    "Containers",
+    "PortBindings",
+    "Tmpfs",
+}
 
 
 class TemplateError(InvalidArgument):
@@ -356,7 +368,7 @@ class _Parser:
             if name in value:
                 return value[name]
             if parent in _MAPS:
-                return missing(value)
+                return None  # where `index` has the zero value, Go prints that there is none
             raise self.executing(token, f'map has no entry for key "{name}"')
         if value is None:
             raise self.executing(token, f"nil pointer evaluating interface {{}}.{name}")

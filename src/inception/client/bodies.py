@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from inception.engine.limits import DEVICE_LIMITS, LIMITS
+from inception.engine.mounts import mount_body
 from inception.engine.pools import pools_of
 from inception.errors import InvalidArgument
 from inception.record import encode
@@ -64,7 +65,7 @@ def _host(config: ContainerConfig) -> dict[str, Any]:
     body: dict[str, Any] = {
         "Binds": [_bind(mount) for mount in config.mounts if _is_bind_text(mount)],
         "Mounts": [mount_body(mount) for mount in config.mounts if _is_mount(mount)],
-        "Tmpfs": {mount.target: _tmpfs(mount) for mount in config.mounts if mount.short},
+        "Tmpfs": {mount.target: _tmpfs(mount) for mount in config.mounts if mount.type == "tmpfs" and mount.short},
         "VolumesFrom": config.volumes_from,
         "NetworkMode": config.network_mode or "bridge",
         "PortBindings": _ports(config.ports),
@@ -200,12 +201,14 @@ def network_body(config: NetworkConfig) -> dict[str, Any]:
 
 def _is_bind_text(mount: MountConfig) -> bool:
     """`-v`: it makes a missing host folder, which no other form asks for."""
+    if mount.type == "volume":
+        return mount.short and bool(mount.source) and not mount.driver
     return mount.type == "bind" and mount.create_host_path
 
 
 def _is_mount(mount: MountConfig) -> bool:
     if mount.type == "volume":
-        return bool(mount.source or mount.labels)
+        return bool(mount.source or mount.labels) and not _is_bind_text(mount)
     return not mount.short if mount.type == "tmpfs" else not mount.create_host_path
 
 
@@ -213,27 +216,9 @@ def _bind(mount: MountConfig) -> str:
     words = ["ro"] if mount.read_only else []
     if mount.propagation:
         words.append(mount.propagation)
+    if mount.no_copy:
+        words.append("nocopy")
     return ":".join([mount.source, mount.target, *([",".join(words)] if words else [])])
-
-
-def mount_body(mount: MountConfig) -> dict[str, Any]:
-    """One of `HostConfig.Mounts`."""
-    body: dict[str, Any] = {"Type": mount.type, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
-    if mount.type == "bind":
-        options: dict[str, Any] = {"Propagation": mount.propagation}
-        if mount.read_only and not mount.recursive_read_only:
-            options["ReadOnlyNonRecursive"] = True
-        body["BindOptions"] = {name: value for name, value in options.items() if value}
-    elif mount.type == "volume":
-        options = {"NoCopy": mount.no_copy, "Labels": mount.labels, "Subpath": mount.subpath}
-        if mount.driver or mount.driver_options:
-            options["DriverConfig"] = {"Name": mount.driver or "local", "Options": mount.driver_options}
-        body["VolumeOptions"] = {name: value for name, value in options.items() if value}
-    else:
-        words = [option.split("=", 1) for option in mount.tmpfs_options]
-        options = {"SizeBytes": mount.tmpfs_size_bytes, "Mode": mount.tmpfs_mode, "Options": words}
-        body["TmpfsOptions"] = {name: value for name, value in options.items() if value}
-    return {name: value for name, value in body.items() if value not in ({}, "")}
 
 
 def _tmpfs(mount: MountConfig) -> str:

@@ -179,6 +179,7 @@ def _mount(project: Project, mount: Mount, inherited: dict[str, str]) -> MountCo
         no_copy=mount.volume.nocopy,
         subpath=mount.volume.subpath,
         labels=mount.volume.labels,
+        short=bool(mount.source and not mount.volume.subpath and not mount.volume.labels),  # so Docker Compose says it
     )
 
 

@@ -17,7 +17,7 @@ class MountConfig(Record):
 
     `type` is `bind`, `volume` or `tmpfs`; an empty volume source is an anonymous volume. `create_host_path`: `-v` makes a
     missing host folder, `--mount` refuses it. `no_copy` keeps a fresh volume empty instead of copying what the image has.
-    `short` is a tmpfs of `--tmpfs`, which Docker does not list with the mounts.
+    `short` is one of `-v` or `--tmpfs`, which Docker lists apart from those of `--mount` (`Binds`, `Tmpfs`).
     """
 
     type: str
@@ -220,7 +220,10 @@ class ContainerState(Record):
 
 
 class ExecConfig(Record):
-    """`exec`: another process in a running container. `env` adds to the container's own."""
+    """`exec`: another process in a running container. `env` adds to the container's own.
+
+    With an `id` whoever gave it tells the world of its making and its end; else the engine does.
+    """
 
     command: list[str]
     env: list[str] = []
@@ -230,6 +233,7 @@ class ExecConfig(Record):
     open_stdin: bool = False
     privileged: bool = False
     detach_keys: str = ""
+    id: str = ""
 
 
 class NetworkConfig(Record):

@@ -32,7 +32,7 @@ from inception.engine.spec import (
     security_options,
 )
 from inception.engine.surroundings import hostname, resolve_user_of
-from inception.errors import Conflict, InvalidArgument, Unavailable
+from inception.errors import Conflict, InvalidArgument, NotFound, StartFailed, Unavailable
 from inception.linux.path import RootDir
 from inception.linux.process import pidfd_send_signal, reap
 from inception.oci.runtime import Capabilities, Process
@@ -41,6 +41,8 @@ from inception.runtime import SpawnError, plan_exec, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inception.engine.engine import Engine
     from inception.engine.records import ContainerRecord
     from inception.engine.results import ExecResult
@@ -60,6 +62,7 @@ class ExecProcess:
     def __init__(self, pid: int, pidfd: int, stdin: int | None, outputs: dict[int, str], terminal: bool) -> None:
         self.pid = pid
         self.exit_code: int | None = None
+        self.on_end: Callable[[int], None] | None = None
         self._lock = _thread.allocate_lock()
         self._pidfd = pidfd
         self._stdin = stdin
@@ -119,7 +122,7 @@ class ExecProcess:
                 if piece is not None:
                     return piece
                 self._epoll.unregister(self._pidfd)
-                self.exit_code = reap(self._pidfd)
+                self._collect()
         return None
 
     def _read_rest(self) -> tuple[str, bytes] | None:
@@ -203,13 +206,18 @@ class ExecProcess:
         assert self.exit_code is not None
         return self.exit_code
 
+    def _collect(self) -> None:
+        self.exit_code = reap(self._pidfd)
+        if self.on_end is not None:
+            self.on_end(self.exit_code)
+
     def close(self) -> None:
         """Let go of it; it is killed when it still runs, since nobody else would collect it."""
         if self._pidfd < 0:
             return
         if self.exit_code is None:
             self.kill()
-            self.exit_code = reap(self._pidfd)
+            self._collect()
         stdin = self._take_stdin()
         fds = {*self._outputs, *([stdin] if stdin is not None else []), self._pidfd}
         self._outputs.clear()
@@ -257,6 +265,7 @@ def _feed(process: ExecProcess, data: bytes) -> None:
 def start(engine: Engine, container_id: str, config: ExecConfig) -> ExecProcess:
     """Start it with its streams connected to this process."""
     record = _running(engine, container_id, config)
+    announced = _announce(engine, record, config)
     init = open_init(engine, record)
     ours: list[int] = []
     theirs: list[int] = []
@@ -302,7 +311,9 @@ def start(engine: Engine, container_id: str, config: ExecConfig) -> ExecProcess:
     finally:
         for fd in (*ours, *theirs, init):
             os.close(fd)
-    _emit(engine, record, config)
+    _emit(engine, record, announced, f"exec_start: {' '.join(config.command)}")
+    if not config.id:
+        process.on_end = lambda code: _emit(engine, record, announced, "exec_die", exitCode=str(code))
     return process
 
 
@@ -318,6 +329,7 @@ def start_watched(engine: Engine, container_id: str, config: ExecConfig) -> clie
 
     config = replace(config, tty=False, open_stdin=False)
     record = _running(engine, container_id, config)
+    announced = _announce(engine, record, config)
     init = open_init(engine, record)
     try:
         plan = plan_process(engine, record, config, init)
@@ -333,7 +345,7 @@ def start_watched(engine: Engine, container_id: str, config: ExecConfig) -> clie
         raise explain_failure(plan, error.step, error.errno) from None
     except client.MonitorGone:
         raise not_running(record) from None
-    _emit(engine, record, config)
+    _emit(engine, record, announced, f"exec_start: {' '.join(config.command)}")
     return watch
 
 
@@ -341,7 +353,11 @@ def plan_process(engine: Engine, record: ContainerRecord, config: ExecConfig, in
     """The plan of a process in the container whose first process *init* is a pidfd of."""
     with RootDir.open_host(f"/proc/{record.state.pid}/root") as root:
         pidfd_send_signal(init, 0)  # still that process: the root is its root
-        found = resolve_user_of(root, config.user or record.config.user, [] if config.user else record.config.group_add)
+        groups = [] if config.user else record.config.group_add
+        try:
+            found = resolve_user_of(root, config.user or record.config.user, groups)
+        except NotFound as error:  # a user or a group that the container's files don't have
+            raise StartFailed(str(error), error.hint, exit_code=126) from None
     process = plan_values(record, config, found.user, found.home, hostname(engine, record))
     capabilities = process.capabilities.bounding if process.capabilities else []
     seccomp = None if config.privileged else filter_of(engine, record.config, capabilities)
@@ -398,6 +414,15 @@ def _running(engine: Engine, container_id: str, config: ExecConfig) -> Container
     return record
 
 
-def _emit(engine: Engine, record: ContainerRecord, config: ExecConfig) -> None:
-    action = f"exec_start: {' '.join(config.command)}"
-    engine.events.emit("container", action, record.id, event_attributes(record))
+def _announce(engine: Engine, record: ContainerRecord, config: ExecConfig) -> str:
+    """The id that its events bear."""
+    if config.id:
+        return config.id
+    exec_id = new_id()
+    _emit(engine, record, exec_id, f"exec_create: {' '.join(config.command)}")
+    return exec_id
+
+
+def _emit(engine: Engine, record: ContainerRecord, exec_id: str, action: str, **attributes: str) -> None:
+    about = {**event_attributes(record), "execID": exec_id, **attributes}
+    engine.events.emit("container", action, record.id, about)

@@ -9,6 +9,7 @@ from inception.engine.config import network_mode, wanted_networks
 from inception.engine.lifecycle import RUNNING, log_path
 from inception.engine.limits import DEVICE_LIMITS, LIMITS
 from inception.engine.merge import arguments, clean
+from inception.engine.mounts import mount_body
 from inception.engine.pools import pools_of
 from inception.engine.spec import security_options
 from inception.engine.surroundings import hostname
@@ -121,9 +122,10 @@ def _config(engine: Engine, record: ContainerRecord) -> dict[str, Any]:
 def _host_config(record: ContainerRecord) -> dict[str, Any]:
     config, limits = record.config, record.config.resources
     options = security_options(config)
+    long = {clean(mount.target): mount for mount in config.mounts if _is_long(mount)}
     unconfined = config.privileged or options.get("systempaths") == "unconfined"
     return {
-        "Binds": [_bind_text(point) for point in record.mounts if point.type != "tmpfs" and not point.anonymous] or None,
+        "Binds": [_bind_text(point) for point in record.mounts if _is_bind(point, long)] or None,
         "ContainerIDFile": "",
         "LogConfig": {
             "Type": config.log.driver,
@@ -153,7 +155,8 @@ def _host_config(record: ContainerRecord) -> dict[str, Any]:
         "PublishAllPorts": config.publish_all,
         "ReadonlyRootfs": config.read_only,
         "SecurityOpt": config.security_opt or None,
-        "Tmpfs": {mount.target: _tmpfs_text(mount) for mount in config.mounts if mount.type == "tmpfs"} or None,
+        "Tmpfs": {mount.target: _tmpfs_text(mount) for mount in config.mounts if mount.type == "tmpfs" and mount.short} or None,
+        **({"Mounts": [mount_body(mount) for mount in long.values()]} if long else {}),
         "UTSMode": config.uts_mode,
         "UsernsMode": config.userns_mode,
         "ShmSize": limits.shm_size_bytes,
@@ -210,6 +213,15 @@ def _tmpfs_text(mount: MountConfig) -> str:
     size = [f"size={mount.tmpfs_size_bytes}"] if mount.tmpfs_size_bytes else []
     mode = [f"mode={mount.tmpfs_mode:o}"] if mount.tmpfs_mode != 0o1777 else []
     return ",".join([*(["ro"] if mount.read_only else []), *mount.tmpfs_options, *size, *mode])
+
+
+def _is_long(mount: MountConfig) -> bool:
+    """One of `--mount`, as far as it can be told: of an anonymous volume nobody can."""
+    return not mount.short and not mount.create_host_path and bool(mount.source or mount.type == "tmpfs" or mount.labels)
+
+
+def _is_bind(point: MountPoint, long: dict[str, MountConfig]) -> bool:
+    return point.type != "tmpfs" and not point.anonymous and point.destination not in long
 
 
 def _bind_text(point: MountPoint) -> str:

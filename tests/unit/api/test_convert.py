@@ -84,10 +84,10 @@ def test_what_is_not_supported_or_wrong_is_refused_by_name(body: dict[str, Any],
 
 def test_binds() -> None:
     assert parse_bind("/a:/b:ro,rslave") == MountConfig(
-        type="bind", source="/a", target="/b", create_host_path=True, read_only=True, propagation="rslave"
+        type="bind", source="/a", target="/b", create_host_path=True, read_only=True, propagation="rslave", short=True
     )
-    assert parse_bind("data:/b:nocopy,z") == MountConfig(type="volume", source="data", target="/b", no_copy=True)
-    assert parse_bind("/b") == MountConfig(type="volume", target="/b")
+    assert parse_bind("data:/b:nocopy,z") == MountConfig(type="volume", source="data", target="/b", no_copy=True, short=True)
+    assert parse_bind("/b") == MountConfig(type="volume", target="/b", short=True)
     for text in ("a:b", "/a:/b:nope", "/a::/b", "a b:/c", "/a:/b:c:d", "./a:/b"):
         with pytest.raises(InvalidArgument):
             parse_bind(text)

@@ -206,7 +206,7 @@ def test_bad_values_are_named_in_dockers_words(argv, message):
 def test_values_compare():
     assert config("--restart", "always").restart == RestartPolicy(name="always")
     assert config("--ulimit", "core=-1").resources.ulimits == [Ulimit(name="core", soft=-1, hard=-1)]
-    assert config("-v", "/d").mounts == [MountConfig(type="volume", target="/d")]
+    assert config("-v", "/d").mounts == [MountConfig(type="volume", target="/d", short=True)]
 
 
 def test_limits_of_single_devices():

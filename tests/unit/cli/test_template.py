@@ -23,6 +23,7 @@ VALUE = {
         ("{{.Id}}", "4f66ad9a"),
         ("{{ .State.Status }} {{.State.Pid}} {{.State.Paused}}", "running 7 false"),
         ("{{.State.Health}}", "<no value>"),
+        ("{{.Config.Labels.nosuch}}{{with .Config.Labels.nosuch}}set{{end}}", "<no value>"),
         ("{{.Args}} {{.Config.Labels}}", "[-c echo <hi>] map[com.example.tier:front x:1]"),
         ("{{json .Args}}", '["-c","echo <hi>"]'),
         ("{{json .State.Health}}", "null"),

@@ -79,7 +79,7 @@ def test_volumes_are_named_and_anonymous_ones_inherited(loaded: Loaded) -> None:
         inherited={"/anon": "v1", "/from-image": "v2"},
     )
     assert config.mounts == [
-        MountConfig(type="volume", source="demo_data", target="/d"),
+        MountConfig(type="volume", source="demo_data", target="/d", short=True),
         MountConfig(type="volume", source="v1", target="/anon"),
         MountConfig(
             type="tmpfs", target="/t", tmpfs_size_bytes=1 << 20, tmpfs_mode=0o700, tmpfs_options=["noexec"], short=True
