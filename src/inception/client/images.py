@@ -301,6 +301,7 @@ def _image(document: dict[str, Any]) -> Image:
         ),
         size_bytes=document.get("Size") or 0,
         created=document.get("Created") or "",
+        layer_ids=[],
         parent=document.get("Parent") or "",
     )
 
@@ -318,5 +319,6 @@ def _listed(row: dict[str, Any]) -> Image:
         ),
         size_bytes=row.get("Size") or 0,
         created=created,
+        layer_ids=[],
         parent=row.get("ParentId") or "",
     )

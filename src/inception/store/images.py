@@ -57,7 +57,7 @@ class Image(Record):
     document: ImageDocument
     size_bytes: int
     created: str
-    layer_ids: list[int] = []
+    layer_ids: list[int]
     parent: str = ""
     #: Of an index that has a name: one of its platforms, not an image that was forgotten.
     indexed: bool = False
@@ -68,17 +68,17 @@ class Image(Record):
 
 
 class Listed(Image):
-    """An image of a list: its configuration is read when somebody asks for it, and then it is an Image like others. A listing
-    shows a thousand and looks into none."""
+    """An image of a list: its configuration and its layers are read when somebody asks for them, and then it is an Image like
+    others. A listing shows a thousand and looks into none."""
 
-    def __getattr__(self, name: str) -> ImageDocument:
-        if name != "document":
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("document", "layer_ids"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return self._whole().document
+        return getattr(self._whole(), name)
 
     def _whole(self) -> Image:
-        read = self.__dict__.pop("_read")
-        self.__dict__["document"] = read(self.id)
+        whole = self.__dict__.pop("_read")(self.id)
+        self.__dict__.update(document=whole.document, layer_ids=whole.layer_ids)
         self.__class__ = Image  # type: ignore[assignment]
         return self
 
@@ -568,26 +568,22 @@ class Images:
         """All images, the newest first."""
         names = self._names_of("SELECT image_id, repository, tag FROM image_names ORDER BY repository, tag", ":")
         digests = self._names_of(f"SELECT image_id, repository, digest FROM {_ALL_DIGESTS} ORDER BY repository", "@")
-        layers: dict[str, list[int]] = {}
-        for image_id, layer_id in self._db.rows("SELECT image_id, layer_id FROM image_layers ORDER BY image_id, position"):
-            layers.setdefault(image_id, []).append(layer_id)
         indexed = {row[0] for row in self._db.rows("SELECT image_id FROM index_images JOIN index_names USING (digest)")}
         rows = self._db.rows("SELECT id, manifest_digest, created, size_bytes, parent FROM images ORDER BY created DESC, id")
         images: list[Image] = []
         for image_id, manifest_digest, created, size_bytes, parent in rows:
             image = Listed.__new__(Listed)
-            image.__dict__.update(
-                _read=self._document,
-                id=image_id,
-                names=names.get(image_id, []),
-                repo_digests=digests.get(image_id, []),
-                manifest_digest=manifest_digest,
-                size_bytes=size_bytes,
-                created=created,
-                layer_ids=layers.get(image_id, []),
-                parent=parent,
-                indexed=image_id in indexed,
-            )
+            image.__dict__ = {
+                "_read": self._load,
+                "id": image_id,
+                "names": names.get(image_id, []),
+                "repo_digests": digests.get(image_id, []),
+                "manifest_digest": manifest_digest,
+                "size_bytes": size_bytes,
+                "created": created,
+                "parent": parent,
+                "indexed": image_id in indexed,
+            }
             images.append(image)
         return images
 
