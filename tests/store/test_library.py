@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
+import stat
 import subprocess
 import sys
 import tarfile
@@ -184,3 +186,33 @@ def test_a_listing_by_name_shows_no_other_names_of_an_image(engine: inception.En
     assert listed("*/*/app") == ["a/b/app:1"]
     assert listed("nothing") == []
     assert engine.images.list(filters={"reference": ["app"]})[0].document == image.document
+
+
+def as_user(uid: int, home: str) -> subprocess.CompletedProcess[str]:
+    """`images` by an ordinary user without a session: nobody has set XDG_RUNTIME_DIR, or made /run/user/UID."""
+    words = "import sys; from inception.cli.main import main; sys.exit(main(['images', '-q']))"
+    return subprocess.run(
+        [sys.executable, "-c", words],
+        user=uid, group=uid, extra_groups=[], cwd="/",
+        env={"PATH": "/usr/bin:/bin", "HOME": home, "PYTHONPATH": str(Path(inception.__file__).parents[1])},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_a_user_without_a_session_has_a_folder_for_what_is_of_this_boot() -> None:
+    uid = 61_237
+    assert not os.path.exists(f"/run/user/{uid}") and not os.path.lexists(f"/tmp/inception-{uid}")
+    with tempfile.TemporaryDirectory(prefix="inception-user-", dir="/tmp") as home:
+        os.chown(home, uid, uid)
+        try:
+            assert [as_user(uid, home).returncode for _ in range(2)] == [0, 0]
+            found = os.lstat(f"/tmp/inception-{uid}")
+            assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o700, uid)
+        finally:
+            shutil.rmtree(f"/tmp/inception-{uid}", ignore_errors=True)
+        os.symlink(home, f"/tmp/inception-{uid}")  # what another user may have put there
+        try:
+            done = as_user(uid, home)
+        finally:
+            os.unlink(f"/tmp/inception-{uid}")
+    assert done.returncode != 0 and f"/tmp/inception-{uid}: it is not yours" in done.stderr

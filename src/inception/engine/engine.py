@@ -10,6 +10,7 @@ threads and processes may have one on the same root; they agree through the data
 from __future__ import annotations
 
 import os
+import stat
 from _thread import RLock
 
 from inception.errors import Forbidden, Unavailable
@@ -173,7 +174,19 @@ def _default_root() -> str:
 def _default_run_root() -> str:
     if os.geteuid() == 0:
         return "/run/inception"
-    return os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}") + "/inception"
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    session = given or f"/run/user/{os.geteuid()}"
+    if given or os.path.isdir(session):
+        return f"{session}/inception"
+    # Nobody has made that folder where there is no session: under cron, su, in a container.
+    path = f"/tmp/inception-{os.geteuid()}"
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        found = os.lstat(path)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():  # a trap of another user
+            raise Forbidden(f"open {path}: it is not yours", "set XDG_RUNTIME_DIR to a folder that is") from None
+    return path
 
 
 def make_private(path: str) -> None:
@@ -185,6 +198,7 @@ def make_private(path: str) -> None:
         try:
             os.makedirs(path, mode=0o700, exist_ok=True)
         except OSError as error:
-            raise Unavailable(f"make {path}: {error.strerror}") from error
+            hint = "is XDG_RUNTIME_DIR that of another user?" if "XDG_RUNTIME_DIR" in os.environ and os.geteuid() else ""
+            raise Unavailable(f"make {path}: {error.strerror}", hint) from error
     except PermissionError as error:
         raise Forbidden(f"open {path}: {error.strerror}", "give --root and --run-root, or become root") from error
