@@ -1,4 +1,5 @@
-/* `inception-runc` for `state`, `start`, `kill` and `delete` of containers with nothing unusual, without Python.
+/* `inception-runc` for `state`, `start`, `kill` and `delete` of containers with nothing unusual, without Python; and for `run` and
+   `exec` of what was done before (_shortcut_kept.h).
 
    Engines call these four all the time, and an interpreter takes longer to start than they take to do. What they need,
    `create` has written into the container's folder as `shortcut` (runtime/shortcut.py, which has its form). Whatever else is
@@ -23,6 +24,8 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "_spawn_start.h"
 
 enum { SIZE = 64 << 10, WORDS = 4096, ID_MAX = 1024, FOLDERS = 64 };
 
@@ -50,8 +53,9 @@ python(char *first)
 /* ---- what was asked for ------------------------------------------------------------------------------------------------ */
 
 struct call {
-    const char *root, *verb, *id, *signal;
+    const char *root, *verb, *id, *signal, *bundle;
     int force;
+    int other; /* a global option but --root */
 };
 
 static int
@@ -76,6 +80,44 @@ is_name(const char *id)
     return 1;
 }
 
+/* `run [-b|--bundle FOLDER] ID`, with the folder as Python would spell it. */
+static void
+parse_run(struct call *call, int i)
+{
+    static char here[4096];
+    if (call->other || getenv("LISTEN_FDS") != NULL)
+        python(NULL);
+    if (i + 2 < argument_count && (strcmp(arguments[i], "-b") == 0 || strcmp(arguments[i], "--bundle") == 0)) {
+        call->bundle = arguments[i + 1];
+        i += 2;
+    } else
+        call->bundle = getcwd(here, sizeof here);
+    const char *folder = call->bundle;
+    if (i + 1 != argument_count || arguments[i][0] == '-' || folder == NULL || folder[0] != '/' ||
+        strstr(folder, "//") || strstr(folder, "/.") || strchr(folder, '\n') || folder[strlen(folder) - 1] == '/')
+        python(NULL);
+    call->id = arguments[i];
+}
+
+/* `exec [-u USER] [-e NAME=VALUE] [--cwd FOLDER] ID COMMAND...` */
+static void
+parse_exec(struct call *call, int i)
+{
+    static const char *const names[] = {"-u", "--user", "-e", "--env", "--cwd"};
+    if (call->other)
+        python(NULL);
+    for (; i < argument_count && arguments[i][0] == '-'; i += 2) {
+        int known = 0;
+        for (unsigned int k = 0; k < sizeof names / sizeof *names; k++)
+            known = known || strcmp(arguments[i], names[k]) == 0;
+        if (!known)
+            python(NULL);
+    }
+    if (i + 1 >= argument_count)
+        python(NULL);
+    call->id = arguments[i];
+}
+
 /* Anything that is not plainly one of ours goes to Python, its errors too. */
 static struct call
 parse(void)
@@ -85,8 +127,10 @@ parse(void)
     for (; i < argument_count && arguments[i][0] == '-'; i++) {
         char *name = arguments[i] + (arguments[i][1] == '-' ? 2 : 1), *value = strchr(name, '=');
         char plain[32];
-        if (strcmp(name, "systemd-cgroup") == 0)
-            continue; /* what `create` did is what counts */
+        if (strcmp(name, "systemd-cgroup") == 0) {
+            call.other = 1; /* what `create` did is what counts */
+            continue;
+        }
         size_t length = value ? (size_t)(value - name) : strlen(name);
         if (length == 0 || length >= sizeof plain)
             python(NULL);
@@ -96,14 +140,20 @@ parse(void)
             python(NULL);
         if (strcmp(plain, "root") == 0)
             call.root = value ? value + 1 : arguments[i];
+        else
+            call.other = 1;
     }
     if (i >= argument_count)
         python(NULL);
     call.verb = arguments[i++];
     int is_kill = strcmp(call.verb, "kill") == 0, is_delete = strcmp(call.verb, "delete") == 0;
-    if (!is_kill && !is_delete && strcmp(call.verb, "state") != 0 && strcmp(call.verb, "start") != 0)
+    if (strcmp(call.verb, "run") == 0)
+        parse_run(&call, i);
+    else if (strcmp(call.verb, "exec") == 0)
+        parse_exec(&call, i);
+    else if (!is_kill && !is_delete && strcmp(call.verb, "state") != 0 && strcmp(call.verb, "start") != 0)
         python(NULL);
-    for (; i < argument_count; i++) {
+    for (int other = call.id == NULL; other && i < argument_count; i++) {
         if (is_delete && (strcmp(arguments[i], "-f") == 0 || strcmp(arguments[i], "--force") == 0))
             call.force = 1;
         else if (arguments[i][0] == '-')
@@ -343,6 +393,24 @@ start(const struct container *container)
     python(word);
 }
 
+/* Everything in the container's folder, the state after all else, the lock last, since others wait for it. As runtime/state.py,
+ * Folder.remove. */
+static void
+remove_files(int folder)
+{
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *entries = fd < 0 ? NULL : fdopendir(fd);
+    if (entries != NULL) {
+        for (struct dirent *entry; (entry = readdir(entries)) != NULL;)
+            if (strcmp(entry->d_name, "lock") != 0 && strcmp(entry->d_name, "state.json") != 0 &&
+                strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+                unlinkat(folder, entry->d_name, 0);
+        closedir(entries);
+    }
+    unlinkat(folder, "state.json", 0);
+    unlinkat(folder, "lock", 0);
+}
+
 static void
 delete(const struct container *container)
 {
@@ -356,20 +424,10 @@ delete(const struct container *container)
         close(lock);
         python(NULL);
     }
-    /* As runtime/state.py, Folder.remove: the state after all else, the lock last, since others wait for it. */
-    int fd = openat(container->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *entries = fd < 0 ? NULL : fdopendir(fd);
-    if (entries == NULL) {
-        close(lock);
-        python(NULL);
-    }
-    for (struct dirent *entry; (entry = readdir(entries)) != NULL;)
-        if (strcmp(entry->d_name, "lock") != 0 && strcmp(entry->d_name, "state.json") != 0 && *entry->d_name != '.')
-            unlinkat(container->folder, entry->d_name, 0);
-    closedir(entries);
-    unlinkat(container->folder, "state.json", 0);
-    unlinkat(container->folder, "lock", 0);
+    remove_files(container->folder);
 }
+
+#include "_shortcut_kept.h"
 
 int
 main(int argc, char **argv)
@@ -379,7 +437,11 @@ main(int argc, char **argv)
     if (argc < 3 || argc > WORDS)
         python(NULL);
     struct call call = parse();
+    if (strcmp(call.verb, "run") == 0)
+        return run_again(&call);
     struct container container = load(&call);
+    if (strcmp(call.verb, "exec") == 0)
+        return exec_again(&container);
     if (strcmp(call.verb, "state") == 0)
         return show_state(&container);
     if (strcmp(call.verb, "kill") == 0)

@@ -183,19 +183,26 @@ class Cgroup:
         On v1 these are the folders of *controllers* and of ACCOUNTING. *devices* are put in force: by eBPF where there is a v2
         hierarchy, else by the v1 controller. Raises OSError: EROFS or EACCES where the tree is not ours.
         """
-        wanted = [*controllers, *ACCOUNTING]
-        if self.cgroups.v2 is None:
-            wanted += ["freezer", "devices"]
         fresh = False
         if self.cgroups.v2 is not None:
             fresh = self.cgroups.make_v2(self.path)
-        folders = {
-            self._make_v1(controller): None
-            for controller in dict.fromkeys(wanted)
-            if controller in self.cgroups.v1 and controller not in self.cgroups.v2_controllers
-        }
+        join = self.join_plan(controllers)
+        for folder in join.v1_folders:
+            self._make_v1(folder)
         if devices is not None:
             self.set_devices(devices, fresh=fresh)
+        return join
+
+    def join_plan(self, controllers: Iterable[str] = ()) -> JoinPlan:
+        """What `create` gives, made or not."""
+        wanted = [*controllers, *ACCOUNTING]
+        if self.cgroups.v2 is None:
+            wanted += ["freezer", "devices"]
+        folders = {
+            self._v1_folder(controller): None
+            for controller in wanted
+            if controller in self.cgroups.v1 and controller not in self.cgroups.v2_controllers
+        }
         return JoinPlan(cgroup2_path=self.folder(None), v1_folders=list(folders))
 
     def folder(self, controller: str | None) -> str | None:
@@ -231,18 +238,13 @@ class Cgroup:
         folder = self.folder("devices")
         if folder is None:
             raise OSError(errno.ENOENT, "cgroup controller 'devices' is not available", "devices.allow")
-        _write(f"{folder}/devices.deny", "a")
-        for rule in rules:
-            major = "*" if rule.major is None else str(rule.major)
-            minor = "*" if rule.minor is None else str(rule.minor)
-            text = "a" if rule.type == "a" and rule.major is None else f"{rule.type} {major}:{minor} {rule.access}"
-            _write(f"{folder}/devices.{'allow' if rule.allow else 'deny'}", text)
+        self.apply(device_writes(rules))
 
     def join(self, pid: int, controllers: Iterable[str]) -> None:
         """Moves *pid* (and those already in the cgroup) into the v1 folders of *controllers*, for a limit set on the run."""
         for controller in controllers:
             if controller in self.cgroups.v1:
-                procs = f"{self._make_v1(controller)}/cgroup.procs"
+                procs = f"{self._make_v1(self._v1_folder(controller))}/cgroup.procs"
                 for member in {pid, *self.pids()}:
                     try:
                         _write(procs, str(member))
@@ -358,10 +360,10 @@ class Cgroup:
     def _v1_folder(self, controller: str) -> str:
         return self.cgroups.v1[controller] + self.path
 
-    def _make_v1(self, controller: str) -> str:
-        folder = self._v1_folder(controller)
-        _make_folders(self.cgroups.v1[controller], self.path)
-        if controller == "cpuset":
+    def _make_v1(self, folder: str) -> str:
+        root = folder.removesuffix(self.path)
+        _make_folders(root, self.path)
+        if root == self.cgroups.v1.get("cpuset"):
             for file in ("cpuset.cpus", "cpuset.mems"):
                 _hand_down(folder, file)
         return folder
@@ -388,6 +390,17 @@ class Cgroup:
         if file == "cgroup.freeze":
             return "frozen 1" in _read(f"{folder}/cgroup.events")
         return _read(f"{folder}/{file}").strip() == "FROZEN"
+
+
+def device_writes(rules: Iterable[DeviceRule]) -> list[Write]:
+    """Device rules for the v1 controller, from nothing is allowed on."""
+    writes = [Write(controller="devices", file="devices.deny", value="a")]
+    for rule in rules:
+        major = "*" if rule.major is None else str(rule.major)
+        minor = "*" if rule.minor is None else str(rule.minor)
+        text = "a" if rule.type == "a" and rule.major is None else f"{rule.type} {major}:{minor} {rule.access}"
+        writes.append(Write(controller="devices", file=f"devices.{'allow' if rule.allow else 'deny'}", value=text))
+    return writes
 
 
 def oom_kills(paths: Iterable[str]) -> int:

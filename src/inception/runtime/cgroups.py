@@ -65,11 +65,16 @@ def make(cgroup: Cgroup, resources: Resources | None, *, owned: bool = False) ->
     rules = device_rules(resources)
     try:
         # In all hierarchies, limited there or not: engines and their users look for a container in any of them.
-        join = cgroup.create([*limited_controllers(writes), *cgroup.cgroups.v1], [*rules, *_ALLOWED] if rules else None)
+        join = cgroup.create([*limited_controllers(writes), *cgroup.cgroups.v1], allowed_devices(rules) if rules else None)
         _apply(cgroup, writes)
     except OSError as error:
         raise Unavailable(f"linux.resources: {error.filename or cgroup.path}: {error.strerror}") from error
     return join
+
+
+def allowed_devices(rules: list[DeviceRule]) -> list[DeviceRule]:
+    """*rules*, and what every container may use whatever they say."""
+    return [*rules, *_ALLOWED]
 
 
 def update(cgroup: Cgroup, pid: int, resources: Resources) -> None:
@@ -81,7 +86,7 @@ def update(cgroup: Cgroup, pid: int, resources: Resources) -> None:
         cgroup.join(pid, [name for name in limited_controllers(writes) if not _is_there(cgroup, name)])
         _apply(cgroup, writes)
         if resources.devices:
-            cgroup.set_devices([*device_rules(resources), *_ALLOWED])
+            cgroup.set_devices(allowed_devices(device_rules(resources)))
     except OSError as error:
         raise Unavailable(f"{error.filename or cgroup.path}: {error.strerror}") from error
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Run = Callable[["Call"], int]
 
 NAME = "inception-runc"
-_STARTED = "--started="  # for _shortcut.c alone
+_STARTED, _KEPT = "--started=", "--kept="  # for _shortcut.c alone
 DEFAULT_ROOT = "/run/inception-runc"
 _PREFIXED = {"create": f"{NAME} create failed: ", "run": f"{NAME} run failed: ", "exec": "exec failed: "}
 
@@ -147,6 +147,7 @@ class Call:
         self.root = DEFAULT_ROOT
         self.log = Log()
         self.systemd = False  # the cgroup driver of --systemd-cgroup
+        self.kept = ""  # where `_shortcut.c` would find what this command does, if it were kept: runtime/kept.py
         self.started: tuple[int, int] | None = None  # what `_shortcut.c` hands over: a connection to init, and its pidfd
         self.values: dict[str, list[str]] = {}
         self.arguments: list[str] = []
@@ -274,11 +275,13 @@ class Log:
 def main() -> None:
     """The command. What lives for milliseconds need not be collected, nor taken apart at its end: 2 to 4 ms of 30."""
     gc.disable()
-    words, started = sys.argv[1:], None
+    words, started, kept = sys.argv[1:], None, ""
     if words and words[0].startswith(_STARTED):
         channel, _, pidfd = words.pop(0)[len(_STARTED) :].partition(",")
         started = int(channel), int(pidfd)
-    code = run(words, started)
+    elif words and words[0].startswith(_KEPT):
+        kept = words.pop(0)[len(_KEPT) :]
+    code = run(words, started, kept)
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -287,8 +290,8 @@ def main() -> None:
     os._exit(code)
 
 
-def run(words: list[str], started: tuple[int, int] | None = None) -> int:
-    """Run the command line *words*; the exit code. *started* is `Call.started`."""
+def run(words: list[str], started: tuple[int, int] | None = None, kept: str = "") -> int:
+    """Run the command line *words*; the exit code. *started* and *kept* are `Call`'s."""
     log, verb = Log(), ""
     try:
         options = Call(words, _GLOBAL)
@@ -302,7 +305,7 @@ def run(words: list[str], started: tuple[int, int] | None = None) -> int:
         if verb not in VERBS:
             log.error(f"No help topic for {verb!r}")
             return 3
-        options.started = started
+        options.started, options.kept = started, kept
         return _run(verb, rest, options, log)
     except InceptionError as error:
         hint = f" ({error.hint})" if error.hint else ""
@@ -327,7 +330,7 @@ def _run(name: str, words: list[str], options: Call, log: Log) -> int:
     if options.text("rootless", "auto") not in ("auto", "true", "false"):
         raise InvalidArgument(f"invalid value {options.text('rootless')!r} for flag -rootless: expected true, false or auto")
     call.root = os.path.abspath(options.text("root", default_root()))
-    call.log, call.started, call.systemd = log, options.started, options.on("systemd-cgroup")
+    call.log, call.started, call.kept, call.systemd = log, options.started, options.kept, options.on("systemd-cgroup")
     preload(f"inception.runtime.{verb.module}")
     module = __import__(f"inception.runtime.{verb.module}", fromlist=[verb.function])
     function: Run = getattr(module, verb.function)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def create(call: Call) -> int:
     """`create`"""
-    container, spec, bundle = _load(call)
+    container, spec, bundle, _ = _load(call)
     child = create_container(container.folder, spec, bundle, _options(call, console_socket(call)))
     _tell(call, container, child)
     return 0
@@ -32,8 +32,13 @@ def create(call: Call) -> int:
 
 def run(call: Call) -> int:
     """`run`"""
-    container, spec, bundle = _load(call)
+    container, spec, bundle, warnings = _load(call)
     assert spec.process is not None
+    kept = None
+    if call.kept and spec.root is not None:
+        from inception.runtime.kept import Kept
+
+        kept = Kept(call.kept, spec.root.path)
     terminal, console = None, console_socket(call)
     if console is None and spec.process.terminal and not call.on("detach"):
         terminal = own_terminal()
@@ -52,10 +57,13 @@ def run(call: Call) -> int:
     if not call.on("keep"):
         for warning in container.delete(force=True):
             call.log.warn(warning)
+    if kept is not None:
+        kept.keep_run(call.root, spec, bundle, options, warnings)
     return code
 
 
-def _load(call: Call) -> tuple[Container, Spec, str]:
+def _load(call: Call) -> tuple[Container, Spec, str, list[str]]:
+    """The container to be, its spec and bundle, and what there was to warn of."""
     container = Container(call.root, call.id)
     bundle = os.path.abspath(call.text("bundle", "."))
     spec = load_bundle(bundle, call.text("config", "config.json"))
@@ -64,7 +72,7 @@ def _load(call: Call) -> tuple[Container, Spec, str]:
     for warning in warnings:
         call.log.warn(warning)
     call.log.debug(f"bundle {bundle}: {len(spec.mounts)} mounts, {len(spec.linux.namespaces)} namespaces")
-    return container, replace(spec, process=listen_env(value, listen_fds_given())), bundle
+    return container, replace(spec, process=listen_env(value, listen_fds_given())), bundle, warnings
 
 
 def _options(call: Call, console: int | None) -> CreateOptions:

@@ -38,14 +38,20 @@ def exec_(call: Call) -> int:
     """`exec`"""
     container = Container(call.root, call.id)
     listen_fds = listen_fds_given()
-    value = listen_env(_exec_process(call, container), listen_fds)
+    kept = None
+    if call.kept:
+        from inception.runtime.kept import Kept
+
+        kept = Kept(call.kept, f"/proc/{container.folder.load().pid}/root")
+    value, warnings = _exec_process(call, container)
+    value = listen_env(value, listen_fds)
     if value.terminal and call.on("detach") and not call.on("console-socket"):
         raise InvalidArgument("cannot allocate tty if it will detach without setting console socket")
     terminal, console = None, console_socket(call)
     if console is None and value.terminal:
         terminal = own_terminal()
         console = terminal.socket
-    child = container.exec(
+    child, plan = container.exec(
         value,
         console=console,
         termios=terminal.mode if terminal else None,
@@ -56,7 +62,12 @@ def exec_(call: Call) -> int:
     call.log.debug(f"process {child.pid} runs in {container.folder.id}")
     write_pid(call.text("pid-file"), child.pid)
     send_pidfd(call.text("pidfd-socket"), child.pidfd)
-    return 0 if call.on("detach") else wait(child, terminal)
+    if call.on("detach"):
+        return 0
+    code = wait(child, terminal)
+    if kept is not None:
+        kept.keep_exec(container.folder.path, value, plan, warnings)
+    return code
 
 
 # ---- from the command line to values ------------------------------------------------------------------------------------
@@ -87,8 +98,8 @@ def own_terminal() -> Terminal:
     return Terminal()
 
 
-def _exec_process(call: Call, container: Container) -> Process:
-    """The process of --process, or the container's own with what the flags change."""
+def _exec_process(call: Call, container: Container) -> tuple[Process, list[str]]:
+    """The process of --process, or the container's own with what the flags change; and what there was to warn of."""
     state = container.folder.load()
     own = container.folder.load_spec()
     assert own.process is not None and own.linux is not None
@@ -101,7 +112,7 @@ def _exec_process(call: Call, container: Container) -> Process:
     value, warnings = grantable(value, own_user_namespace=has_user_namespace(own.linux))
     for warning in warnings:
         call.log.warn(warning)
-    return complete(value, f"/proc/{state.pid}/root")
+    return complete(value, f"/proc/{state.pid}/root"), warnings
 
 
 def _changed(call: Call, own: Process) -> Process:

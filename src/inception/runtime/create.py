@@ -67,7 +67,7 @@ def create(folder: Folder, spec: Spec, bundle: str, options: CreateOptions) -> C
     path = scope.path if scope else cgroups.cgroup_path(spec.linux.cgroups_path, folder.id)
     with folder.make():
         try:
-            creation = _Creation(folder, spec, _new_state(folder, spec, bundle, path, scope), options, scope)
+            creation = _Creation(folder, spec, new_state(folder, spec, bundle, path, scope), options, scope)
         except BaseException:
             folder.remove()
             raise
@@ -82,7 +82,8 @@ def create(folder: Folder, spec: Spec, bundle: str, options: CreateOptions) -> C
             creation.close()
 
 
-def _new_state(folder: Folder, spec: Spec, bundle: str, cgroup: str, scope: Scope | None) -> RuntimeState:
+def new_state(folder: Folder, spec: Spec, bundle: str, cgroup: str, scope: Scope | None = None) -> RuntimeState:
+    """What is known of it before its process is there."""
     assert spec.linux is not None and spec.root is not None
     return RuntimeState(
         id=folder.id,
@@ -95,6 +96,24 @@ def _new_state(folder: Folder, spec: Spec, bundle: str, cgroup: str, scope: Scop
         shares_pids=not any(space.type == "pid" and not space.path for space in spec.linux.namespaces),
         rootfs=spec.root.path,
         annotations=spec.annotations,
+    )
+
+
+def plan_creation(root: str, id: str, spec: Spec, options: CreateOptions, join: JoinPlan | None) -> Plan:
+    """The plan of a container of the runtime root *root*, up to where it waits for `start`."""
+    process, linux = spec.process, spec.linux
+    assert process is not None and spec.root is not None and linux is not None
+    return plan_container(
+        replace(spec, process=complete(process, spec.root.path, spec.mounts)),
+        rootfs=Mount(destination="/", type="bind", source=spec.root.path, options=["rbind"]),
+        join=join,
+        hold=True,
+        seccomp=filters.load(root, linux.seccomp),
+        pivot=options.pivot,
+        keyring=f"_ses.{id}" if options.keyring else "",
+        preserve_fds=options.listen_fds + options.preserve_fds,
+        rootless=os.geteuid() != 0,
+        termios=options.termios,
     )
 
 
@@ -138,21 +157,7 @@ class _Creation:
         return self.child
 
     def _plan(self) -> Plan:
-        process, root, linux = self.spec.process, self.spec.root, self.spec.linux
-        assert process is not None and root is not None and linux is not None
-        spec = replace(self.spec, process=complete(process, root.path, self.spec.mounts))
-        return plan_container(
-            spec,
-            rootfs=Mount(destination="/", type="bind", source=root.path, options=["rbind"]),
-            join=self._make_cgroup(),
-            hold=True,
-            seccomp=filters.load(self.folder.root, linux.seccomp),
-            pivot=self.options.pivot,
-            keyring=f"_ses.{self.folder.id}" if self.options.keyring else "",
-            preserve_fds=self.options.listen_fds + self.options.preserve_fds,
-            rootless=os.geteuid() != 0,
-            termios=self.options.termios,
-        )
+        return plan_creation(self.folder.root, self.folder.id, self.spec, self.options, self._make_cgroup())
 
     def _make_cgroup(self) -> JoinPlan | None:
         assert self.spec.linux is not None

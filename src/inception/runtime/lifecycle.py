@@ -134,8 +134,8 @@ class Container:
         preserve_fds: int = 0,
         ignore_paused: bool = False,
         below: list[str] | None = None,
-    ) -> Child:
-        """Another process in the container; the caller is its parent. Raises Conflict, StartFailed."""
+    ) -> tuple[Child, Plan]:
+        """Another process in the container, and its plan; the caller is its parent. Raises Conflict, StartFailed."""
         from inception.runtime import filters
         from inception.runtime.exec import plan_exec
 
@@ -170,7 +170,7 @@ class Container:
 
                 pass_listener(child, spec.linux.seccomp, state.told(status))
                 child = resume(child)
-            return child
+            return child, plan
         except SpawnError as error:
             raise plan.failure(error) from None
         finally:

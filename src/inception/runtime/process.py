@@ -278,6 +278,12 @@ def plan_scheduling(plan: Plan, process: Process) -> None:
             if flag not in _SCHED_FLAGS:
                 raise InvalidArgument(f"process.scheduler.flags: unknown flag {flag!r}")
             flags |= _SCHED_FLAGS[flag]
+        # As wide as the kernel's fields; what is sensible is the kernel's to say.
+        widths = {"nice": (-(1 << 31), 1 << 31), "priority": (0, 1 << 32)}
+        for name in ("nice", "priority", "runtime", "deadline", "period"):
+            low, high = widths.get(name, (0, 1 << 64))
+            if not low <= getattr(scheduler, name) < high:
+                raise InvalidArgument(f"process.scheduler.{name}: {getattr(scheduler, name)} is out of range")
         attr = struct.pack(
             "=IIQiIQQQ",
             48,

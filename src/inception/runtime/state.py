@@ -4,6 +4,7 @@
     config.json   the spec as it was at `create`
     shortcut      what a program without Python needs to know (shortcut.py)
     start         the socket on which a created container's process waits; renamed once `start` was called
+    again.N       an `exec` that was done once (kept.py)
     output        what hooks in the container's namespaces have written, for the error when one fails
     lock          held by whoever changes the container; it goes with the folder
 
@@ -164,6 +165,7 @@ class Folder:
             "output",
             "config.json",
             "state.json",
+            *_again(self.path),
             "lock",
         ):
             try:
@@ -239,6 +241,13 @@ class Folder:
         started = f"{self.path}/started"
         os.rename(self.start_socket, started)
         return started
+
+
+def _again(path: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(path) if "again" in name]
+    except OSError:
+        return []
 
 
 def list_ids(root: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inception.errors import InvalidArgument
-from inception.oci.runtime import Capabilities, Device, Linux, Mount, Namespace, Process, Root, Spec, User
+from inception.oci.runtime import Capabilities, Device, Linux, Mount, Namespace, Process, Root, Scheduler, Spec, User
 from inception.record import replace
 from inception.runtime import Plan, plan_container
 from inception.runtime.container import split_layers, sysctl_path
@@ -170,3 +170,10 @@ def test_colons_in_layer_paths_are_escaped():
 )
 def test_sysctl_keys_become_paths(key: str, path: str):
     assert sysctl_path(key) == path
+
+
+@pytest.mark.parametrize(("name", "value"), [("nice", 1 << 31), ("priority", -1), ("runtime", 1 << 64), ("period", -1)])
+def test_a_schedulers_number_that_the_kernel_has_no_room_for_is_refused_by_its_place(name: str, value: int):
+    scheduler = Scheduler(policy="SCHED_OTHER", **{name: value})
+    with pytest.raises(InvalidArgument, match=f"process.scheduler.{name}: {value} is out of range"):
+        plan(spec(process={"scheduler": scheduler}))
