@@ -182,6 +182,18 @@ def test_a_layout_of_another_version_is_refused(store: Store, tmp_path: Path) ->
     assert_empty(store)
 
 
+def test_what_a_layout_lists_beside_images_is_left_alone(store: Store, tmp_path: Path) -> None:
+    digest = layout(tmp_path / "layout", **{"org.opencontainers.image.ref.name": "app:3"})
+    path = tmp_path / "layout/index.json"
+    value = json.loads(path.read_text())
+    strange = {"mediaType": "application/vnd.example+json", "digest": sha256(b"{}"), "size": 2}
+    path.write_text(json.dumps({**value, "manifests": [strange, *value["manifests"]]}))
+    assert [image.manifest_digest for image in load(store, open_layout(str(tmp_path / "layout")))] == [digest]
+    path.write_text(json.dumps({**value, "manifests": [strange]}))
+    with pytest.raises(InvalidArgument, match=r"index\.json: no image in it"):
+        load(store, open_layout(str(tmp_path / "layout")))
+
+
 def test_a_digest_in_the_name_of_a_layout_is_no_name(store: Store, tmp_path: Path) -> None:
     name = f"app:1@sha256:{'0' * 64}"
     layout(tmp_path / "layout", **{"org.opencontainers.image.ref.name": name})

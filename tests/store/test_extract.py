@@ -85,6 +85,12 @@ def test_whiteouts_take_overlayfs_form(tmp_path: Path) -> None:
     assert os.getxattr(tmp_path / "root/b", "trusted.overlay.opaque") == b"y"
 
 
+@pytest.mark.parametrize("name", [".wh.", "a/.wh.", ".wh..", ".wh..."])
+def test_a_whiteout_of_nothing_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="a whiteout of"):
+        extract(archive(folder("a"), member(name)), tmp_path / "root", whiteouts="overlay")
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_whiteout_and_a_new_folder_of_one_layer_make_an_opaque_folder(order: int, tmp_path: Path) -> None:
     pieces = [[member(".wh.d")], [folder("d"), member("d/new", b"n")]][::order]

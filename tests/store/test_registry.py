@@ -245,6 +245,39 @@ def test_a_time_that_is_none_is_refused(place: str, registry: Registry, store: S
     assert_empty(store)
 
 
+def test_what_an_index_lists_beside_images_is_nobodys_mistake(registry: Registry, store: Store) -> None:
+    data = registry.put("image", manifest())
+    strange = {"mediaType": "application/vnd.example+json", "digest": sha256(b"{}"), "size": 2}
+    here = {"platform": {"os": "linux", "architecture": "amd64"}}
+    unknown = {
+        "mediaType": MEDIA_MANIFEST,
+        "digest": f"blake3:{'0' * 64}",
+        "size": 2,
+        "platform": {"os": "plan9", "architecture": "x"},
+    }
+    image = index((data, "linux", "amd64"))["manifests"]
+    assert isinstance(image, list)
+    entries = [strange, strange | here, unknown, *image]
+    registry.put(
+        "latest",
+        {"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": entries, "futureField": {}, "annotations": {"new": "x"}},
+    )
+    assert pull(store, registry.name).manifest_digest == sha256(data)
+    registry.put("none", {"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": [strange]})
+    with pytest.raises(InvalidArgument, match="no image in its index"):
+        pull(store, f"{registry.name}:none")
+
+
+def test_a_root_filesystem_of_another_type_is_refused(registry: Registry, store: Store) -> None:
+    data = json.dumps({**json.loads(CONFIG), "rootfs": {"type": "squash", "diff_ids": [sha256(LAYER)]}}).encode()
+    registry.blobs[sha256(data)] = data
+    described = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": sha256(data), "size": len(data)}
+    registry.put("latest", manifest(config=described))
+    with pytest.raises(InvalidArgument, match=r"rootfs\.type: 'squash' is not supported"):
+        pull(store, registry.name)
+    assert_empty(store)
+
+
 def test_header_and_body_must_agree_on_what_it_is(registry: Registry, store: Store) -> None:
     registry.put("1", manifest(), media=MEDIA_INDEX)
     with pytest.raises(InvalidArgument, match=r"it says .* the registry says"):

@@ -1,4 +1,4 @@
-"""docs/security.md and docs/distribution-spec.md name tests that exist."""
+"""docs/security.md, docs/distribution-spec.md and docs/image-spec.md name tests that exist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("security", "distribution-spec")
+PAGES = ("security", "distribution-spec", "image-spec")
 
 
 def _named(page: str) -> list[tuple[str, str]]:
@@ -21,7 +21,7 @@ def _named(page: str) -> list[tuple[str, str]]:
 
 
 def test_the_pages_name_tests():
-    assert len(_named("security")) > 40 and len(_named("distribution-spec")) > 20
+    assert len(_named("security")) > 40 and all(len(_named(page)) > 20 for page in PAGES)
 
 
 @pytest.mark.parametrize(("place", "name"), [each for page in PAGES for each in _named(page)])

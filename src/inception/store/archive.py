@@ -14,6 +14,7 @@ from inception.oci.digest import sha256
 from inception.oci.image import (
     DOCKER_CONFIG,
     DOCKER_INDEX,
+    DOCKER_MANIFEST,
     MEDIA_CONFIG,
     MEDIA_INDEX,
     MEDIA_LAYER,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from inception.store.progress import OnProgress
     from inception.store.scratch import Scratch
 
+_LISTED = (MEDIA_MANIFEST, DOCKER_MANIFEST, MEDIA_INDEX, DOCKER_INDEX)
 _MAX_MEMBERS = 100_000
 _MAX_LINKS = 8
 _MAX_DEPTH = 4  # an index of indexes is allowed; a longer chain is a joke
@@ -282,22 +284,25 @@ def _manifests(index: Index, source: Any, wanted: Platform | None) -> Iterator[_
     """The images of a layout's index. One of several platforms counts once, as the one that fits the *wanted* one or this
     machine; where nobody has asked and none fits, the first that is there."""
     platform = wanted or host_platform()
+    entries = known(index.manifests)
+    if not entries:
+        raise InvalidArgument("index.json: no image in it")
     grouped: dict[str, list[str]] = {}
-    for entry in index.manifests:
+    for entry in entries:
         grouped.setdefault(entry.digest, []).extend(_names_of(entry))
-    plain = [entry for entry in index.manifests if entry.platform and not _names_of(entry)]
-    chosen = {choose_platform(plain, platform).digest} if plain and len(plain) == len(index.manifests) else set(grouped)
+    plain = [entry for entry in entries if entry.platform and not _names_of(entry)]
+    chosen = {choose_platform(plain, platform).digest} if plain and len(plain) == len(entries) else set(grouped)
     for digest, names in grouped.items():
         if digest not in chosen:
             continue
-        entry = next(each for each in index.manifests if each.digest == digest)
+        entry = next(each for each in entries if each.digest == digest)
         data = source.blob(digest)
         documents = []
         for _ in range(_MAX_DEPTH):
             if entry.media_type not in (MEDIA_INDEX, DOCKER_INDEX):
                 break
             documents.append(data)
-            inner = decode(Index, load_json(data, "index"), "index").manifests
+            inner = known(decode(Index, load_json(data, "index"), "index").manifests)
             inner = [each for each in inner if source.has(each.digest)] or inner
             try:
                 entry = choose_platform(inner, platform)
@@ -327,6 +332,10 @@ def _load_others(
         blobs.append(store.content.put_bytes(document))
         for entry in decode(Index, load_json(document, "index"), "index").manifests:
             if entry.digest == sha256(found.manifest) or not source.has(entry.digest):
+                continue
+            if not known([entry]):
+                source.fetch(entry)
+                blobs.append(entry.digest)
                 continue
             data = source.blob(entry.digest)
             if entry.media_type in (MEDIA_INDEX, DOCKER_INDEX):
@@ -383,11 +392,16 @@ def _names_of(entry: Descriptor) -> list[str]:
     return []
 
 
+def known(entries: Sequence[Descriptor]) -> list[Descriptor]:
+    """Without what is neither image nor index: an index may list anything, and that is nobody's mistake."""
+    return [entry for entry in entries if entry.media_type in _LISTED]
+
+
 def choose_platform(entries: Sequence[Descriptor], platform: Platform) -> Descriptor:
     """The manifest of an index that runs on *platform*. Raises NotFound in Docker's words."""
     fitting = [
         entry
-        for entry in entries
+        for entry in known(entries)
         if entry.platform is None or (entry.platform.os == platform.os and entry.platform.architecture == platform.architecture)
     ]
     fitting.sort(key=lambda entry: entry.platform is None or entry.platform.variant != platform.variant)

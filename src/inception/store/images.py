@@ -616,6 +616,8 @@ def _check_bounds(document: ImageDocument) -> None:
     """What no honest image has, and what could not be run anyway."""
     if len(document.rootfs.diff_ids) > MAX_LAYERS:
         raise InvalidArgument(f"image configuration: rootfs.diff_ids: more than {MAX_LAYERS} layers")
+    if document.rootfs.type != "layers":
+        raise InvalidArgument(f"image configuration: rootfs.type: {document.rootfs.type[:40]!r} is not supported")
     config = document.config
     plain = {"User": [config.user], "WorkingDir": [config.working_dir], "StopSignal": [config.stop_signal], "Env": config.env}
     lists = {"Entrypoint": config.entrypoint, "Cmd": config.cmd, "Shell": config.shell, "Volumes": list(config.volumes)}

@@ -166,9 +166,9 @@ class _Pull:
 
     def _everything(self, scratch: Scratch, index: bytes, depth: int = _DEPTH) -> None:
         """All that an index lists: what can be run here as images, the rest as the blobs that it is."""
-        from inception.store.archive import runs_here
+        from inception.store.archive import known, runs_here
 
-        for entry in decode(Index, load_json(index, "index"), "index").manifests:
+        for entry in known(decode(Index, load_json(index, "index"), "index").manifests):
             data, media_type = self._sources.manifest(entry.digest)
             if media_type in INDEXES:
                 if not depth:
@@ -318,7 +318,7 @@ class _Sources:
             repository.close()
 
     def _resolve(self, repository: Repository, platform: Platform, any_platform: bool) -> _Resolved:
-        from inception.store.archive import choose_platform
+        from inception.store.archive import choose_platform, known
 
         reference = self._reference
         data, media_type = repository.manifest(reference.digest or reference.tag)
@@ -329,14 +329,15 @@ class _Sources:
                 return found
             found.documents.append(data)
             index = decode(Index, load_json(data, "index"), "index")
-            if not index.manifests:
-                raise InvalidArgument(f"{reference.familiar}: its index is empty")
+            entries = known(index.manifests)
+            if not entries:
+                raise InvalidArgument(f"{reference.familiar}: no image in its index")
             try:
-                chosen = choose_platform(index.manifests, platform)
+                chosen = choose_platform(entries, platform)
             except NotFound:
                 if not any_platform:
                     raise
-                chosen = index.manifests[0]
+                chosen = entries[0]
             data, media_type = repository.manifest(chosen.digest)
         raise InvalidArgument(f"{reference.familiar}: indexes nested too deeply")
 
