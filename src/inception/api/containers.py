@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
-from inception.api.call import Call, empty, reply
+from inception.api.call import Call, empty, encode_json, reply
 from inception.api.convert import container_config, update_config
 from inception.api.documents import RUNNING, container_summary
 from inception.api.fields import Fields
@@ -29,17 +27,17 @@ async def list_containers(call: Call) -> web.Response:
             filters.setdefault(name, []).append(call.text(name))
     size, engine = call.flag("size"), call.engine
 
-    def rows() -> list[dict[str, Any]]:
+    def rows() -> bytes:
         found = engine.containers.list(all=every, filters=filters, limit=max(limit, 0))
         stopped = any(not container.record.state.endpoints for container in found)
         ids = {network.name: network.id for network in engine.networks.list()} if stopped else {}
         linked = link_names(engine)
-        return [
-            container_summary(container, size=size, network_ids=ids, linked=linked.get(container.record.name, ()))
-            for container in found
-        ]
+        named = [(container, linked.get(container.record.name, ())) for container in found]
+        if size:
+            return encode_json([container_summary(each, size=True, network_ids=ids, linked=names) for each, names in named])
+        return b"[" + b",".join([call.server.summaries.row(each, ids, names) for each, names in named]) + b"]\n"
 
-    return reply(await call.run(rows))
+    return web.Response(body=await call.run(rows), content_type="application/json")
 
 
 async def create(call: Call) -> web.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from inception.api.call import encode_json
 from inception.engine.config import network_mode, wanted_networks
 from inception.engine.inspect import mounts
 from inception.engine.merge import arguments
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from inception.engine.volumes import Volume
     from inception.store.images import Image
 
+_KEPT_ROWS = 4096
 RUNNING = ("running", "paused", "restarting")
 
 
@@ -48,6 +50,27 @@ def container_summary(
         own, whole = container.size()
         document |= {**({"SizeRw": own} if own else {}), "SizeRootFs": whole}
     return document
+
+
+class Summaries:
+    """Rows of `ps` as JSON, kept while what they are made of stays the same: a client that looks every second finds most of
+    them written already."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[ContainerRecord, tuple[str, tuple[str, ...], dict[str, str]], bytes]] = {}
+
+    def row(self, container: Container, network_ids: dict[str, str], linked: Sequence[str]) -> bytes:
+        record = container.record
+        key = (status_text(record.state), tuple(linked), network_ids)
+        known = self._rows.get(record.id)
+        # An unchanged row of the database is the same record.
+        if known is not None and known[0] is record and known[1] == key:
+            return known[2]
+        data = encode_json(container_summary(container, network_ids=network_ids, linked=linked)).rstrip()
+        if len(self._rows) >= _KEPT_ROWS:
+            self._rows.clear()
+        self._rows[record.id] = (record, key, data)
+        return data
 
 
 def _ports(record: ContainerRecord) -> list[dict[str, Any]]:

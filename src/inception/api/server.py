@@ -22,6 +22,7 @@ from aiohttp import web
 from inception import __version__
 from inception.api.attach import Attachments
 from inception.api.call import Call, reply
+from inception.api.documents import Summaries
 from inception.api.errors import message_of, status_of
 from inception.api.hijack import HangUps, Taken
 from inception.api.hub import Hub
@@ -75,6 +76,7 @@ class Server:
         self.attachments = Attachments(self.hub, self.threads)
         self.execs: Execs = Execs()
         self.followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self.summaries = Summaries()
         self._solver: Solver | None = None
         self._open: dict[asyncio.Task[Any], Call] = {}
         self._router = Router()

@@ -15,8 +15,9 @@ from inception.monitor.times import timestamp
 
 PART_BYTES = 16 << 10
 
-# DEL is the one control character that JSON leaves as it is: a newline travels through the quoting as DEL.
-_MARK = "\x7f"
+_ESCAPED = ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\r", b"\\r"), (b"\t", b"\\t"), (b"\x1b", b"\\u001b"))
+# What most containers say: no control characters but those of lines and colours.
+_COMMON = b"\t\n\r\x1b" + bytes(range(32, 256))
 _quote = _json.encode_basestring
 
 
@@ -27,12 +28,25 @@ def encode_lines(data: bytes, stream: str, when: str) -> bytes:
     b'{"log":"a\\\\n","stream":"stdout","time":"T"}\\n'
     """
     end = f'","stream":"{stream}","time":"{when}"}}\n'
-    if b"\x7f" in data:
-        lines = data.decode("utf-8", "replace").split("\n")[:-1]
-        return "".join(f'{{"log":{_quote(line)[:-1]}\\n{end}' for line in lines).encode()
-    text = _quote(data[:-1].decode("utf-8", "replace").replace("\n", _MARK))[:-1]
-    end = "\\n" + end
-    return ('{"log":' + text.replace(_MARK, end + '{"log":"') + end).encode()
+    if not data.translate(None, _COMMON) and _is_text(data):
+        # In bytes: each replacement is one pass over memory, and most find nothing.
+        text = data[:-1]
+        for byte, escaped in _ESCAPED:
+            text = text.replace(byte, escaped)
+        whole = b"\\n" + end.encode()
+        return b'{"log":"' + text.replace(b"\n", whole + b'{"log":"') + whole
+    lines = data.decode("utf-8", "replace").split("\n")[:-1]
+    return "".join([f'{{"log":{_quote(line)[:-1]}\\n{end}' for line in lines]).encode()
+
+
+def _is_text(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def encode_part(data: bytes, stream: str, when: str) -> bytes:

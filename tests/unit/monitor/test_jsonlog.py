@@ -2,11 +2,12 @@ import errno
 import json
 import os
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inception.monitor import jsonlog
-from inception.monitor.jsonlog import PART_BYTES, JsonLog
+from inception.monitor.jsonlog import PART_BYTES, JsonLog, encode_lines
 
 
 def records(path):
@@ -135,3 +136,13 @@ def test_a_full_disk_costs_records_and_is_said_until_it_has_room_again(tmp_path,
     log.close()
     assert log.error == ""
     assert [record["log"] for record in records(log.path)] == ["before\n", "after\n"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'"quoted\\" \ttab\r\n', b"\x1b[31mred\x1b[0m\n\n", "größer 😀\n".encode(), b"\xff broken\nwhole\n", b"\0\x7f\x01 \n"],
+)
+def test_every_kind_of_text_reads_back_as_it_was(data):
+    records = [json.loads(line) for line in encode_lines(data, "stdout", "T").splitlines()]
+    assert "".join(record["log"] for record in records) == data.decode("utf-8", "replace")
+    assert len(records) == data.count(b"\n") and all(record["log"].endswith("\n") for record in records)
