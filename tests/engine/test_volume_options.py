@@ -14,8 +14,8 @@ from .conftest import make
 pytestmark = pytest.mark.needs("root", "busybox")
 
 
-def _said(engine: Engine, volume: str, script: str) -> str:
-    mounts = [MountConfig(type="volume", source=volume, target="/x")]
+def _said(engine: Engine, volume: str, script: str, subpath: str = "") -> str:
+    mounts = [MountConfig(type="volume", source=volume, target="/x", subpath=subpath)]
     container = make(engine, "sh", "-c", script, mounts=mounts)
     container.start()
     container.wait(timeout_s=20)
@@ -42,6 +42,33 @@ def test_other_options_are_refused_by_name(engine: Engine, tmp_path: Path):
     engine.volumes.create(VolumeConfig(name="odd", driver_options={"type": "tmpfs", "device": "tmpfs", "o": "odd"}))
     with pytest.raises(InceptionError):
         _said(engine, "odd", "true")
+
+
+def test_a_part_of_a_volume_is_mounted_and_no_link_leads_out_of_it(engine: Engine):
+    engine.volumes.create(VolumeConfig(name="whole"))
+    _said(
+        engine,
+        "whole",
+        "mkdir -p /x/a/b; echo deep >/x/a/b/file; ln -s / /x/out; ln -s a/b /x/in; mkdir /x/etc; touch /x/etc/own",
+    )
+    assert _said(engine, "whole", "ls /x", "a/b") == "file\n"
+    assert _said(engine, "whole", "cat /x", "a/b/file") == "deep\n"
+    assert _said(engine, "whole", "ls /x", "in") == "file\n"
+    assert _said(engine, "whole", "ls /x", "out/etc") == "own\n"
+    with pytest.raises(InceptionError, match="cannot access path a/none in volume: no such file"):
+        _said(engine, "whole", "true", "a/none")
+
+
+def test_a_part_of_a_volume_is_there_again_after_a_restart(engine: Engine):
+    engine.volumes.create(VolumeConfig(name="whole"))
+    _said(engine, "whole", "mkdir /x/part")
+    container = make(
+        engine, "sh", "-c", "date >>/x/runs", mounts=[MountConfig(type="volume", source="whole", target="/x", subpath="part")]
+    )
+    for _ in range(2):
+        container.start()
+        assert container.wait(timeout_s=20) == 0
+    assert _said(engine, "whole", "wc -l </x/part/runs").strip() == "2"
 
 
 def test_pruned_networks_leave_neither_bridge_nor_table_and_come_back(engine: Engine):

@@ -2,7 +2,7 @@
 
 user        looked up in the image's own passwd and group, from outside, bounded
 namespaces  those of other containers, held by fd, so that none can change hands between here and the start
-mounts      sources checked and, below a volume, opened inside it (a subpath, another container's /dev/shm)
+mounts      sources checked and, below a volume, looked for inside it (a subpath)
 devices     read from the host
 """
 
@@ -120,10 +120,7 @@ class OpenSurroundings:
     # Mounts
 
     def _mounts(self) -> list[Mount]:
-        return [
-            plan_mount(self._as_volume_says(point), self._source(number, point))
-            for number, point in enumerate(self.record.mounts)
-        ]
+        return [plan_mount(self._as_volume_says(point), self._source(point)) for point in self.record.mounts]
 
     def _as_volume_says(self, point: MountPoint) -> MountPoint:
         """*point* with what the `o` of its volume's driver options asks for."""
@@ -135,7 +132,7 @@ class OpenSurroundings:
         own = [word for word in words if word not in ("ro", "rw")] if options.get("type") == "tmpfs" else []
         return replace(point, read_only=read_only, tmpfs_options=own) if own or read_only else point
 
-    def _source(self, number: int, point: MountPoint) -> str:
+    def _source(self, point: MountPoint) -> str:
         if point.type == "tmpfs":
             return ""
         path = point.source
@@ -153,11 +150,12 @@ class OpenSurroundings:
             return path
         try:
             with RootDir.open_host(path) as root:
-                return self._slot(f"mount-{number}", root.open(point.subpath, os.O_PATH))
+                os.close(root.open(point.subpath, os.O_PATH))
         except OSError as error:
             raise NotFound(
-                f"mount {point.destination}: cannot access path {point.subpath} in volume: {error.strerror}"
+                f"mount {point.destination}: cannot access path {point.subpath} in volume: {str(error.strerror).lower()}"
             ) from error
+        return f"in:{os.path.normpath(path)}//{point.subpath}"
 
     def _ipc_mounts(self, config: ContainerConfig) -> list[Mount]:
         """/dev/shm and /dev/mqueue where the IPC namespace is not the container's alone."""

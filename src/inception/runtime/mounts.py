@@ -157,7 +157,8 @@ def plan_filesystem(
 def plan_bind(plan: Plan, source: str, options: MountOptions, out: Slot, *, root: Slot | None = None) -> None:
     """A copy of the host's mount (or folder, or file) at *source*, attached nowhere, in *out*.
 
-    A source `fd:NAME` is a copy of what the inherited descriptor NAME has, `mount:NAME` is itself a mount.
+    A source `in:FOLDER//PATH` is a path inside of a folder, which no link leads out of; `mount:NAME` is itself a mount, held
+    by the inherited descriptor NAME.
     With *root* the source is a path inside of it.
     """
     flags = abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC | (abi.AT_RECURSIVE if options.recursive_bind else 0)
@@ -165,14 +166,15 @@ def plan_bind(plan: Plan, source: str, options: MountOptions, out: Slot, *, root
         flags &= ~abi.OPEN_TREE_CLONE & ~abi.AT_RECURSIVE
         held = plan.inherit(source[6:])
         plan.call("open_tree", held, "", flags | AT_EMPTY_PATH, out=out, why="Takes the mount that was made before.")
-    elif source.startswith("fd:"):  # a place that the caller has opened, beneath a root of its own
-        held = plan.inherit(source[3:])
-        plan.call("open_tree", held, "", flags | AT_EMPTY_PATH, out=out, why="Takes a copy of what was opened before.")
+    elif source.startswith("in:"):
+        # Opened here and not by the caller: what another mount namespace has opened can't be copied.
+        folder, _, path = source[3:].partition("//")
+        top = Slot("folder")
+        how = struct.pack("=QQQ", abi.O_PATH | abi.O_DIRECTORY | abi.O_CLOEXEC, 0, 0)
+        plan.call("openat2", AT_FDCWD, folder, how, 24, out=top, why="The folder that its source lies in.")
+        _plan_bind_inside(plan, top, path, flags, out, "A place in that folder, whatever links are on the way.")
     elif root is not None:
-        found = Slot("source")
-        how = struct.pack("=QQQ", abi.O_PATH | abi.O_CLOEXEC, 0, IN_ROOT)
-        plan.call("openat2", root, source.lstrip("/"), how, 24, out=found, why="A place in the container's own root.")
-        plan.call("open_tree", found, "", flags | AT_EMPTY_PATH, out=out)
+        _plan_bind_inside(plan, root, source.lstrip("/"), flags, out, "A place in the container's own root.")
     else:
         plan.call("open_tree", AT_FDCWD, source, flags, out=out, why="Takes a copy of what the host has there.")
     set, clear = options.set, options.clear & ~options.set
@@ -186,6 +188,13 @@ def plan_bind(plan: Plan, source: str, options: MountOptions, out: Slot, *, root
         recursive=True,
         why="Gives them to every mount below it too.",
     )
+
+
+def _plan_bind_inside(plan: Plan, root: Slot, path: str, flags: int, out: Slot, why: str) -> None:
+    found = Slot("source")
+    how = struct.pack("=QQQ", abi.O_PATH | abi.O_CLOEXEC, 0, IN_ROOT)
+    plan.call("openat2", root, path, how, 24, out=found, why=why)
+    plan.call("open_tree", found, "", flags | AT_EMPTY_PATH, out=out)
 
 
 def plan_attach(plan: Plan, root: Slot, destination: str, mount: Slot, *, kind: int, resolve: int = IN_ROOT) -> None:
