@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from inception import Engine, NetworkConfig
+from inception import Conflict, EndpointConfig, Engine, InvalidArgument, NetworkConfig
 from inception.engine.config import PortBinding
 from inception.engine.container import Container
 from inception.network import firewall
@@ -82,6 +82,35 @@ def test_the_default_route_moves_when_its_network_is_left(engine: Engine) -> Non
     assert f"default via {engine.networks.get('second').gateway} dev eth1" in says(container, "ip route")
     engine.networks.get("first").connect("moving")
     assert says(container, "ip route").count("default") == 1
+
+
+def test_the_network_of_the_highest_priority_leads_out_and_links_bear_the_names_that_were_asked_for(engine: Engine) -> None:
+    for name in ("first", "second", "third"):
+        engine.networks.create(NetworkConfig(name=name, ipv6=True))
+    networks = {"first": EndpointConfig(), "second": EndpointConfig(gateway_priority=5, interface_name="wan")}
+    container = make(engine, "sleep", "60", name="moving", network_mode="first", networks=networks)
+    container.start()
+
+    def way_out() -> list[str]:
+        text = says(container, "ip route; ip -6 route")
+        return [line.split()[2] for line in text.splitlines() if line.startswith("default")]
+
+    second, third = engine.networks.get("second"), engine.networks.get("third")
+    assert way_out() == [second.gateway, second.gateway6]
+    assert "dev wan" in says(container, "ip route")
+    third.connect("moving", EndpointConfig(gateway_priority=4))
+    assert way_out() == [second.gateway, second.gateway6]
+    third.disconnect("moving")
+    third.connect("moving", EndpointConfig(gateway_priority=6))
+    assert way_out() == [third.gateway, third.gateway6]
+    assert [state.default_route for state in container.state.endpoints.values()] == [False, False, True]
+    third.disconnect("moving")
+    assert way_out() == [second.gateway, second.gateway6]
+    assert container.inspect()["NetworkSettings"]["Networks"]["second"]["GwPriority"] == 5
+    with pytest.raises(Conflict, match="it has an interface wan already"):
+        third.connect("moving", EndpointConfig(interface_name="wan"))
+    with pytest.raises(InvalidArgument, match="invalid interface name: 'a/b'"):
+        third.connect("moving", EndpointConfig(interface_name="a/b"))
 
 
 def test_published_ports_follow_the_container_into_another_network(engine: Engine) -> None:

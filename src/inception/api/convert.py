@@ -9,6 +9,7 @@ from __future__ import annotations
 from inception.api.fields import Fields
 from inception.api.mounts import mounts_of
 from inception.engine.config import (
+    INTERFACE_NAME,
     ContainerConfig,
     DeviceConfig,
     DeviceLimit,
@@ -226,12 +227,10 @@ def endpoint_config(endpoint: Fields) -> EndpointConfig:
     """One `EndpointSettings`."""
     options = endpoint.texts("DriverOpts")
     for key in options:  # a driver's options are labels to Docker: those that it knows do something, others are only kept
-        if key.startswith("com.docker.network."):
+        if key.startswith("com.docker.network.") and key != INTERFACE_NAME:
             raise InvalidArgument(f"{endpoint.place('DriverOpts')}: {key} is not supported")
     address = endpoint.object("IPAMConfig")
     address.refuse(LinkLocalIPs="link-local addresses can't be given")
-    if endpoint.number("GwPriority"):
-        raise InvalidArgument(f"{endpoint.place('GwPriority')} is not supported: the first network leads out")
     return EndpointConfig(
         aliases=endpoint.strings("Aliases"),
         ipv4_address=address.text("IPv4Address"),
@@ -239,6 +238,8 @@ def endpoint_config(endpoint: Fields) -> EndpointConfig:
         mac_address=endpoint.text("MacAddress"),
         links=endpoint.strings("Links"),
         driver_options=options,
+        gateway_priority=endpoint.number("GwPriority"),
+        interface_name=options.get(INTERFACE_NAME, ""),
     )
 
 

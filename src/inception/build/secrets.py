@@ -11,10 +11,11 @@ MAX_BYTES = 500 << 10  # BuildKit's limit
 
 
 class SecretSource(Record):
-    """A file of the caller's (`path`), or a variable of its environment (`env`)."""
+    """A file of the caller's (`path`), a variable of its environment (`env`), or the value itself (`data`, in hex)."""
 
     path: str = ""
     env: str = ""
+    data: str | None = None
 
 
 def parse_secret(text: str) -> tuple[str, SecretSource]:
@@ -45,6 +46,8 @@ def parse_secret(text: str) -> tuple[str, SecretSource]:
 
 def read_secret(name: str, source: SecretSource) -> bytes:
     """Raises NotFound, InvalidArgument; no message holds a part of the value."""
+    if source.data is not None:
+        return _bounded(name, bytes.fromhex(source.data))
     if source.env:
         value = os.environb.get(os.fsencode(source.env))
         if value is None:

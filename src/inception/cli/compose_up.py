@@ -12,7 +12,7 @@ from inception.compose.execute import Executor
 from inception.compose.normalise import parse_scales, select
 from inception.compose.observe import observe
 from inception.compose.plan import BUILD_IMAGE, PULL_IMAGE, Operation, Plan
-from inception.compose.reconcile import UpOptions, plan_images, plan_up
+from inception.compose.reconcile import UpOptions, order_builds, plan_images, plan_up, with_build_bases
 from inception.compose.teardown import DownOptions, plan_down
 from inception.errors import InceptionError, InvalidArgument
 
@@ -222,7 +222,7 @@ def down(call: Call) -> int:
 def build(call: Call) -> int:
     flags = call.flags
     project = load_project(call, call.arguments)
-    names = select(project, call.arguments, with_dependencies=flags.on("with-dependencies"))
+    names = with_build_bases(project, select(project, call.arguments, with_dependencies=flags.on("with-dependencies")))
     arguments = {}
     for text in flags.list("build-arg"):
         key, equals, value = text.partition("=")
@@ -236,7 +236,8 @@ def build(call: Call) -> int:
 
             image = image_name(project, service)
             operations.setdefault(image, Operation(kind=BUILD_IMAGE, target=image, key=name, reason="asked for"))
-    return _images(call, project, Plan(operations=list(operations.values())), build_arguments=arguments)
+    plan = Plan(operations=order_builds(project, list(operations.values())))
+    return _images(call, project, plan, build_arguments=arguments)
 
 
 def _images(call: Call, project: Project, plan: Plan, *, build_arguments: dict[str, str] | None = None) -> int:

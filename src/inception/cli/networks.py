@@ -5,7 +5,7 @@ from __future__ import annotations
 from inception.cli.call import Call, for_each
 from inception.cli.flags import Command, UsageError, more
 from inception.cli.format import Listing, label_of, labels_text, local_time, short_id, write
-from inception.cli.run_config import labels_of
+from inception.cli.run_config import interface_of, labels_of
 from inception.cli.values import parse_bool
 from inception.engine.config import EndpointConfig, NetworkConfig
 from inception.engine.pools import match_pools, pool_fields
@@ -136,6 +136,9 @@ def connect(call: Call) -> int:
         ipv4_address=flags.text("ip"),
         ipv6_address=flags.text("ip6"),
         links=flags.list("link"),
+        gateway_priority=flags.number("gw-priority"),
+        driver_options=flags.map("driver-opt"),
+        interface_name=interface_of(flags.map("driver-opt")),
     )
     call.engine.networks.get(network).connect(container, endpoint)
     return 0
@@ -201,16 +204,16 @@ CONNECT = Command(
     "[OPTIONS] NETWORK CONTAINER",
     "Connect a container to a network",
     """\
-      --alias strings   Add network-scoped alias for the container
-      --ip ip           IPv4 address (e.g., 172.30.100.104)
-      --ip6 ip          IPv6 address (e.g., 2001:db8::33)
-      --link list       Another container under a name that only this one knows
+      --alias strings    Add network-scoped alias for the container
+      --driver-opt map   com.docker.network.endpoint.ifname: the name of its interface
+      --gw-priority int  The network with the highest has the default route
+      --ip ip            IPv4 address (e.g., 172.30.100.104)
+      --ip6 ip           IPv6 address (e.g., 2001:db8::33)
+      --link list        Another container under a name that only this one knows
 """,
     minimum=2,
     maximum=2,
     refused={
-        "driver-opt": "endpoints have no options of a driver",
-        "gw-priority": "the first network in which a container is has its default route",
         "link-local-ip": "link-local addresses are not implemented",
     },
 )

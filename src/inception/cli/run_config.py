@@ -11,6 +11,7 @@ import os
 from inception.cli.flags import UsageError, more, usage_page
 from inception.cli.values import environment, parse_bytes, parse_int, parse_key_value_file, parse_uint
 from inception.engine.config import (
+    INTERFACE_NAME,
     ContainerConfig,
     DeviceConfig,
     DeviceLimit,
@@ -215,6 +216,9 @@ def _networks(flags: Flags) -> tuple[str, dict[str, EndpointConfig]]:
             ipv6_address=address6 or first.ipv6_address,
             mac_address=mac or first.mac_address,
             links=flags.list("link") if mode != "bridge" else [],
+            gateway_priority=first.gateway_priority,
+            driver_options=first.driver_options,
+            interface_name=first.interface_name,
         ),
     )
     networks: dict[str, EndpointConfig] = {}
@@ -234,6 +238,7 @@ def parse_network(text: str) -> tuple[str, EndpointConfig]:
     if "=" not in text:
         return _network_name(text), EndpointConfig()
     name, aliases, address, address6, mac = "", [], "", "", ""
+    priority, options = 0, {}
     for field in text.split(","):
         key, equals, value = field.partition("=")
         key = key.strip().lower()
@@ -252,13 +257,38 @@ def parse_network(text: str) -> tuple[str, EndpointConfig]:
                 address6 = parse_ip(value)
         elif key == "mac-address":
             mac = value
-        elif key in ("link-local-ip", "driver-opt", "gw-priority"):
+        elif key == "driver-opt":
+            option, equals, value = value.partition("=")
+            if not equals:
+                raise ValueError(f"invalid key value pair format in driver options: {option}")
+            options[option.strip().lower()] = value.strip()
+        elif key == "gw-priority":
+            if not value.removeprefix("-").isdecimal():
+                raise ValueError(f"invalid gw-priority: {value}")
+            priority = int(value)
+        elif key == "link-local-ip":
             raise ValueError(f"the network option {key} is not supported")
         else:
             raise ValueError(f"invalid field key {key}")
     if not name:
         raise ValueError("network name/id is not specified")
-    return _network_name(name), EndpointConfig(aliases=aliases, ipv4_address=address, ipv6_address=address6, mac_address=mac)
+    return _network_name(name), EndpointConfig(
+        aliases=aliases,
+        ipv4_address=address,
+        ipv6_address=address6,
+        mac_address=mac,
+        gateway_priority=priority,
+        driver_options=options,
+        interface_name=interface_of(options),
+    )
+
+
+def interface_of(options: dict[str, str]) -> str:
+    """The name of a link from an endpoint's options; those that do nothing here are refused by name."""
+    for option in options:
+        if option != INTERFACE_NAME:
+            raise InvalidArgument(f"endpoints have no option {option}", f"they have {INTERFACE_NAME}")
+    return options.get(INTERFACE_NAME, "")
 
 
 def _network_name(name: str) -> str:

@@ -165,6 +165,7 @@ def endpoint_body(endpoint: EndpointConfig) -> dict[str, Any]:
         "Links": endpoint.links,
         "MacAddress": endpoint.mac_address,
         "DriverOpts": endpoint.driver_options,
+        "GwPriority": endpoint.gateway_priority,
     }
     asked = {"IPv4Address": endpoint.ipv4_address, "IPv6Address": endpoint.ipv6_address}
     body["IPAMConfig"] = {key: address for key, address in asked.items() if address}

@@ -142,6 +142,8 @@ def _endpoint_config(each: dict[str, Any]) -> EndpointConfig:
         ipv4_address=(each.get("IPAMConfig") or {}).get("IPv4Address") or "",
         ipv6_address=(each.get("IPAMConfig") or {}).get("IPv6Address") or "",
         links=each.get("Links") or [],
+        gateway_priority=each.get("GwPriority") or 0,
+        driver_options=each.get("DriverOpts") or {},
     )
 
 

@@ -313,6 +313,20 @@ def _context_path(context: Context, value: str, path: str) -> str:
     return value if "://" in value or value.startswith("git@") else context.path(value)
 
 
+def _contexts(context: Context, value: Any, path: str) -> Any:
+    """Named contexts: folders as absolute paths, what has a scheme as it is."""
+    found = _LABELS(context, value, path)
+    for name, place in found.items():
+        if not place.startswith(("service:", "target:")):
+            found[name] = _context_path(context, place, path)
+    return found
+
+
+def _truth_or_text(context: Context, value: Any, path: str) -> str:
+    """A boolean as YAML has it, or the words that an option takes (`mode=max`)."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _external(context: Context, value: Any, path: str) -> Any:
     """`external: {name: x}` is an old spelling: the name goes up one level later."""
     return value if isinstance(value, Map) else values.boolean(value)
@@ -347,7 +361,13 @@ _BUILD: dict[str, Form] = {
     "args": _VARIABLES,
     "labels": _LABELS,
     "ssh": _LABELS,
-    "additional_contexts": _LABELS,
+    "additional_contexts": _contexts,
+    "entitlements": _strings,
+    "platforms": _strings,
+    "cache_from": _strings,
+    "cache_to": _strings,
+    "provenance": _truth_or_text,
+    "sbom": _truth_or_text,
     "no_cache": _BOOLEAN,
     "pull": _BOOLEAN,
     "privileged": _BOOLEAN,

@@ -6,6 +6,7 @@ from inception.compose import labels
 from inception.compose.hashing import service_hash
 from inception.compose.values import file_mode, size_bytes
 from inception.engine.config import (
+    INTERFACE_NAME,
     ContainerConfig,
     DeviceConfig,
     DeviceLimit,
@@ -237,10 +238,20 @@ def _endpoints(project: Project, service: Service, name: str) -> dict[str, Endpo
             aliases=list(dict.fromkeys([name, service.name, *own.aliases])),
             ipv4_address=own.ipv4_address,
             ipv6_address=own.ipv6_address,
+            gateway_priority=own.gw_priority,
+            driver_options=own.driver_opts,
+            interface_name=own.interface_name or _interface(service, key, own.driver_opts),
             mac_address=own.mac_address or (service.mac_address if index == 0 else ""),
             links=links,
         )
     return found
+
+
+def _interface(service: Service, key: str, options: dict[str, str]) -> str:
+    for option in options:
+        if option != INTERFACE_NAME:
+            raise InvalidArgument(f"services.{service.name}.networks.{key}.driver_opts: {option} is not supported")
+    return options.get(INTERFACE_NAME, "")
 
 
 def _port(port: Port) -> PortBinding:

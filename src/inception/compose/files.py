@@ -40,6 +40,11 @@ def _references(service: Service) -> list[tuple[str, FileReference]]:
     return [*(("secret", each) for each in service.secrets), *(("config", each) for each in service.configs)]
 
 
+def build_secrets(project: Project, references: list[FileReference]) -> dict[str, str]:
+    """The secrets of a build by the id that its steps ask for, in hex. Raises NotFound or InvalidArgument."""
+    return {each.target or each.source: _read_source(project, "secret", each.source).hex() for each in references}
+
+
 def _read_source(project: Project, kind: str, key: str) -> bytes:
     sources: dict[str, FileSource] = project.secrets if kind == "secret" else project.configs
     source = sources[key]

@@ -16,6 +16,25 @@ DURATIONS = {
 }
 
 
+# Of an additional context: the image of another service.
+SERVICE = "service:"
+
+
+class FileReference(Record):
+    """A service's use of a secret or config; `mode` None is 0444."""
+
+    source: str
+    target: str = ""
+    uid: str = ""
+    gid: str = ""
+    mode: int | None = None
+
+
+class UlimitValue(Record):
+    soft: int
+    hard: int
+
+
 class Build(Record):
     context: str
     dockerfile: str = ""
@@ -29,6 +48,22 @@ class Build(Record):
     extra_hosts: list[str] = []
     shm_size: int = 0
     tags: list[str] = []
+    additional_contexts: dict[str, str] = {}
+    cache_from: list[str] = []
+    cache_to: list[str] = []
+    entitlements: list[str] = []
+    platforms: list[str] = []
+    privileged: bool = False
+    provenance: str = ""
+    sbom: str = ""
+    secrets: list[FileReference] = []
+    ssh: dict[str, str] = {}
+    ulimits: dict[str, UlimitValue] = {}
+
+    @property
+    def services(self) -> list[str]:
+        """The services whose images it is built upon (`service:NAME` in `additional_contexts`)."""
+        return [each.removeprefix(SERVICE) for each in self.additional_contexts.values() if each.startswith(SERVICE)]
 
 
 class Dependency(Record):
@@ -78,22 +113,15 @@ class Mount(Record):
     tmpfs: TmpfsOptions = TmpfsOptions()
 
 
-class FileReference(Record):
-    """A service's use of a secret or config; `mode` None is 0444."""
-
-    source: str
-    target: str = ""
-    uid: str = ""
-    gid: str = ""
-    mode: int | None = None
-
-
 class ServiceNetwork(Record):
     aliases: list[str] = []
     ipv4_address: str = ""
     mac_address: str = ""
     priority: int = 0
     ipv6_address: str = ""
+    gw_priority: int = 0
+    interface_name: str = ""
+    driver_opts: dict[str, str] = {}
 
 
 class Healthcheck(Record, names=DURATIONS):
@@ -115,11 +143,6 @@ class Device(Record):
     source: str
     target: str = ""
     permissions: str = "rwm"
-
-
-class UlimitValue(Record):
-    soft: int
-    hard: int
 
 
 class Resources(Record):

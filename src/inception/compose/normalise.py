@@ -87,9 +87,10 @@ def _decode_service(name: str, tree: Map, services: Map) -> Service:
     plain["name"] = name
     plain["depends_on"] = {key: item for key, item in plain.get("depends_on", {}).items() if key in services}
     plain["networks"] = {key: _plain(item) or {} for key, item in tree.get("networks", {}).items()}
-    plain["ulimits"] = {
-        key: {"soft": item, "hard": item} if isinstance(item, int) else item for key, item in plain.get("ulimits", {}).items()
-    }
+    for section in (plain, plain.get("build", {})):
+        if "ulimits" in section:
+            limits = section["ulimits"].items()
+            section["ulimits"] = {key: {"soft": item, "hard": item} if isinstance(item, int) else item for key, item in limits}
     return decode(Service, plain, f"services.{name}")
 
 
@@ -127,6 +128,9 @@ def _complete_service(
     build = service.get("build")
     if build is not None and "dockerfile_inline" not in build:
         build.setdefault("dockerfile", "Dockerfile")
+    for reference, place in build["secrets"].items() if build is not None and "secrets" in build else ():
+        if not reference.get("source"):
+            raise ComposeFileError(f"services.{name}.build.secrets: source is missing", place)
     if service.get("pull_policy") == "if_not_present":
         service["pull_policy"] = "missing"
     for kind in ("secrets", "configs"):
@@ -250,8 +254,8 @@ def _check_references(service: Map, name: str, tree: Map) -> None:
         source = mount.get("source")
         if mount["type"] == "volume" and source and source not in tree["volumes"]:
             raise ComposeFileError(f'service "{name}" refers to undefined volume {source}{_INVALID}', place)
-    for kind in ("secrets", "configs"):
-        for reference, place in service[kind].items() if service.get(kind) else ():
+    for kind, owner in (("secrets", service), ("configs", service), ("secrets", service.get("build") or {})):
+        for reference, place in owner[kind].items() if owner.get(kind) else ():
             if reference["source"] not in tree[kind]:
                 raise ComposeFileError(
                     f'service "{name}" refers to undefined {kind[:-1]} {reference["source"]}{_INVALID}', place
@@ -360,6 +364,7 @@ def _drop_unused(tree: Map, section: str) -> None:
             )
         else:
             used.update(reference["source"] for reference in service.get(section) or ())
+            used.update(reference["source"] for reference in (service.get("build") or {}).get(section) or ())
     for key in [key for key in tree[section] if key not in used]:
         del tree[section][key]
 

@@ -59,6 +59,7 @@ class UpOptions(Record):
 def plan_images(project: Project, observed: Observed, names: list[str], *, build: bool = False, pull: str = "") -> Plan:
     """The images that the services *names* lack. *build* builds whatever can be built; *pull* overrides `pull_policy`."""
     plan: dict[str, Operation] = {}
+    names = with_build_bases(project, names)
     for name in names:
         service = project.services[name]
         image = image_name(project, service)
@@ -76,7 +77,34 @@ def plan_images(project: Project, observed: Observed, names: list[str], *, build
         else:
             continue
         plan.setdefault(image, operation)
-    return Plan(operations=list(plan.values()))
+    return Plan(operations=order_builds(project, list(plan.values())))
+
+
+def with_build_bases(project: Project, names: list[str]) -> list[str]:
+    """*names* and before them the services whose images theirs are built upon. Raises InvalidArgument for a circle."""
+    found: list[str] = []
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        if name in above:
+            raise InvalidArgument(f"services {' -> '.join([*above, name])}: their builds wait for each other")
+        build = project.services[name].build if name in project.services else None
+        for base in build.services if build is not None else ():
+            visit(base, (*above, name))
+        if name in project.services and name not in found:
+            found.append(name)
+
+    for name in names:
+        visit(name, ())
+    return found
+
+
+def order_builds(project: Project, operations: list[Operation]) -> list[Operation]:
+    """A build is done after those that it is built upon."""
+    ids = {operation.key: operation.id for operation in operations}
+    for operation in operations:
+        build = project.services[operation.key].build
+        operation.after = [ids[base] for base in (build.services if build is not None else ()) if base in ids]
+    return operations
 
 
 # ---- up -----------------------------------------------------------------------------------------------------------------

@@ -38,8 +38,15 @@ class MountConfig(Record):
     short: bool = False
 
 
+# Docker's option of an endpoint for the name of its link.
+INTERFACE_NAME = "com.docker.network.endpoint.ifname"
+
+
 class EndpointConfig(Record):
-    """A container's place in one network. `links` are other containers under names that only this one knows: `db:base`."""
+    """A container's place in one network. `links` are other containers under names that only this one knows: `db:base`.
+
+    The default route leads through the network with the highest `gateway_priority`, the first of those alike.
+    """
 
     aliases: list[str] = []
     ipv4_address: str = ""
@@ -47,6 +54,8 @@ class EndpointConfig(Record):
     links: list[str] = []
     driver_options: dict[str, str] = {}
     ipv6_address: str = ""
+    gateway_priority: int = 0
+    interface_name: str = ""
 
 
 class RestartPolicy(Record):

@@ -32,8 +32,8 @@ from inception.linux.namespaces import open_ns
 from inception.linux.process import pidfd_send_signal
 from inception.network import bridge, firewall
 from inception.network import names as dns_names
-from inception.network.address import derive_mac, is_mac, link_name, parse_subnet
-from inception.network.endpoint import EndpointPlan, add_default_route, attach, detach
+from inception.network.address import derive_mac, is_interface, is_mac, link_name, parse_subnet
+from inception.network.endpoint import EndpointPlan, attach, detach, set_default_route
 from inception.network.host import host_links
 from inception.network.ipam import choose_address
 from inception.record import Record, replace
@@ -59,7 +59,8 @@ class Endpoint(Record):
 def claim(engine: Engine, tx: Transaction, record: ContainerRecord) -> list[Endpoint]:
     """Addresses in all its networks, inside the caller's transaction. Raises NotFound for a network that is gone."""
     found = [(engine.networks.get(name), config) for name, config in wanted_networks(record.config).items()]
-    outward = [network for network, _ in found if not network.config.internal]
+    ordered = sorted(found, key=lambda each: -each[1].gateway_priority)
+    outward = [network for network, _ in ordered if not network.config.internal]
     default = next((network.id for network in outward if network.subnet), "")
     default6 = next((network.id for network in outward if network.subnet6), "")
     return [
@@ -93,6 +94,8 @@ def _claim_one(
     number: int,
     default_routes: tuple[bool, bool],
 ) -> Endpoint:
+    if config.interface_name and not is_interface(config.interface_name):
+        raise InvalidArgument(f"invalid interface name: {config.interface_name!r}", "15 letters at most, without a slash")
     if network.name in PREDEFINED and network.name != "bridge":
         raise InvalidArgument(f"container cannot be connected to network {network.name} together with others")
     if (config.ipv4_address or config.ipv6_address) and network.name == "bridge":
@@ -109,7 +112,7 @@ def _claim_one(
         prefix_length=parse_subnet(network.subnet).prefix if address else 0,
         gateway="" if network.config.internal else network.gateway,
         mac_address=config.mac_address or derive_mac(address or address6),
-        interface=f"eth{number}",
+        interface=config.interface_name or f"eth{number}",
         default_route=default_routes[0],
         aliases=config.aliases,
     )
@@ -324,19 +327,17 @@ def connect(engine: Engine, network: Network, reference: str, config: EndpointCo
 def _connect_running(engine: Engine, record: ContainerRecord, network: Network, config: EndpointConfig) -> ContainerRecord:
     there = record.state.endpoints
     interfaces = {state.interface for state in there.values()}
+    if config.interface_name in interfaces:
+        raise Conflict(f"connect {record.name}: it has an interface {config.interface_name} already")
     number = next(n for n in range(len(there) + 1) if f"eth{n}" not in interfaces)
-    outward = not network.config.internal
-    default_routes = (
-        outward and bool(network.subnet) and not any(state.default_route for state in there.values()),
-        outward and bool(network.subnet6) and not any(state.default_route6 for state in there.values()),
-    )
     with _open_netns(engine, record) as netns:
         with engine.database.transaction() as tx:
-            endpoint = _claim_one(engine, tx, record, network, config, number, default_routes)
+            endpoint = _claim_one(engine, tx, record, network, config, number, (False, False))
         try:
             attach_endpoint(engine, endpoint, netns.fd)
             publish(engine, record, [endpoint], [])
-            changed = replace(record, state=replace(record.state, endpoints={**there, network.name: endpoint.state}))
+            endpoints = _lead_out(netns.fd, record, {**there, network.name: endpoint.state})
+            changed = replace(record, state=replace(record.state, endpoints=endpoints))
             follow_routes(engine, changed, there)
             from inception.engine.resolver import follow
 
@@ -406,22 +407,32 @@ def _disconnect_running(engine: Engine, record: ContainerRecord, before: dict[st
     """A running container's way out and its names, now that it is in *record*'s networks, and no longer in all of *before*."""
     from inception.engine.resolver import follow
 
-    there = dict(record.state.endpoints)
     with _open_netns(engine, record) as netns:
-        if not any(state.default_route for state in there.values()):
-            name = next((name for name, state in there.items() if state.gateway), None)
-            if name is not None:
-                there[name] = replace(there[name], default_route=True)
-                add_default_route(netns.fd, there[name].interface, there[name].gateway)
-        if not any(state.default_route6 for state in there.values()):
-            name = next((name for name, state in there.items() if state.ipv6_gateway), None)
-            if name is not None:
-                there[name] = replace(there[name], default_route6=True)
-                add_default_route(netns.fd, there[name].interface, there[name].ipv6_gateway)
-        changed = replace(record, state=replace(record.state, endpoints=there))
+        endpoints = _lead_out(netns.fd, record, record.state.endpoints)
+        changed = replace(record, state=replace(record.state, endpoints=endpoints))
         follow_routes(engine, changed, before)
         follow(engine, changed, before, netns.fd)
     return changed
+
+
+def _lead_out(netns_fd: int, record: ContainerRecord, there: dict[str, EndpointState]) -> dict[str, EndpointState]:
+    """The default routes of a running container that is in the networks *there*: those that lead out already stay so, unless
+    another network has a higher priority."""
+    wanted = wanted_networks(record.config)
+
+    def priority(name: str) -> int:
+        config = wanted.get(name) or wanted.get(there[name].network_id)
+        return config.gateway_priority if config is not None else 0
+
+    for route, gateway in (("default_route", "gateway"), ("default_route6", "ipv6_gateway")):
+        candidates = [name for name, state in there.items() if getattr(state, gateway)]
+        if not candidates:
+            continue
+        best = max(candidates, key=lambda name: (priority(name), getattr(there[name], route)))  # used at once
+        if not getattr(there[best], route):
+            set_default_route(netns_fd, there[best].interface, getattr(there[best], gateway))
+            there = {name: replace(state, **{route: name == best}) for name, state in there.items()}
+    return there
 
 
 def _forget(engine: Engine, record: ContainerRecord, network: Network) -> None:

@@ -323,6 +323,7 @@ def _endpoint(
     document["IPAMConfig"] = {key: address for key, address in asked.items() if address} or None
     document["MacAddress"] = config.mac_address
     document["DriverOpts"] = config.driver_options or None
+    document["GwPriority"] = config.gateway_priority
     document["Aliases"] = config.aliases or None
     document["Links"] = config.links or None
     if name != "bridge":

@@ -361,10 +361,11 @@ def delete_address(index: int, address: str, prefix: int) -> Request:
     return Request(RTM_DELADDR, 0, body, f"address delete {address}/{prefix} dev {index}", allow=(99,))  # EADDRNOTAVAIL
 
 
-def add_route(index: int, *, destination: str = "", prefix: int = 0, gateway: str = "") -> Request:
+def add_route(index: int, *, destination: str = "", prefix: int = 0, gateway: str = "", replace: bool = False) -> Request:
     """A route of the family of its addresses; without a destination it is the default route."""
     body = _route(index, destination, prefix, gateway)
-    return Request(RTM_NEWROUTE, F_CREATE | F_EXCL, body, f"route add {_route_words(index, destination, prefix, gateway)}")
+    words = f"route {'replace' if replace else 'add'} {_route_words(index, destination, prefix, gateway)}"
+    return Request(RTM_NEWROUTE, F_CREATE | (F_REPLACE if replace else F_EXCL), body, words)
 
 
 def delete_route(index: int, *, destination: str = "", prefix: int = 0, gateway: str = "") -> Request:

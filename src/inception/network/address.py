@@ -117,6 +117,17 @@ def is_mac(text: str) -> bool:
     return len(parts) == 6 and all(len(part) == 2 and set(part) <= set("0123456789abcdefABCDEF") for part in parts)
 
 
+def is_interface(text: str) -> bool:
+    """Whether a link inside of a namespace of its own may be called so, beside its loopback."""
+    return (
+        0 < len(text) <= 15
+        and text.isascii()
+        and text.isprintable()
+        and not set(text) & set("/: ")
+        and text not in (".", "..", "lo")
+    )
+
+
 def engine_tag(engine_root: str) -> str:
     """Four letters that mark the links and the nft table of one engine root, so that engines live side by side."""
     return _letters(engine_root, 4)

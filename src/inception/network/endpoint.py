@@ -77,11 +77,11 @@ def detach(host_ifname: str) -> None:
         raise Unavailable(f"disconnect {host_ifname}: {error.strerror}") from error
 
 
-def add_default_route(netns_fd: int, ifname: str, gateway: str) -> None:
-    """Lead what leaves a namespace through *gateway*, now that the link it left by before is gone."""
+def set_default_route(netns_fd: int, ifname: str, gateway: str) -> None:
+    """Lead what leaves a namespace through *gateway*, whatever way it went before."""
     try:
         with Netlink(netns_fd) as inside:
-            inside.run(netlink.add_route(inside.index(ifname), gateway=gateway))
+            inside.run(netlink.add_route(inside.index(ifname), gateway=gateway, replace=True))
     except OSError as error:
         raise Unavailable(f"route {ifname} through {gateway}: {error.strerror}") from error
 

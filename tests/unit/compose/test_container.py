@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,8 @@ from inception.compose.building import build_config
 from inception.compose.container import container_config
 from inception.compose.files import service_files
 from inception.compose.model import Project
+from inception.compose.observe import Observed
+from inception.compose.reconcile import plan_images
 from inception.engine.config import (
     ContainerConfig,
     DeviceConfig,
@@ -163,14 +166,65 @@ def test_files_carry_owner_and_mode_and_hide_their_content(loaded: Loaded) -> No
     assert b"canary".hex() not in repr(files)
 
 
+def test_builds_get_secrets_contexts_caches_and_what_else_buildkit_has(loaded: Loaded, tmp_path: object) -> None:
+    (Path(str(tmp_path)) / "two").write_text("zwei")
+    project = loaded(
+        """
+services:
+  base: {build: {context: ., platforms: [linux/amd64, linux/arm64]}}
+  web:
+    build:
+      context: .
+      additional_contexts: {base: 'service:base', data: ./data, other: 'docker-image://busybox'}
+      cache_from: ['type=local,src=/cache']
+      cache_to: ['type=local,dest=/cache']
+      entitlements: [network.host]
+      privileged: true
+      provenance: mode=max
+      sbom: false
+      secrets: [one, {source: two, target: second}]
+      ulimits: {nofile: 10, nproc: {soft: 1, hard: 2}}
+secrets:
+  one: {environment: ONE}
+  two: {file: ./two}
+""",
+        env={"ONE": "1"},
+    )
+    config = build_config(project, project.services["web"])
+    images = {"base": "docker-image://demo-base", "data": f"{tmp_path}/data", "other": "docker-image://busybox"}
+    assert config.contexts == images
+    assert [place.type for place in (*config.cache_from, *config.cache_to)] == ["local", "local"]
+    assert config.allow == ["network.host", "security.insecure"]
+    assert config.attestations.provenance == "max"
+    secrets = {name: bytes.fromhex(source.data or "") for name, source in config.secrets.items()}
+    assert secrets == {"one": b"1", "second": b"zwei"}
+        "one": b"1",
+        "second": b"zwei",
+    }
+    assert [(each.name, each.soft, each.hard) for each in config.resources.ulimits] == [("nofile", 10, 10), ("nproc", 1, 2)]
+    assert build_config(project, project.services["base"]).platform == "linux/amd64,linux/arm64"
+
+
+def test_an_image_is_built_before_those_upon_it_and_never_in_a_circle(loaded: Loaded) -> None:
+    text = "services: {a: {build: {context: ., additional_contexts: {x: 'service:b'}}}, b: {build: {context: .%s}}}"
+    project = loaded(text % "")
+    operations = plan_images(project, Observed(), ["a"]).operations
+    assert [(operation.key, operation.after) for operation in operations] == [("b", []), ("a", ["build image demo-b"])]
+    with pytest.raises(InceptionError, match="services a -> b -> a: their builds wait for each other"):
+        plan_images(loaded(text % ", additional_contexts: ['y=service:a']"), Observed(), ["a"])
+    project = loaded("services: {a: {build: {context: ., additional_contexts: {x: 'service:nope'}}}}")
+    with pytest.raises(InceptionError, match="service:nope: no such service"):
+        build_config(project, project.services["a"])
+
+
 def test_builds_get_their_context_tags_and_arguments(loaded: Loaded, tmp_path: object) -> None:
     project = loaded("services: {web: {build: {context: ., dockerfile: D, args: {A: 1, B: }, target: t, tags: [extra:1]}}}")
     config = build_config(project, project.services["web"], arguments={"A": "2"})
     assert (config.context, config.dockerfile, config.target) == (str(tmp_path), f"{tmp_path}/D", "t")
     assert (config.tags, config.build_args) == (["demo-web", "extra:1"], {"A": "2"})
     project = loaded("services: {web: {build: 'https://example.org/x.git'}}")
-    with pytest.raises(InceptionError, match=r"remote contexts are not supported$"):
-        build_config(project, project.services["web"])
+    config = build_config(project, project.services["web"])
+    assert (config.context, config.dockerfile) == ("https://example.org/x.git", "Dockerfile")
     project = loaded("services: {web: {build: nope}}")
     with pytest.raises(InceptionError, match=r"^unable to prepare context: path '.*/nope' not found$"):
         build_config(project, project.services["web"])
