@@ -198,9 +198,6 @@ secrets:
     assert config.attestations.provenance == "max"
     secrets = {name: bytes.fromhex(source.data or "") for name, source in config.secrets.items()}
     assert secrets == {"one": b"1", "second": b"zwei"}
-        "one": b"1",
-        "second": b"zwei",
-    }
     assert [(each.name, each.soft, each.hard) for each in config.resources.ulimits] == [("nofile", 10, 10), ("nproc", 1, 2)]
     assert build_config(project, project.services["base"]).platform == "linux/amd64,linux/arm64"
 
