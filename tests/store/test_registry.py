@@ -411,6 +411,17 @@ def test_a_refusal_has_words(status: int, error: type[InceptionError], words: st
     assert len(registry.requests) == 1
 
 
+def test_a_repository_that_is_not_there_is_said_in_the_registrys_words(registry: Registry, store: Store) -> None:
+    def refuse(request: BaseHTTPRequestHandler) -> bool:
+        body = b'{"errors": [{"code": "NAME_UNKNOWN", "message": "repository name not known"}]}'
+        send(request, body, "application/json", 404)
+        return True
+
+    registry.hook = refuse
+    with pytest.raises(NotFound, match=r"manifest for .*/app:1 not found: name unknown: repository name not known"):
+        pull(store, f"{registry.name}:1")
+
+
 def test_a_limit_that_lasts_too_long_says_how_long(registry: Registry, store: Store) -> None:
     def busy(request: BaseHTTPRequestHandler) -> bool:
         body = b'{"errors": [{"code": "TOOMANYREQUESTS", "message": "your pull rate limit"}]}'
@@ -438,9 +449,9 @@ def test_a_wrong_clock_is_named_when_no_token_is_good(registry: Registry, store:
 
 def test_plain_http_and_tls_taken_for_each_other_have_hints(registry: Registry, store: Store) -> None:
     host = registry.name.partition("/")[0]
-    with pytest.raises(Unavailable, match=r"TLS with 127\.0\.0\.1 failed") as caught:
+    with pytest.raises(Unavailable, match=r"TLS with 127\.0\.0\.1:\d+ failed") as caught:
         pull(store, f"{registry.name}:1", registries=Registries(hosts={host: Host(http=False)}))
-    assert caught.value.hint.startswith('it does not speak TLS: "hosts": {"127.0.0.1": {"http": true}}')
+    assert caught.value.hint.startswith(f'it does not speak TLS: "hosts": {{"{host}": {{"http": true}}}}')
 
     def complain(request: BaseHTTPRequestHandler) -> bool:
         send(request, b"Client sent an HTTP request to an HTTPS server.\n", "text/plain", 400)
@@ -523,7 +534,7 @@ def test_https_with_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: P
     try:
         with pytest.raises(Unavailable, match="certificate verify failed") as caught:
             pull(store, name, registries=Registries(hosts={host: Host(http=False)}))
-        assert "name its authority" in caught.value.hint
+        assert f'"{host}": {{"ca": "FILE"}}' in caught.value.hint
         assert server.requests == []
         assert pull(store, name, registries=Registries(hosts={host: Host(ca=str(certificate))})).id == sha256(CONFIG)
         assert pull(store, name, registries=Registries(hosts={host: Host(http=False, skip_verify=True)}))

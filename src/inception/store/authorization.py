@@ -49,11 +49,13 @@ class Challenge(Record):
 class Authorizer:
     """What is sent to one endpoint as Authorization. Safe from several threads.
 
-    *fetch* does one request without any of this: `(method, url, headers, form) -> (status, document)`.
+    *fetch* does one request without any of this: `(method, url, headers, form) -> (status, document)`; *what* is what errors
+    say is being done.
     """
 
-    def __init__(self, endpoint: Endpoint, credentials: Credentials, fetch: Callable[..., tuple[int, Any]]) -> None:
+    def __init__(self, endpoint: Endpoint, what: str, credentials: Credentials, fetch: Callable[..., tuple[int, Any]]) -> None:
         self._endpoint = endpoint
+        self._what = what
         self._credentials = credentials
         self._fetch = fetch
         self._lock = allocate_lock()
@@ -116,12 +118,13 @@ class Authorizer:
         where = _origin_of(realm)
         if status in (400, 401, 403):
             raise Forbidden(
-                f"{where} refuses a token: " + ("incorrect username or password" if secret else "it wants a login"),
+                f"{self._what}: {where} refuses a token: "
+                + ("incorrect username or password" if secret else "it wants a login"),
                 f"inception login {self._endpoint.settings_of}",
             )
         token = document.get("token") or document.get("access_token") if isinstance(document, dict) else None
         if status != 200 or not isinstance(token, str) or not token or any(character <= " " for character in token):
-            raise Unavailable(f"{where} gives no token: answer {status}")
+            raise Unavailable(f"{self._what}: {where} gives no token: answer {status}")
         life = document.get("expires_in")
         life_s = max(life if isinstance(life, int) else 0, _MIN_LIFE_S)
         return token, time.monotonic() + life_s - _SLACK_S

@@ -59,7 +59,8 @@ class Repository:
         response = self.transport.open("GET", url, accept, scope=self._scope)
         try:
             if response.status == 404:
-                raise NotFound(f"manifest for {self._reference.familiar} not found: manifest unknown: manifest unknown")
+                said = self.transport.complaint(response) or "manifest unknown: manifest unknown"
+                raise NotFound(f"manifest for {self._reference.familiar} not found: {said}")
             if response.status in (401, 403):
                 raise self._no_access(self.transport.refusal(response, "manifest"))
             self.transport.expect(response, 200, what="manifest")

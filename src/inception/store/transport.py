@@ -46,7 +46,7 @@ class Transport:
         self._clients: dict[tuple[str, str, int, bool], http.Client] = {}
         self.warnings: dict[str, None] = {}  # what registries want their users to know, once each
         self.login_trouble = ""  # why there is no log-in, where there should be one
-        self.authorizer = Authorizer(endpoint, credentials, self._fetch)
+        self.authorizer = Authorizer(endpoint, what, credentials, self._fetch)
 
     def close(self) -> None:
         for client in self._clients.values():
@@ -115,7 +115,7 @@ class Transport:
 
     def refusal(self, response: http.Response, what: str) -> InceptionError:
         """The error that an answer means."""
-        said = self._complaint(response)
+        said = self.complaint(response)
         host = self.endpoint.host
         if response.status in (401, 403):
             login = f"inception login {self.endpoint.settings_of}"
@@ -255,14 +255,16 @@ class Transport:
         reason = str(error)
         if isinstance(error, http.ProxyError):
             return Unavailable(f"{self.what}: {reason}", "the proxy is named by HTTP_PROXY, HTTPS_PROXY and NO_PROXY")
+        own = host == host_name(self.endpoint.host)
+        shown = self.endpoint.host if own else host
         if isinstance(error, http.TlsError):
-            return Unavailable(f"{self.what}: TLS with {host} failed: {reason}", _tls_hint(host, reason))
-        shown = self.endpoint.host if host == host_name(self.endpoint.host) else host
+            hint = _tls_hint(self.endpoint.settings_of if own else host, reason)
+            return Unavailable(f"{self.what}: TLS with {shown} failed: {reason}", hint)
         return Unavailable(
             f"{self.what}: the registry {shown} does not answer: {reason}", "is the name right, and the network up?"
         )
 
-    def _complaint(self, response: http.Response) -> str:
+    def complaint(self, response: http.Response) -> str:
         """What the registry says is wrong, in its own words, shortened. Source: distribution-spec, "Error Codes"."""
         try:
             data = response.read(_MAX_ANSWER)
@@ -270,7 +272,7 @@ class Transport:
             return ""
         try:
             first = jsontext.loads(data)["errors"][0]
-            text = f"{str(first.get('code', '')).lower()}: {first.get('message', '')}"
+            text = f"{str(first.get('code', '')).lower().replace('_', ' ')}: {first.get('message', '')}"
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             text = data[:200].decode(errors="replace") if b"HTTPS server" in data[:200] else ""
         return "".join(character for character in text[:200] if character.isprintable()).strip(": ")
@@ -299,6 +301,8 @@ def retry_after_s(value: str) -> float:
 def _tls_hint(host: str, reason: str) -> str:
     if "expired" in reason or "not yet valid" in reason:
         return f"this machine's clock says {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}: is it right?"
+    if "mismatch" in reason:
+        return "its certificate is for other names: use one of those, or have it issued anew"
     if "certificate verify failed" in reason:
         return f'name its authority: "hosts": {{"{host}": {{"ca": "FILE"}}}} in {settings_path()}'
     if "WRONG_VERSION_NUMBER" in reason or "wrong version number" in reason:
