@@ -2,10 +2,12 @@ import json
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from inception.monitor import client
+from inception.monitor.kernel import hold_root
 from inception.monitor.status import read_status
 from inception.oci.image import Healthcheck
 
@@ -126,6 +128,31 @@ def test_restarts_follow_the_policy_and_are_counted(fake):
     assert text(stream) == b"run\n" * 3
     status = container.join()
     assert (status.restart_count, status.exit_code) == (2, 1)
+
+
+def test_the_root_of_a_run_is_held_until_its_end_is_known_and_never_into_the_next_run(fake, monkeypatch):
+    held, before = [], []
+
+    def hold(pid):
+        before.append([os.path.exists(f"/proc/self/fd/{fd}") and os.readlink(f"/proc/self/fd/{fd}") for fd in held])
+        held.append(os.open("/", os.O_PATH | os.O_CLOEXEC))
+        return held[-1]
+
+    monkeypatch.setattr("inception.monitor.monitor.hold_root", hold)
+    container = fake("exit 1", restart="on-failure", restart_maximum_retries=2)
+    known = []
+    container.finals = SimpleNamespace(append=lambda _status: known.append(os.readlink(f"/proc/self/fd/{held[-1]}")))
+    container.start().join()
+    assert len(held) == 3
+    assert "/" not in [place for run in before for place in run]
+    assert known == ["/"]
+    wait_until(lambda: not os.path.exists(f"/proc/self/fd/{held[-1]}") or os.readlink(f"/proc/self/fd/{held[-1]}") != "/")
+
+
+def test_a_process_that_is_gone_has_no_root_to_hold():
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(pid, 0)
+    assert hold_root(pid) is None
 
 
 def test_a_requested_stop_ends_a_container_that_waits_for_its_restart(fake):
