@@ -1,5 +1,5 @@
-/* `inception-runc` for `state`, `start`, `kill` and `delete` of containers with nothing unusual, without Python; and for `run` and
-   `exec` of what was done before (_shortcut_kept.h).
+/* `inception-runc` for `state`, `start`, `kill` and `delete` of containers with nothing unusual, without Python; and for `run`,
+   `create` and `exec` of what was done before (_shortcut_kept.h).
 
    Engines call these four all the time, and an interpreter takes longer to start than they take to do. What they need,
    `create` has written into the container's folder as `shortcut` (runtime/shortcut.py, which has its form). Whatever else is
@@ -80,7 +80,7 @@ is_name(const char *id)
     return 1;
 }
 
-/* `run [-b|--bundle FOLDER] ID`, with the folder as Python would spell it. */
+/* `run` or `create [-b|--bundle FOLDER] ID`, with the folder as Python would spell it. */
 static void
 parse_run(struct call *call, int i)
 {
@@ -147,7 +147,7 @@ parse(void)
         python(NULL);
     call.verb = arguments[i++];
     int is_kill = strcmp(call.verb, "kill") == 0, is_delete = strcmp(call.verb, "delete") == 0;
-    if (strcmp(call.verb, "run") == 0)
+    if (strcmp(call.verb, "run") == 0 || strcmp(call.verb, "create") == 0)
         parse_run(&call, i);
     else if (strcmp(call.verb, "exec") == 0)
         parse_exec(&call, i);
@@ -437,7 +437,7 @@ main(int argc, char **argv)
     if (argc < 3 || argc > WORDS)
         python(NULL);
     struct call call = parse();
-    if (strcmp(call.verb, "run") == 0)
+    if (strcmp(call.verb, "run") == 0 || strcmp(call.verb, "create") == 0)
         return run_again(&call);
     struct container container = load(&call);
     if (strcmp(call.verb, "exec") == 0)

@@ -1,4 +1,4 @@
-/* `run` and `exec` again: what Python has done once for the same configuration or the same command (runtime/kept.py has the
+/* `run`, `create` and `exec` again: what Python has done once for the same configuration or the same command (runtime/kept.py has the
  * file's form), done from the plan that it kept.
  *
  * A plan counts only while everything that decided it is as it was. All of that is one text, the facts; it is made here alone,
@@ -330,7 +330,7 @@ exec_again(const struct container *container)
     return wait_for(&process);
 }
 
-/* ---- run ---------------------------------------------------------------------------------------------------------------- */
+/* ---- run and create ----------------------------------------------------------------------------------------------------- */
 
 struct run {
     const struct call *call;
@@ -587,7 +587,7 @@ create(struct run *run)
     if (state < 0)
         return -1;
     if (state == 1 && write_filled(run, S_CREATED, "state.json") == 0 && write_filled(run, S_SHORTCUT, "shortcut") == 0)
-        return let_go(run);
+        return strcmp(run->call->verb, "run") == 0 ? let_go(run) : 0;
     end_process(&run->process);
     return -1;
 }
@@ -615,6 +615,7 @@ clean_up(struct run *run)
         ;
 }
 
+/* Both verbs have the same plan. */
 static int
 run_again(const struct call *call)
 {
@@ -639,6 +640,8 @@ run_again(const struct call *call)
         undo(&run);
     close(run.lock);
     warn(sections[S_WARNINGS].data);
+    if (strcmp(call->verb, "run") != 0)
+        return 0;
     int code = wait_for(&run.process);
     clean_up(&run);
     return code;

@@ -31,10 +31,13 @@ def rt(tmp_path: Path) -> Iterator[Runtime]:
 
 def traced(rt: Runtime, *words: str) -> tuple[Result, bool]:
     """What a command gave, and whether Python did it."""
-    trace = rt.folder / "trace"
-    command = ["strace", "-f", "-qq", "-e", "trace=execve", "-o", str(trace), OURS, "--root", str(rt.root), *words]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, cwd=rt.bundle, timeout=60, check=False)
-    return Result(done.returncode, done.stdout.decode(), done.stderr.decode()), "/python" in trace.read_text()
+    trace, out, err = (rt.folder / name for name in ("trace", "traced-out", "traced-err"))
+    command = ["strace", "-qq", "-e", "trace=execve", "-o", str(trace), OURS, "--root", str(rt.root), *words]
+    with open(out, "wb") as stdout, open(err, "wb") as stderr:  # files: what is created keeps them
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=rt.bundle, timeout=60, check=False
+        )
+    return Result(done.returncode, out.read_text(), err.read_text()), "/python" in trace.read_text()
 
 
 def again(rt: Runtime, *, python: bool, more: tuple[str, ...] = ()) -> Result:
@@ -106,6 +109,23 @@ def test_the_state_is_that_of_any_container_while_it_runs(rt: Runtime) -> None:
             assert rt.command("kill", rt.id, "KILL").code == 0
             assert process.wait(10) == 128 + 9
     assert states[0] == states[1]
+
+
+def test_a_second_create_is_a_container_like_the_first(rt: Runtime) -> None:
+    rt.write({"process": {"args": ["sleep", "600"]}, "linux": {"cgroupsPath": None}})
+    states = []
+    for python in (True, False, False):
+        result, did = traced(rt, "create", rt.id)
+        assert (result.code, result.err, did) == (0, "", python)
+        assert rt.state()["status"] == "created"
+        assert rt.start().code == 0
+        states.append({key: value for key, value in rt.state().items() if key not in ("pid", "created")})
+        assert rt.command("pause", rt.id).code == 0
+        assert rt.command("resume", rt.id).code == 0
+        assert rt.command("delete", "--force", rt.id).code == 0
+        assert not cgroups_named(rt.id)
+    assert states[0] == states[1] == states[2]
+    assert states[0]["status"] == "running"
 
 
 def test_signals_reach_the_program(rt: Runtime) -> None:

@@ -20,13 +20,18 @@ if TYPE_CHECKING:
     from inception.oci.runtime import Spec
     from inception.runtime.child import Child
     from inception.runtime.cli import Call
+    from inception.runtime.kept import Kept
 
 
 def create(call: Call) -> int:
     """`create`"""
-    container, spec, bundle, _ = _load(call)
-    child = create_container(container.folder, spec, bundle, _options(call, console_socket(call)))
+    container, spec, bundle, warnings = _load(call)
+    kept = _kept(call, spec)
+    options = _options(call, console_socket(call))
+    child = create_container(container.folder, spec, bundle, options)
     _tell(call, container, child)
+    if kept is not None:
+        kept.keep_run(call.root, spec, bundle, options, warnings)
     return 0
 
 
@@ -34,11 +39,7 @@ def run(call: Call) -> int:
     """`run`"""
     container, spec, bundle, warnings = _load(call)
     assert spec.process is not None
-    kept = None
-    if call.kept and spec.root is not None:
-        from inception.runtime.kept import Kept
-
-        kept = Kept(call.kept, spec.root.path)
+    kept = _kept(call, spec)
     terminal, console = None, console_socket(call)
     if console is None and spec.process.terminal and not call.on("detach"):
         terminal = own_terminal()
@@ -73,6 +74,15 @@ def _load(call: Call) -> tuple[Container, Spec, str, list[str]]:
         call.log.warn(warning)
     call.log.debug(f"bundle {bundle}: {len(spec.mounts)} mounts, {len(spec.linux.namespaces)} namespaces")
     return container, replace(spec, process=listen_env(value, listen_fds_given())), bundle, warnings
+
+
+def _kept(call: Call, spec: Spec) -> Kept | None:
+    """What keeps this for the next time, where `_shortcut.c` asks for it."""
+    if not call.kept or spec.root is None:
+        return None
+    from inception.runtime.kept import Kept  # engines never need it
+
+    return Kept(call.kept, spec.root.path)
 
 
 def _options(call: Call, console: int | None) -> CreateOptions:

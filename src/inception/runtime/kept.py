@@ -1,12 +1,12 @@
-"""`ROOT/@plans/NAME` and `ROOT/ID/again.N`: what `run` and `exec` have done once, for a program without Python to do again.
+"""`ROOT/@plans/NAME` and `ROOT/ID/again.N`: what `run`, `create` and `exec` have done once, to be done again without Python.
 
 `_shortcut.c` looks for the file before it becomes this Python, and uses it when everything that decides a plan is as it was: it
 has put all of that into one text, the *facts* (the bytes of config.json or the words of the command, its own rights, the
 hierarchies, the boot, ...), and hands them over in a memory file for what is kept here. So only one place says what they are.
 
     "INCKEPT1"  sections, each: length (4 bytes)  bytes  NUL
-    both:  facts   passwd   warnings   program
-    run:   mark   cgroup   creating   created   config   shortcut   devices
+    all:          facts   passwd   warnings   program
+    run, create:  mark   cgroup   creating   created   config   shortcut   devices
 
 *passwd* says of which files HOME was made. A container's id stands in strings of the program as *mark*, which is as long as an
 id can be here, so that any other fits in; in texts \\x01 is the id, \\x02 the pid, \\x03 its start time, \\x04 the moment.
