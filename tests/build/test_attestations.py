@@ -106,7 +106,9 @@ def test_packages_of_all_managers_are_listed(builder: Builder, tmp_path: Path):
     layout = archive(builder, tmp_path, "FROM scratch\nCOPY . /\n", attestations=Attestations(sbom=True))
     document = statements(layout)["https://spdx.dev/Document"]["predicate"]
     assert (document["spdxVersion"], document["SPDXID"]) == ("SPDX-2.3", "SPDXRef-DOCUMENT")
-    purls = [package["externalRefs"][0]["referenceLocator"] for package in document["packages"]]
+    image, *packages = document["packages"]
+    assert (image["SPDXID"], image["primaryPackagePurpose"]) == ("SPDXRef-Image", "CONTAINER")
+    purls = [package["externalRefs"][0]["referenceLocator"] for package in packages]
     assert purls == [
         "pkg:apk/debian/musl@1.2.4-r2?arch=x86_64",
         "pkg:deb/debian/hello@2.10-3?arch=amd64",
@@ -114,7 +116,9 @@ def test_packages_of_all_managers_are_listed(builder: Builder, tmp_path: Path):
         "pkg:npm/express@4.19.2",
         "pkg:pypi/flask-x@3.0",
     ]
-    assert len(document["relationships"]) == len(purls)
+    described, *contained = document["relationships"]
+    assert (described["relationshipType"], described["relatedSpdxElement"]) == ("DESCRIBES", "SPDXRef-Image")
+    assert [each["relatedSpdxElement"] for each in contained] == [package["SPDXID"] for package in packages]
 
 
 @pytest.mark.needs("docker-registry")

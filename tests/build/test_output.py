@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -82,9 +83,21 @@ def test_what_an_output_says():
 
 
 def test_a_build_with_a_fixed_time_gives_one_digest_anywhere(busybox, tmp_path, busybox_root):
-    text = "FROM busybox\nRUN mkdir -p /a/b && echo x > /a/b/c && touch /bin\nWORKDIR /w\nCOPY Dockerfile .\nRUN rm -r /a/b\n"
+    text = (
+        "FROM busybox AS made\nRUN mkdir -p /a/b && echo x > /a/b/c && touch -d '2001-01-01 00:00:00' /a/old && touch /bin\n"
+        "FROM busybox\nWORKDIR /w\nCOPY Dockerfile .\nADD files.tar /x/\nCOPY --from=made /a /a\nCOPY f /f\nRUN rm -r /a/b\n"
+    )
+    names = [f"f/{number}" for number in range(9)]
+    with tarfile.open(busybox.context / "files.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("inside"))
     args = {"SOURCE_DATE_EPOCH": "1700000000"}
+    for name in names:
+        busybox.write(name, name)
     first = busybox.build(text, build_args=args, no_cache=True)
+    # Another machine: the same words in files of another time, in another order on its disk.
+    shutil.rmtree(busybox.context / "f")
+    for name in reversed(names):
+        os.utime(busybox.write(name, name), (1750000000, 1750000000))
     with Engine(str(tmp_path / "root2"), str(tmp_path / "run2")) as other, open(busybox_root, "rb") as file:
         other.images.load(file)
         second = build(other, BuildConfig(context=str(busybox.context), tags=["result"], build_args=args))

@@ -31,7 +31,6 @@ class Package(Record):
     version: str
     namespace: str = ""
     architecture: str = ""
-    license: str = ""
 
     @property
     def purl(self) -> str:
@@ -48,24 +47,13 @@ def scan(root: RootDir, name: str, digest: str, created: str) -> dict[str, objec
         if len(found) >= _MAX_PACKAGES:
             break
         found.setdefault(package.purl, package)
+    # What the document describes is the image, also one without any package: SPDX wants something described.
+    image = _entry("SPDXRef-Image", name, digest) | {"primaryPackagePurpose": "CONTAINER"}
     shown = []
     for number, purl in enumerate(sorted(found)):
-        package = found[purl]
-        shown.append(
-            {
-                "SPDXID": f"SPDXRef-Package-{number}",
-                "name": package.name,
-                "versionInfo": package.version,
-                "downloadLocation": "NOASSERTION",
-                "filesAnalyzed": False,
-                "licenseConcluded": "NOASSERTION",
-                "licenseDeclared": "NOASSERTION",
-                "copyrightText": "NOASSERTION",
-                "externalRefs": [
-                    {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl},
-                ],
-            }
-        )
+        refers = {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl}
+        entry = _entry(f"SPDXRef-Package-{number}", found[purl].name, found[purl].version)
+        shown.append(entry | {"externalRefs": [refers]})
     return {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
@@ -73,12 +61,29 @@ def scan(root: RootDir, name: str, digest: str, created: str) -> dict[str, objec
         "name": name,
         "documentNamespace": f"urn:inception:sbom:{digest}",
         "creationInfo": {"created": created.partition(".")[0].rstrip("Z") + "Z", "creators": ["Tool: inception"]},
-        "packages": shown,
+        "packages": [image, *shown],
         "relationships": [
-            {"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": package["SPDXID"]}
-            for package in shown
+            _relationship("SPDXRef-DOCUMENT", "DESCRIBES", image),
+            *(_relationship("SPDXRef-Image", "CONTAINS", package) for package in shown),
         ],
     }
+
+
+def _entry(reference: str, name: str, version: str) -> dict[str, object]:
+    return {
+        "SPDXID": reference,
+        "name": name,
+        "versionInfo": version,
+        "downloadLocation": "NOASSERTION",
+        "filesAnalyzed": False,
+        "licenseConcluded": "NOASSERTION",
+        "licenseDeclared": "NOASSERTION",
+        "copyrightText": "NOASSERTION",
+    }
+
+
+def _relationship(one: str, kind: str, other: dict[str, object]) -> dict[str, object]:
+    return {"spdxElementId": one, "relationshipType": kind, "relatedSpdxElement": other["SPDXID"]}
 
 
 def _packages(root: RootDir, distribution: str) -> Iterator[Package]:
