@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from inception.build.attest import parse_attestations
-from inception.build.output import Attestations, parse_output
-from inception.build.secrets import SecretSource
+from inception.build.config import Attestations, SecretSource
+from inception.build.output import parse_output
 from inception.errors import InvalidArgument
 from inception.oci.digest import sha256
 from inception.store.pull import fetch_document, pull

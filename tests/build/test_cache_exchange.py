@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from inception.build.cacheplaces import CachePlace, parse_source, parse_target
+from inception.build.cacheplaces import parse_source, parse_target
+from inception.build.config import CachePlace
 from inception.engine import Engine
 from inception.engine.endpoints import take_down
 from inception.errors import InvalidArgument, Unavailable

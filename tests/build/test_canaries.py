@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from inception.build.cacheplaces import parse_target
-from inception.build.output import Attestations, parse_output
-from inception.build.secrets import SecretSource
+from inception.build.config import Attestations, SecretSource
+from inception.build.output import parse_output
 
 from .conftest import Builder
 

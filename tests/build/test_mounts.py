@@ -17,7 +17,7 @@ import pytest
 
 from inception.build import BuildFailed, DockerfileError
 from inception.build.agent import AgentSocket, KeyAgent, connect, parse_ssh
-from inception.build.secrets import SecretSource
+from inception.build.config import SecretSource
 from inception.errors import InceptionError, InvalidArgument
 
 pytestmark = pytest.mark.needs("root")

@@ -13,7 +13,8 @@ import tarfile
 import pytest
 
 from inception.build import BuildConfig, build
-from inception.build.output import Output, parse_output
+from inception.build.config import Output
+from inception.build.output import parse_output
 from inception.engine import Engine
 from inception.errors import InceptionError, InvalidArgument
 

@@ -13,7 +13,8 @@ Source: in-toto attestation framework; slsa.dev/provenance v0.2 and v1; BuildKit
 from __future__ import annotations
 
 from inception import jsontext
-from inception.build.output import Attestations, split_words
+from inception.build.config import Attestations
+from inception.build.output import split_words
 from inception.errors import InvalidArgument
 from inception.oci.digest import sha256
 from inception.oci.image import MEDIA_CONFIG, MEDIA_MANIFEST, Descriptor, Manifest, Platform, platform_text

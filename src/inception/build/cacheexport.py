@@ -10,7 +10,8 @@ import os
 
 from inception import jsontext
 from inception.build.cacheimport import CacheDocument, CacheEntry
-from inception.build.cacheplaces import MEDIA_CACHE, CachePlace
+from inception.build.cacheplaces import MEDIA_CACHE
+from inception.build.config import CachePlace
 from inception.errors import Unavailable
 from inception.oci.digest import Digest, sha256
 from inception.oci.image import MEDIA_INDEX, MEDIA_LAYER, MEDIA_MANIFEST, Descriptor, Index, Manifest

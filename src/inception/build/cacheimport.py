@@ -10,7 +10,8 @@ that its manifest says, packed and unpacked.
 
 from __future__ import annotations
 
-from inception.build.cacheplaces import MEDIA_CACHE, CachePlace
+from inception.build.cacheplaces import MEDIA_CACHE
+from inception.build.config import CachePlace
 from inception.errors import InvalidArgument, NotFound
 from inception.oci.digest import Digest, sha256
 from inception.oci.image import Descriptor, Index

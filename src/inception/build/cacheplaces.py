@@ -7,8 +7,8 @@ inline     in the configuration of the image itself: what its own layers came fr
 
 from __future__ import annotations
 
+from inception.build.config import CachePlace
 from inception.errors import InvalidArgument
-from inception.record import Record
 
 #: What a configuration of ours is called; its layers are image layers as in any image.
 MEDIA_CACHE = "application/vnd.inception.buildcache.v1+json"
@@ -19,18 +19,6 @@ _TO = {
     "local": ("dest", "tag", "mode", "compression", "ignore-error", "oci-mediatypes", "image-manifest"),
     "inline": ("mode",),
 }
-
-
-class CachePlace(Record):
-    """`place` is a reference or a folder. `whole`: all stages and not the result's alone (mode=max)."""
-
-    type: str
-    place: str = ""
-    tag: str = "latest"
-    digest: str = ""
-    whole: bool = False
-    compression: str = "gzip"
-    optional: bool = False
 
 
 def parse_source(text: str) -> CachePlace:

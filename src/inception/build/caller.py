@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
-    from inception.build.config import BuildConfig
+    from inception.build.config import BuildConfig, Output
     from inception.build.context import Context
-    from inception.build.output import Output
     from inception.build.progress import Reporter
     from inception.build.source import BuildFailed
     from inception.engine.exec import ExecProcess

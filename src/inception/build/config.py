@@ -1,15 +1,76 @@
-"""What a build is told, and what it gives back."""
+"""What a build is told, and what it gives back: values alone, so that a build that is known as a whole loads no more."""
 
 from __future__ import annotations
 
-from inception.build.cacheplaces import CachePlace
-from inception.build.output import Annotation, Attestations, Output
-from inception.build.secrets import SecretSource
 from inception.engine.config import ResourceConfig
 from inception.record import Record
 
 # The Dockerfile that is meant where none is named: the first of these that there is.
 DEFAULT_NAMES = ("Dockerfile", "dockerfile")
+
+
+class Output(Record):
+    """`destination` is a path, or `-` for standard output; `names` are added to the build's tags. `to_caller`: whoever asked
+    for the build takes it, and `destination` says nothing."""
+
+    type: str
+    destination: str = ""
+    names: list[str] = []
+    push: bool = False
+    to_caller: bool = False
+
+    @property
+    def needs_image(self) -> bool:
+        return self.type not in ("local", "tar")
+
+    @property
+    def holds_index(self) -> bool:
+        """Whether images of several platforms, and attestations, have a place where it goes."""
+        if self.type == "docker":
+            return not self.destination
+        return self.type != "tar"
+
+
+class Annotation(Record):
+    """`level` is `manifest`, `index`, `manifest-descriptor` or `index-descriptor`; `platform` empty means all."""
+
+    level: str = "manifest"
+    platform: str = ""
+    key: str
+    value: str
+
+
+class Attestations(Record):
+    """What is to be said of the result. `provenance` is empty, `min` or `max`."""
+
+    provenance: str = ""
+    version: str = "v0.2"
+    builder_id: str = ""
+    reproducible: bool = False
+    sbom: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.provenance) or self.sbom
+
+
+class CachePlace(Record):
+    """`place` is a reference or a folder. `whole`: all stages and not the result's alone (mode=max)."""
+
+    type: str
+    place: str = ""
+    tag: str = "latest"
+    digest: str = ""
+    whole: bool = False
+    compression: str = "gzip"
+    optional: bool = False
+
+
+class SecretSource(Record):
+    """A file of the caller's (`path`), a variable of its environment (`env`), or the value itself (`data`, in hex)."""
+
+    path: str = ""
+    env: str = ""
+    data: str | None = None
 
 
 class BuildConfig(Record):

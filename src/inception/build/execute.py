@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from inception.build.cache import Cached
     from inception.build.cacheexport import Made
     from inception.build.cacheimport import ImportedCache
-    from inception.build.cacheplaces import CachePlace
+    from inception.build.config import CachePlace
     from inception.build.context import Context
     from inception.build.progress import OnEvent
     from inception.engine import Engine

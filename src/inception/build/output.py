@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 
+from inception.build.config import Annotation, Output
 from inception.errors import InvalidArgument, Unavailable
-from inception.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,50 +22,6 @@ _LEVELS = ("manifest", "index", "manifest-descriptor", "index-descriptor")
 _TYPES = ("local", "tar", "oci", "docker", "image", "registry")
 _KEYS = {"local": ("dest",), "tar": ("dest",), "oci": ("dest", "name"), "docker": ("dest", "name")}
 _STDOUT = "-"
-
-
-class Output(Record):
-    """`destination` is a path, or `-` for standard output; `names` are added to the build's tags. `to_caller`: whoever asked
-    for the build takes it, and `destination` says nothing."""
-
-    type: str
-    destination: str = ""
-    names: list[str] = []
-    push: bool = False
-    to_caller: bool = False
-
-    @property
-    def needs_image(self) -> bool:
-        return self.type not in ("local", "tar")
-
-    @property
-    def holds_index(self) -> bool:
-        """Whether images of several platforms, and attestations, have a place where it goes."""
-        if self.type == "docker":
-            return not self.destination
-        return self.type != "tar"
-
-
-class Annotation(Record):
-    """`level` is `manifest`, `index`, `manifest-descriptor` or `index-descriptor`; `platform` empty means all."""
-
-    level: str = "manifest"
-    platform: str = ""
-    key: str
-    value: str
-
-
-class Attestations(Record):
-    """What is to be said of the result. `provenance` is empty, `min` or `max`."""
-
-    provenance: str = ""
-    version: str = "v0.2"
-    builder_id: str = ""
-    reproducible: bool = False
-    sbom: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.provenance) or self.sbom
 
 
 def parse_annotation(text: str) -> list[Annotation]:

@@ -6,8 +6,9 @@ index is made, which the store keeps under the same names.
 
 from __future__ import annotations
 
+from inception.build.config import Annotation, Attestations, Output
 from inception.build.image import make_document
-from inception.build.output import Annotation, Attestations, Output, write_stream
+from inception.build.output import write_stream
 from inception.errors import InvalidArgument, NotFound
 from inception.oci.digest import sha256
 from inception.oci.image import MEDIA_INDEX, MEDIA_MANIFEST, Platform

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import os
 
+from inception.build.config import SecretSource
 from inception.errors import InvalidArgument, NotFound
-from inception.record import Record
 
 MAX_BYTES = 500 << 10  # BuildKit's limit
-
-
-class SecretSource(Record):
-    """A file of the caller's (`path`), a variable of its environment (`env`), or the value itself (`data`, in hex)."""
-
-    path: str = ""
-    env: str = ""
-    data: str | None = None
 
 
 def parse_secret(text: str) -> tuple[str, SecretSource]:

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inception.build import BuildConfig, BuildFailed, BuildResult
-    from inception.build.cacheplaces import CachePlace
-    from inception.build.output import Attestations, Output
-    from inception.build.secrets import SecretSource
+    from inception.build.config import Annotation, Attestations, CachePlace, Output, SecretSource
     from inception.cli.flags import Flags
     from inception.engine.config import ResourceConfig, Ulimit
 
@@ -145,7 +143,6 @@ def _show_output(error: BuildFailed) -> None:
 
 def _config(flags: Flags, context: str) -> BuildConfig:
     from inception.build import BuildConfig
-    from inception.build.output import parse_annotation
 
     try:
         resources = _resources(flags)
@@ -171,7 +168,7 @@ def _config(flags: Flags, context: str) -> BuildConfig:
         outputs=_outputs(flags),
         no_cache_stages=flags.list("no-cache-filter"),
         metadata=bool(flags.text("metadata-file")),
-        annotations=[note for text in flags.list("annotation") for note in parse_annotation(text)],
+        annotations=_annotations(flags.list("annotation")),
         attestations=_attestations(flags),
         cache_from=_places(flags.list("cache-from"), out=False),
         cache_to=_places(flags.list("cache-to"), out=True),
@@ -196,14 +193,23 @@ def _outputs(flags: Flags) -> list[Output]:
     texts = flags.list("output")
     if not texts and not flags.on("push"):
         return []
-    from inception.build.output import Output, parse_output
+    from inception.build.config import Output
+    from inception.build.output import parse_output
 
     pushed = [Output(type="registry")] if flags.on("push") else []
     return [*(parse_output(text) for text in texts), *pushed]
 
 
+def _annotations(texts: list[str]) -> list[Annotation]:
+    if not texts:
+        return []
+    from inception.build.output import parse_annotation
+
+    return [note for text in texts for note in parse_annotation(text)]
+
+
 def _attestations(flags: Flags) -> Attestations:
-    from inception.build.output import Attestations
+    from inception.build.config import Attestations
 
     given = [flags.list(name) for name in ("attest", "provenance", "sbom")]
     if not any(given):

@@ -17,7 +17,6 @@ import stat
 
 from inception.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from inception.linux.path import RootDir
-from inception.oci.runtime import Mount
 from inception.record import Record
 from inception.store.layers import EMPTY
 from inception.store.scratch import Scratch, move
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from inception.oci.runtime import Mount
     from inception.store.database import Database
     from inception.store.layers import Layers
 
@@ -101,9 +101,7 @@ class Snapshots:
         lowers = self._lowers(layers or [EMPTY])
         if read_only:
             # Without an upper folder overlayfs wants two lower ones; the snapshot's own is the first.
-            return Mount(
-                destination="/", type="overlay", source="overlay", options=[f"lowerdir={path}/upper:{':'.join(lowers)}"]
-            )
+            return _root([f"lowerdir={path}/upper:{':'.join(lowers)}"])
         return _overlay(path, lowers)
 
     def planned_mount(self, snapshot_id: str, layer_ids: Sequence[int]) -> Mount:
@@ -268,7 +266,12 @@ def _overlay_hint(error: OSError) -> str:
 
 
 def _overlay(path: str, lowers: list[str], *more: str) -> Mount:
-    options = [f"lowerdir={':'.join(lowers)}", f"upperdir={path}/upper", f"workdir={path}/work", *more]
+    return _root([f"lowerdir={':'.join(lowers)}", f"upperdir={path}/upper", f"workdir={path}/work", *more])
+
+
+def _root(options: list[str]) -> Mount:
+    from inception.oci.runtime import Mount  # whoever only looks into the store needs none of the runtime's types
+
     return Mount(destination="/", type="overlay", source="overlay", options=options)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from inception.build.config import SecretSource
 from inception.build.mounts import RunMount, parse_mount
-from inception.build.secrets import SecretSource, parse_secret
+from inception.build.secrets import parse_secret
 from inception.errors import InvalidArgument
 
 

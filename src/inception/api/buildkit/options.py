@@ -16,8 +16,9 @@ from inception.api.convert import resource_config
 from inception.api.errors import NotSupported
 from inception.api.fields import Fields
 from inception.build import BuildConfig
-from inception.build.cacheplaces import CachePlace, parse_source, parse_target
-from inception.build.output import Annotation, Output, parse_annotation
+from inception.build.cacheplaces import parse_source, parse_target
+from inception.build.config import Annotation, CachePlace, Output
+from inception.build.output import parse_annotation
 from inception.errors import InvalidArgument
 from inception.oci.reference import Reference
 from inception.record import Record, replace

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from inception.api.buildkit.options import Request
     from inception.api.buildkit.session import Client
-    from inception.build.output import Output
+    from inception.build.config import Output
     from inception.build.progress import Reporter, Step
     from inception.store import Store
     from inception.store.scratch import Scratch
