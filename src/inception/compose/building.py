@@ -78,7 +78,7 @@ def _extras(project: Project, service: Service, build: Build) -> dict[str, Any]:
 
         found["attestations"] = parse_attestations([], *([text] if text else [] for text in (build.provenance, build.sbom)))
     if build.secrets:
-        from inception.build.secrets import SecretSource
+        from inception.build.config import SecretSource
         from inception.compose.files import build_secrets
 
         found["secrets"] = {name: SecretSource(data=data) for name, data in build_secrets(project, build.secrets).items()}
