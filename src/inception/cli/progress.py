@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from inception.store.progress import Progress
 
-_BAR = 50
+_BAR, _SHORTEST_BAR = 50, 10
+_RATE = len("  1.23MB/s")
 _REDRAW_S = 0.05
 _RATE_AFTER_S = 0.5  # before that it is a guess
 _COLUMNS, _ROWS = 80, 24
@@ -67,8 +68,9 @@ class PullProgress:
         if new or changed or now - self._drawn_at[item] >= _REDRAW_S:
             began, had = self._began[item]
             rate = (progress.current - had) / (now - began) if now - began >= _RATE_AFTER_S else 0.0
-            self._lines[item] = _line(progress, rate)
-            self._draw(item, new)
+            columns, rows = _size(self.stream)
+            self._lines[item] = _line(progress, rate, columns)[: columns - 1]  # a line that wraps would be two to go up
+            self._draw(item, new, rows)
             self._drawn_at[item] = now
 
     def _print(self, text: str) -> None:
@@ -77,9 +79,8 @@ class PullProgress:
         self._lines.clear()
         print(text, file=self.stream, flush=True)
 
-    def _draw(self, item: str, new: bool) -> None:
-        columns, rows = _size(self.stream)
-        text = self._lines[item][: columns - 1]  # a line that wraps would be two to go up
+    def _draw(self, item: str, new: bool, rows: int) -> None:
+        text = self._lines[item]
         up = len(self._order) - self._order.index(item)
         if new:
             self.stream.write(f"{text}\n")
@@ -98,12 +99,16 @@ def _size(stream: TextIO) -> tuple[int, int]:
     return columns or _COLUMNS, rows or _ROWS
 
 
-def _line(progress: Progress, rate: float) -> str:
-    """Docker's line, and how fast it goes."""
+def _line(progress: Progress, rate: float, columns: int = _COLUMNS) -> str:
+    """Docker's line, and how fast it goes; what a narrow terminal has no room for is taken off the bar."""
     text = f"{printable(progress.id)}: {printable(progress.status)}"
     speed = f"  {human_size(rate)}/s" if rate > 0 else ""
     if not progress.total:
         return text + (f" {human_size(progress.current)}{speed}" if progress.current else "")
-    done = min(_BAR, progress.current * _BAR // progress.total)
-    bar = "=" * max(0, done - 1) + (">" if done < _BAR else "=") if done else ">"
-    return f"{text} [{bar.ljust(_BAR)}] {human_size(progress.current):>8}/{human_size(progress.total)}{speed}"
+    counts = f"{human_size(progress.current):>8}/{human_size(progress.total)}"
+    width = min(_BAR, columns - len(text) - len(counts) - _RATE - 5)  # with room for a rate before there is one
+    if width < _SHORTEST_BAR:
+        return f"{text} {counts.lstrip()}{speed}"
+    done = min(width, progress.current * width // progress.total)
+    bar = "=" * max(0, done - 1) + (">" if done < width else "=") if done else ">"
+    return f"{text} [{bar.ljust(width)}] {counts}{speed}"
