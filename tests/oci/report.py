@@ -95,8 +95,7 @@ def main() -> None:
 
 _LIMITS = [
     "- inception-runc: refused by name with an error, never ignored: `linux.intelRdt`, `linux.mountLabel`, "
-    "`linux.personality.flags`, a spec without a mount namespace (whose mounts would be the host's), `checkpoint` and "
-    "`restore`.",
+    "`linux.personality.flags`, a spec without a mount namespace (whose mounts would be the host's).",
     "- `delete` of a container that was created and never started removes it, as runc does and engines expect; the "
     "specification asks for an error.",
 ]

@@ -27,7 +27,7 @@ CACHE = PROJECT / ".vm"
 PACKAGES = [
     *("python3", "busybox-static", "kmod", "udev", "dbus", "systemd-sysv", "apparmor", "iproute2", "nftables", "iptables"),
     *("procps", "util-linux", "strace", "e2fsprogs", "git", "ca-certificates", "openssl", "curl", "uidmap"),
-    *("runc", "crun", "podman", "conmon", "netavark", "containerd", "docker.io", "docker-registry"),
+    *("runc", "crun", "criu", "podman", "conmon", "netavark", "containerd", "docker.io", "docker-registry"),
 ]
 #: What must be there before modprobe is: the disks, the root, and the port that the agent listens on.
 EARLY_MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "overlay")

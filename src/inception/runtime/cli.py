@@ -62,6 +62,7 @@ _LIMITS = (
 _EXEC = (
     "console-socket pidfd-socket cwd env user additional-gids process pid-file process-label apparmor cap preserve-fds cgroup"
 )
+_CRIU = "tcp-established ext-unix-sk shell-job file-locks auto-dedup lazy-pages"
 VERBS: dict[str, Verb] = {
     "create": Verb(
         "cli_create:create",
@@ -120,8 +121,21 @@ VERBS: dict[str, Verb] = {
         "cli_spec:spec", "", "write a config.json to start from", valued="bundle", switches="rootless", short="b=bundle", most=0
     ),
     "features": Verb("cli_spec:features", "", "print what this runtime supports as JSON", most=0),
-    "checkpoint": Verb("", "CONTAINER-ID", "not supported"),
-    "restore": Verb("", "CONTAINER-ID", "not supported"),
+    "checkpoint": Verb(
+        "cli_checkpoint:checkpoint",
+        "CONTAINER-ID",
+        "save a running container to files, by criu",
+        valued="image-path work-path parent-path page-server status-fd manage-cgroups-mode empty-ns",
+        switches=f"leave-running pre-dump tcp-skip-in-flight link-remap {_CRIU}",
+    ),
+    "restore": Verb(
+        "cli_checkpoint:restore",
+        "CONTAINER-ID",
+        "go on with a container that was saved, by criu",
+        valued="bundle pid-file console-socket image-path work-path manage-cgroups-mode empty-ns lsm-profile lsm-mount-context",
+        switches=f"detach no-subreaper no-pivot {_CRIU}",
+        short="b=bundle d=detach",
+    ),
 }
 _GLOBAL = Verb(
     "",
@@ -146,6 +160,8 @@ class Call:
     def __init__(self, words: list[str], verb: Verb) -> None:
         self.root = DEFAULT_ROOT
         self.log = Log()
+        self.verb = ""  # by its name
+        self.criu = ""  # the program of --criu
         self.systemd = False  # the cgroup driver of --systemd-cgroup
         self.kept = ""  # where `_shortcut.c` would find what this command does, if it were kept: runtime/kept.py
         self.started: tuple[int, int] | None = None  # what `_shortcut.c` hands over: a connection to init, and its pidfd
@@ -322,14 +338,13 @@ def _run(name: str, words: list[str], options: Call, log: Log) -> int:
     call = Call(words, verb)
     if call.on("help"):
         return _help([name])
-    if not verb.module:
-        raise InvalidArgument(f"{name}: is not supported, with or without criu")
     least = 1 if verb.usage.startswith("CONTAINER-ID") else 0
     if not least <= len(call.arguments) <= verb.most:
         raise InvalidArgument(f'"{name}" expects {verb.usage or "no arguments"}')
     if options.text("rootless", "auto") not in ("auto", "true", "false"):
         raise InvalidArgument(f"invalid value {options.text('rootless')!r} for flag -rootless: expected true, false or auto")
     call.root = os.path.abspath(options.text("root", default_root()))
+    call.verb, call.criu = name, options.text("criu")
     call.log, call.started, call.kept, call.systemd = log, options.started, options.kept, options.on("systemd-cgroup")
     preload(f"inception.runtime.{verb.module}")
     module = __import__(f"inception.runtime.{verb.module}", fromlist=[verb.function])

@@ -17,17 +17,20 @@ from inception.runtime.validate import grantable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inception.oci.runtime import Spec
     from inception.runtime.child import Child
     from inception.runtime.cli import Call
     from inception.runtime.kept import Kept
+    from inception.runtime.terminal import Terminal
 
 
 def create(call: Call) -> int:
     """`create`"""
-    container, spec, bundle, warnings = _load(call)
+    container, spec, bundle, warnings = load(call)
     kept = _kept(call, spec)
-    options = _options(call, console_socket(call))
+    options = options_of(call, console_socket(call))
     child = create_container(container.folder, spec, bundle, options)
     _tell(call, container, child)
     if kept is not None:
@@ -37,18 +40,29 @@ def create(call: Call) -> int:
 
 def run(call: Call) -> int:
     """`run`"""
-    container, spec, bundle, warnings = _load(call)
+    container, spec, bundle, warnings = load(call)
     assert spec.process is not None
     kept = _kept(call, spec)
     terminal, console = None, console_socket(call)
     if console is None and spec.process.terminal and not call.on("detach"):
         terminal = own_terminal()
         console = terminal.socket
-    options = replace(_options(call, console), termios=terminal.mode if terminal else None)
+    options = replace(options_of(call, console), termios=terminal.mode if terminal else None)
     child = create_container(container.folder, spec, bundle, options)
+    code = finish(call, container, child, terminal, container.start)
+    if kept is not None and not call.on("detach"):
+        kept.keep_run(call.root, spec, bundle, options, warnings)
+    return code
+
+
+def finish(
+    call: Call, container: Container, child: Child, terminal: Terminal | None, start: Callable[[], None] | None = None
+) -> int:
+    """Tell who asked, start it, and see it through unless it is detached: the exit code."""
     _tell(call, container, child)
     try:
-        container.start()
+        if start is not None:
+            start()
         if call.on("detach"):
             return 0
         code = wait(child, terminal)
@@ -58,12 +72,10 @@ def run(call: Call) -> int:
     if not call.on("keep"):
         for warning in container.delete(force=True):
             call.log.warn(warning)
-    if kept is not None:
-        kept.keep_run(call.root, spec, bundle, options, warnings)
     return code
 
 
-def _load(call: Call) -> tuple[Container, Spec, str, list[str]]:
+def load(call: Call) -> tuple[Container, Spec, str, list[str]]:
     """The container to be, its spec and bundle, and what there was to warn of."""
     container = Container(call.root, call.id)
     bundle = os.path.abspath(call.text("bundle", "."))
@@ -85,7 +97,8 @@ def _kept(call: Call, spec: Spec) -> Kept | None:
     return Kept(call.kept, spec.root.path)
 
 
-def _options(call: Call, console: int | None) -> CreateOptions:
+def options_of(call: Call, console: int | None) -> CreateOptions:
+    """What the command line adds to the bundle. Raises InvalidArgument."""
     preserve = call.number("preserve-fds") or 0
     if not 0 <= preserve <= 128:
         raise InvalidArgument(f"--preserve-fds: {preserve} is not between 0 and 128")

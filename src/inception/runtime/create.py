@@ -34,6 +34,8 @@ from inception.runtime.state import Folder, RuntimeState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inception.oci.runtime import Resources
     from inception.runtime.netdevices import NetDevices
     from inception.runtime.plan import Plan
@@ -52,8 +54,13 @@ class CreateOptions(Record):
     systemd: bool = False  # which then makes the cgroup
 
 
-def create(folder: Folder, spec: Spec, bundle: str, options: CreateOptions) -> Child:
-    """Make the container of *folder*; the caller owns the child's pidfd and channel. Raises Conflict when the id is taken."""
+def create(
+    folder: Folder, spec: Spec, bundle: str, options: CreateOptions, making: Callable[..., Creation] | None = None
+) -> Child:
+    """Make the container of *folder*; the caller owns the child's pidfd and channel. Raises Conflict when the id is taken.
+
+    *making* is another way to do it than a plan (restore.py).
+    """
     assert spec.linux is not None and spec.root is not None and spec.process is not None
     if spec.process.terminal and options.console is None:
         raise InvalidArgument("cannot allocate tty if runc will detach without setting console socket")
@@ -67,7 +74,7 @@ def create(folder: Folder, spec: Spec, bundle: str, options: CreateOptions) -> C
     path = scope.path if scope else cgroups.cgroup_path(spec.linux.cgroups_path, folder.id)
     with folder.make():
         try:
-            creation = _Creation(folder, spec, new_state(folder, spec, bundle, path, scope), options, scope)
+            creation = (making or Creation)(folder, spec, new_state(folder, spec, bundle, path, scope), options, scope)
         except BaseException:
             folder.remove()
             raise
@@ -117,7 +124,7 @@ def plan_creation(root: str, id: str, spec: Spec, options: CreateOptions, join: 
     )
 
 
-class _Creation:
+class Creation:
     """One `create` under way, with what it holds."""
 
     def __init__(

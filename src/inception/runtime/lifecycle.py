@@ -24,6 +24,7 @@ from inception.runtime.state import Folder, RuntimeState
 # What makes plans is imported where one is made: `state`, `kill` and `delete`, which engines call most, need none.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from inception.runtime.checkpoint import CriuOptions
     from inception.runtime.plan import Plan
 
 _SIGKILL = 9
@@ -273,6 +274,25 @@ class Container:
         cgroups.remove(cgroup, state.foreign_cgroups)
         self.folder.remove()
         return run_hooks(hooks.poststop, state.told("stopped"), "poststop", warn=True)
+
+    # ---- checkpoint -------------------------------------------------------------------------------------------------
+
+    def checkpoint(self, options: CriuOptions) -> list[str]:
+        """Write it to files; then it is gone, unless *options* leave it running: warnings of its poststop hooks.
+
+        Raises Conflict for one that doesn't run; InvalidArgument, Unavailable, and it runs on.
+        """
+        from inception.runtime.checkpoint import dump
+
+        with self.folder.lock():
+            state, status = self.load()
+            if status not in ("running", "paused"):
+                raise Conflict(f"container cannot be checkpointed in {status} state")
+            spec = self.folder.load_spec()
+            dump(state, spec, options)
+            if options.leave_running or options.pre_dump:
+                return []
+            return self._destroy(state, spec.hooks or Hooks())
 
     # ---- pause ------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,284 @@
+"""`restore`: a container from a bundle and the images of a checkpoint.
+
+    restore                                     criu
+    folder, lock, state "creating", cgroup
+    fork                             ───▶       a mount namespace of its own: the root as a mount
+    into the cgroup, request         ───▶       namespaces
+    prestart, createRuntime hooks    ◀──        setup-namespaces
+    loopback, network devices
+                                                memory, files, mounts
+    state with its pid               ◀──        post-restore; then everything runs on
+
+Whatever fails on the way leaves nothing behind, as with `create`. The process is our child: criu makes it its sibling.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from inception.errors import InvalidArgument, Unavailable
+from inception.jsontext import loads
+from inception.linux import abi, mount, namespaces, netlink, process
+from inception.linux.files import read_file
+from inception.linux.path import RootDir
+from inception.oci.runtime import Namespace
+from inception.record import replace
+from inception.runtime import cgroups, checkpoint
+from inception.runtime.child import Child
+from inception.runtime.create import Creation
+from inception.runtime.criu import INHERITED, RESTORE, Criu, Worker
+from inception.runtime.hooks import run_hooks
+from inception.runtime.shortcut import shortcut_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from inception.linux.cgroup import Cgroup, JoinPlan
+    from inception.oci.runtime import Mount, Spec
+    from inception.runtime.create import CreateOptions
+    from inception.runtime.state import Folder, RuntimeState
+    from inception.runtime.systemd import Scope
+
+_STREAMS = ("stdin", "stdout", "stderr")
+_ROOT = "root"  # in criu's mount namespace
+
+
+class Restoration(Creation):
+    """One `restore` under way."""
+
+    def __init__(
+        self,
+        images: checkpoint.CriuOptions,
+        folder: Folder,
+        spec: Spec,
+        state: RuntimeState,
+        options: CreateOptions,
+        scope: Scope | None = None,
+    ) -> None:
+        super().__init__(folder, spec, state, options, scope)
+        self.images = images
+
+    def run(self) -> Child:
+        criu = Criu(self.images.program)
+        if not os.path.isdir(self.images.images):
+            raise InvalidArgument(f"--image-path {self.images.images}: there is no checkpoint")
+        _, work = folders = checkpoint.make_folders(self.images)
+        self._make_mount_points()
+        request, inherited = self._request(criu)
+        try:
+            join = self._make_cgroup()
+            worker = Worker(criu.program, folders, inherited, self._mount_root)
+        finally:
+            for fd in inherited:
+                os.close(fd)
+        try:
+            request["cg_root"] = _join(worker.pid, join)
+            worker.ask({"type": RESTORE, "opts": request}, self._notified)
+        except Unavailable as error:
+            worker.close()
+            raise checkpoint.explained(error, criu, f"{work}/restore.log") from None
+        except BaseException:
+            worker.close(kill=True)
+            raise
+        worker.close()
+        if self.child is None:
+            raise Unavailable("criu told of no process")
+        self.folder.save(self.state)
+        self.folder.save_shortcut(shortcut_of(self.state, self.spec, self.cgroup))
+        return self.child
+
+    # ---- what criu is asked for -------------------------------------------------------------------------------------
+
+    def _request(self, criu: Criu) -> tuple[dict[str, Any], list[int]]:
+        """The options, and the descriptors that criu is to have from `INHERITED` on."""
+        options = self.images
+        request = {
+            **checkpoint.common_options(self.spec, options, "restore.log"),
+            "evasive_devices": True,
+            "rst_sibling": True,
+            "root": f"{self.folder.path}/{_ROOT}",
+            "ext_mnt": [{"key": key, "val": val} for key, val in self._external_mounts().items()],
+        }
+        for option, value in (("lsm_profile", options.lsm_profile), ("lsm_mount_context", options.lsm_mount_context)):
+            if value:
+                criu.need(31600, f"--{option.replace('_', '-')}")
+                request[option] = value
+        if options.lazy_pages:
+            criu.need_feature("lazy_pages", "--lazy-pages")
+        inherited: list[int] = []
+        keys = self._descriptors(inherited)
+        request["join_ns"] = []
+        for space in self._joined():
+            if space.type in checkpoint.EXTERNAL_NAMESPACES:
+                _, key, version = checkpoint.EXTERNAL_NAMESPACES[space.type]
+                criu.need(version, f"a joined {space.type} namespace")
+                try:
+                    fd = os.open(space.path, os.O_RDONLY | os.O_CLOEXEC)
+                except OSError as error:
+                    raise InvalidArgument(f"linux.namespaces: {space.path}: {(error.strerror or '').lower()}") from None
+                keys.append((key, INHERITED + len(inherited)))
+                inherited.append(fd)
+            elif space.type == "cgroup":
+                raise Unavailable("linux.namespaces: criu can't restore into a cgroup namespace that exists")
+            else:
+                request["join_ns"].append({"ns": namespaces.KINDS[space.type][0], "ns_file": space.path})
+        request["inherit_fd"] = [{"key": key, "fd": fd} for key, fd in keys]
+        return request, inherited
+
+    def _joined(self) -> list[Namespace]:
+        assert self.spec.linux is not None
+        return [space for space in self.spec.linux.namespaces if space.path]
+
+    def _descriptors(self, inherited: list[int]) -> list[tuple[str, int]]:
+        """What criu is to take for the container's stdio: ours for pipes and files of the host; a terminal comes by itself."""
+        path = f"{self.images.images}/{checkpoint.DESCRIPTORS}"
+        try:
+            names = loads(read_file(path))
+        except FileNotFoundError:
+            raise InvalidArgument(f"--image-path {self.images.images}: there is no checkpoint") from None
+        except ValueError as error:
+            raise InvalidArgument(f"{path}: {error}") from None
+        found: dict[str, int] = {}
+        for number, name in enumerate(names[:3] if isinstance(names, list) else []):
+            key, _, file = str(name).partition(" ")
+            if key in found or not key.startswith(("pipe:", "file[")):
+                continue
+            found[key] = number
+            if file == os.devnull:
+                found[key] = INHERITED + len(inherited)
+                inherited.append(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+            elif file and not _is_seekable(number):  # criu goes to where it was
+                raise InvalidArgument(f"{_STREAMS[number]} was the file {file} and can be a file only; this one is none")
+        return list(found.items())
+
+    def _external_mounts(self) -> dict[str, str]:
+        """The names that a checkpoint gave the host's mounts -> where the host has them."""
+        assert self.spec.linux is not None
+        found = {checkpoint.MASK: checkpoint.MASK} if self.spec.linux.masked_paths else {}
+        with RootDir.open_host(self.state.rootfs) as root:
+            for each in checkpoint.bind_mounts(self.spec):
+                place, source = checkpoint.resolved(root, each.destination), os.path.realpath(each.source)
+                found[place] = source
+                for below in mount.load_mountinfo() if "rbind" in (*each.options, each.type) else []:
+                    if below.mount_point.startswith(f"{source}/"):
+                        found[place + below.mount_point[len(source) :]] = below.mount_point
+            if not any(space.type == "cgroup" for space in self.spec.linux.namespaces):
+                for each in self.spec.mounts:
+                    if each.type in ("cgroup", "cgroup2"):
+                        found.update(_cgroup_mounts(checkpoint.resolved(root, each.destination), self.cgroup))
+        return found
+
+    def _make_mount_points(self) -> None:
+        """What `create` would make in the root for mounts; what lies in a tmpfs criu fills itself."""
+        covered: list[tuple[str, str]] = []
+        with RootDir.open_host(self.state.rootfs) as root:
+            for each in self.spec.mounts:
+                place = os.path.normpath(each.destination)
+                above = next((item for item in covered[::-1] if place.startswith(f"{item[0]}/")), None)
+                bind = each in checkpoint.bind_mounts(self.spec)
+                covered.append((place, each.source if bind else ""))
+                if above is None:
+                    _make_mount_point(root, each, place, bind)
+                elif above[1] and os.path.isdir(above[1]):
+                    with RootDir.open_host(above[1]) as source:
+                        _make_mount_point(source, each, place[len(above[0]) :], bind)
+
+    def _mount_root(self) -> None:
+        """In criu's process: the root must be a mount of its own. Nobody else sees it, and it goes with criu."""
+        namespaces.unshare(abi.CLONE_NEWNS)
+        mount.mount(None, "/", None, abi.MS_REC | abi.MS_PRIVATE)
+        target = f"{self.folder.path}/{_ROOT}"
+        mount.mount("tmpfs", self.folder.path, "tmpfs", 0, "mode=755")
+        os.mkdir(target)
+        mount.mount(self.state.rootfs, target, None, abi.MS_BIND | abi.MS_REC)
+
+    # ---- what criu tells --------------------------------------------------------------------------------------------
+
+    def _notified(self, what: str, pid: int, fds: list[int]) -> None:
+        if what == "setup-namespaces":
+            self._note(pid)
+            self._set_up_network()
+            told = self.state.told("creating")
+            self.hooks_ran = True
+            run_hooks(self.hooks.prestart, told, "prestart")
+            run_hooks(self.hooks.create_runtime, told, "createRuntime")
+        elif what == "orphan-pts-master" and fds:
+            if self.options.console is None:
+                raise InvalidArgument("cannot restore a terminal without --console-socket")
+            with socket.socket(fileno=os.dup(self.options.console)) as console:
+                socket.send_fds(console, [b"/dev/ptmx"], fds[:1])
+        elif what == "post-restore":
+            self._note(pid)
+            self._note_time_namespace()  # it may have ended by the time that criu has
+
+    def _note(self, pid: int) -> None:
+        if self.child is None:
+            self.child = Child(pid=pid, pidfd=process.pidfd_open(pid))
+        self.state.pid = pid
+        self.state.pid_start_time = process.start_time(pid)
+        self.state.boot_id = process.boot_id()
+
+    def _set_up_network(self) -> None:
+        """As in `create`: its loopback answers, its network devices are there."""
+        assert self.spec.linux is not None
+        if any(space.type == "network" and not space.path for space in self.spec.linux.namespaces):
+            fd = namespaces.open_ns(self.state.pid, "network")
+            try:
+                with netlink.Netlink(fd) as link:
+                    link.run(netlink.set_link("lo", up=True))
+            finally:
+                os.close(fd)
+        self._move_net_devices()
+
+    def _note_time_namespace(self) -> None:
+        """criu gives it clocks of its own, which go on where they were: `exec` has to join that namespace too."""
+        linux = self.spec.linux
+        assert linux is not None
+        known = any(space.type == "time" for space in linux.namespaces)
+        if not known and namespaces.ns_id(self.state.pid, "time") != namespaces.ns_id("self", "time"):
+            own = Namespace(type="time", path=f"/proc/{self.state.pid}/ns/time")
+            self.spec = replace(self.spec, linux=replace(linux, namespaces=[*linux.namespaces, own]))
+            self.folder.save_spec(self.spec)
+
+
+def _is_seekable(fd: int) -> bool:
+    try:
+        os.lseek(fd, 0, os.SEEK_CUR)
+    except OSError:
+        return False
+    return True
+
+
+def _make_mount_point(root: RootDir, each: Mount, place: str, bind: bool) -> None:
+    if each.type in ("cgroup", "cgroup2"):
+        return  # in sysfs
+    if not bind or os.path.isdir(each.source):
+        os.close(root.mkdirs(place))
+    elif not root.exists(place):
+        os.close(root.mkdirs(os.path.dirname(place)))
+        root.write_bytes(place, b"")
+
+
+def _cgroup_mounts(place: str, cgroup: Cgroup) -> dict[str, str]:
+    """The folders that `cgroup_mounts` binds where there is no cgroup namespace."""
+    folders = cgroups.all_folders(cgroup)
+    if not cgroup.cgroups.v1:
+        return {place: folders[0]}
+    names = [folder.removesuffix(cgroup.path).rpartition("/")[2] for folder in folders]
+    return {f"{place}/{name}": folder for name, folder in zip(names, folders, strict=True)}
+
+
+def _join(pid: int, join: JoinPlan | None) -> list[dict[str, str]]:
+    """Put criu, and so what it restores, in the cgroups; where that is, by controller, as criu wants to hear it."""
+    if join is None:
+        return []
+    for folder in [*([join.cgroup2_path] if join.cgroup2_path else []), *join.v1_folders]:
+        with open(f"{folder}/cgroup.procs", "w", encoding="ascii") as file:
+            file.write(str(pid))
+    found = []
+    for line in read_file(f"/proc/{pid}/cgroup").decode(errors="surrogateescape").splitlines():
+        _, controllers, path = line.split(":", 2)
+        found += [{"ctrl": name, "path": path} for name in controllers.split(",")]
+    return found
