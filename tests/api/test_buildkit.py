@@ -366,6 +366,14 @@ def test_checks_are_answered_and_other_questions_refused(docker: Client) -> None
     docker.write(Dockerfile="from bb\nRUN true\n")
     done = docker.run("build", "--check", ".")
     assert done.returncode == 1 and "ConsistentInstructionCasing" in done.stdout and ">>> from bb" in done.stdout
+    docker.write(Dockerfile="FROM bb AS base\n# last what comes out\nFROM --platform=$BUILDPLATFORM base AS last\n")
+    rows = [line.split() for line in docker("build", "--call", "targets", ".").splitlines() if not line.startswith("#")]
+    assert ["base"] in rows and ["last", "(default)", "what", "comes", "out"] in rows
+    found = json.loads(docker.run("build", "--call", "targets,format=json", ".").stdout)["targets"]
+    assert [(each["name"], each["base"], each["platform"]) for each in found] == [
+        ("base", "bb", ""),
+        ("last", "base", "$BUILDPLATFORM"),
+    ]
     done = docker.run("build", "--call", "outline", ".")
     assert done.returncode == 1 and "unsupported request frontend.outline" in done.stderr
 

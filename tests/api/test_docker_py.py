@@ -11,6 +11,7 @@ import json
 import socket
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -431,3 +432,12 @@ def test_docker_host_serves_from_this_process(busybox_tar: object, tmp_path: obj
         assert client.ping() and client.containers.list() == []
         client.close()
     assert not os.path.exists(path) and os.environ.get("DOCKER_HOST") != address
+
+
+def test_a_tag_beside_a_name_wins_and_the_image_knows_when_it_was_named(client: docker.DockerClient, host: Host) -> None:
+    before = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    assert host.request("POST", "/images/bb/tag?repo=here:5000/timed:old&tag=new")[0] == 201
+    found = client.api.inspect_image("here:5000/timed:new")
+    assert before <= found["Metadata"]["LastTagTime"] <= time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    client.images.remove("here:5000/timed:new")
+    assert "here:5000/timed:old" not in found["RepoTags"]

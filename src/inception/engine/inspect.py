@@ -414,7 +414,7 @@ def inspect_image(engine: Engine, image: Image) -> dict[str, Any]:
         "VirtualSize": image.size_bytes,
         "GraphDriver": {"Name": engine.store.snapshots.driver, "Data": data},
         "RootFS": {"Type": "layers", "Layers": document.rootfs.diff_ids},
-        "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+        "Metadata": {"LastTagTime": engine.store.images.named_at(image.id) or "0001-01-01T00:00:00Z"},
     }
 
 

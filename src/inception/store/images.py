@@ -10,6 +10,7 @@ Names are rows (repository, tag); `debian:bookworm` is `docker.io/library/debian
 from __future__ import annotations
 
 import os
+import time
 
 from inception import jsontext
 from inception.errors import Conflict, InvalidArgument, NotFound
@@ -311,6 +312,11 @@ class Images:
         except OSError:
             return 0.0
 
+    def named_at(self, image_id: str) -> str:
+        """When the image got the newest of its names, RFC 3339; empty when it has none, or only old ones."""
+        row = self._db.row("SELECT max(named_at) FROM image_names WHERE image_id = ?", (image_id,))
+        return (row[0] if row else "") or ""
+
     def _load(self, image_id: str) -> Image:
         row = self._db.row("SELECT manifest_digest, created, size_bytes, parent FROM images WHERE id = ?", (image_id,))
         if row is None:
@@ -396,7 +402,8 @@ class Images:
     def _name(self, image_id: str, reference: Reference) -> None:
         self._unname(reference)
         self._db.execute(
-            "INSERT OR REPLACE INTO image_names VALUES (?, ?, ?)", (reference.repository, reference.tag or "latest", image_id)
+            "INSERT OR REPLACE INTO image_names (repository, tag, image_id, named_at) VALUES (?, ?, ?, ?)",
+            (reference.repository, reference.tag or "latest", image_id, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())),
         )
 
     def _note_blobs(self, blobs: Sequence[Descriptor], numbers: Sequence[int], repository: str) -> None:

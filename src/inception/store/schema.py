@@ -111,4 +111,6 @@ STEPS = (
         blob TEXT NOT NULL,
         PRIMARY KEY (digest, blob)
     ) STRICT, WITHOUT ROWID""",
+    # When an image got its name.
+    "ALTER TABLE image_names ADD COLUMN named_at TEXT NOT NULL DEFAULT ''",
 )

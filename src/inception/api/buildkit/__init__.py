@@ -15,6 +15,7 @@ messages.py  BuildKit's messages, as tables      control.py, gateway.py         
 session.py   what the server asks of a client    filesync.py                      files of a client, and files to it
 jobs.py      one build from Solve to its end     options.py                       a frontend's attributes as a BuildConfig
 status.py    the builder's events as vertexes    failures.py                      errors with their lines of the Dockerfile
+post.py      a build by POST /build              questions.py                     of a Dockerfile, without building it
 
 Nothing here is imported before a client comes with BuildKit's protocol.
 """

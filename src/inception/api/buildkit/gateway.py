@@ -10,9 +10,7 @@ Solve builds and exports at once: who asks for a result wants it. A call says wh
 
 from __future__ import annotations
 
-import json
 import os
-from base64 import b64encode
 from typing import TYPE_CHECKING
 
 from inception.api.buildkit import messages
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from inception.api.buildkit.jobs import Job, Solver
     from inception.api.buildkit.options import Request
     from inception.api.buildkit.session import Client
-    from inception.build.context import Context
-    from inception.build.rules import Warning
 
 _FRONTEND_CAPS = (
     "solve.base",
@@ -58,7 +54,6 @@ _LLB_CAPS = (
     "exporter.multiple",
 )
 _BUILD_ID = "buildkit-controlapi-buildid"
-_LINT = "frontend.lint"
 
 
 class Gateway:
@@ -135,42 +130,12 @@ class Gateway:
         return {}
 
     async def _subrequest(self, asked: Request, client: Client, job: Job) -> dict[str, bytes]:
-        """`build --check`; other questions about a Dockerfile are refused."""
-        if asked.subrequest != _LINT:
+        """`build --check`, `build --call targets`; other questions about a Dockerfile are refused."""
+        from inception.api.buildkit.questions import ANSWERS, answer
+
+        if asked.subrequest not in ANSWERS:
             raise unsupported_subrequest(asked.subrequest)
-        return await self._solver.server.threads.long(self._lint, asked, client)
-
-    def _lint(self, asked: Request, client: Client) -> dict[str, bytes]:
-        from inception.api.buildkit.remote import RemoteCaller
-        from inception.build.checks import check_context
-        from inception.build.progress import Reporter
-
-        store = self._solver.server.engine.store
-        caller = RemoteCaller(asked, client, lambda cancel: None)
-        with store.lease(), store.scratch() as scratch:
-            context = caller.open_context(store, scratch, Reporter(None))
-            try:
-                return _lint_result(context, check_context(store.images, context, asked.config))
-            finally:
-                context.close()
-
-
-def _lint_result(context: Context, warnings: list[Warning]) -> dict[str, bytes]:
-    source = {"filename": context.name, "data": b64encode(context.dockerfile).decode(), "language": "Dockerfile"}
-    found = [
-        {
-            "ruleName": each.rule,
-            "detail": each.message,
-            "description": "",
-            "url": each.url,
-            "location": {"sourceIndex": 0, "ranges": [{"start": {"line": each.line}, "end": {"line": each.line}}]},
-        }
-        for each in warnings
-    ]
-    text = "\n\n".join(map(str, warnings)) + ("\n" if warnings else "")
-    document = json.dumps({"warnings": found, "sources": [source]}).encode()
-    status = b"1" if warnings else b"0"
-    return {"result.json": document, "result.txt": text.encode(), "version": b"1.2.0", "result.statuscode": status}
+        return await self._solver.server.threads.long(answer, self._solver.server.engine.store, asked, client)
 
 
 def _definition(image_id: str) -> Value:
