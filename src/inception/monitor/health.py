@@ -5,9 +5,9 @@
 Failures in the start period don't count, until a success ends it; probes come every `start_interval` in it, then every
 `interval`, counted from the end of the last one. One probe runs at a time; it is killed at its timeout.
 
-Where a start period but no start interval is given, the first probes come early, after 0.1 s and then at doubling distances
-up to the default: a failure costs nothing there, and a service that is ready after 0.3 s should not keep others waiting for
-5 s (docs/decisions/0013-early-probes.md).
+Where a start period but no start interval is given, the first probes come early, after 0.1 s and then at distances of a quarter
+of the time that has passed, up to the default: a failure costs nothing there, and a service that is ready after 0.3 s should
+not keep others waiting for 5 s (docs/decisions/0013-early-probes.md).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ INTERVAL_S = 30.0
 TIMEOUT_S = 30.0
 START_INTERVAL_S = 5.0
 FIRST_PROBE_S = 0.1
+EARLY_SHARE = 0.25
 RETRIES = 3
 TIMED_OUT = -1
 _READ_BYTES = 16 << 10
@@ -116,7 +117,7 @@ class HealthCheck:
         self._timeout_s = check.timeout / 1e9 or TIMEOUT_S
         self._start_period_s = check.start_period / 1e9
         self._start_interval_s = check.start_interval / 1e9 or min(START_INTERVAL_S, self._interval_s)
-        self._early_s = FIRST_PROBE_S if self._start_period_s and not check.start_interval else self._start_interval_s
+        self._early = bool(self._start_period_s) and not check.start_interval
         self._retries = check.retries or RETRIES
         self._status = "starting"
         self._streak = 0
@@ -158,8 +159,9 @@ class HealthCheck:
     def _schedule(self) -> None:
         delay_s = self._interval_s
         if self._in_start_period:
-            delay_s = min(self._early_s, self._start_interval_s)
-            self._early_s *= 2
+            delay_s = self._start_interval_s
+            if self._early:
+                delay_s = min(max(FIRST_PROBE_S, EARLY_SHARE * (self._loop.clock() - self._started_s)), delay_s)
         self._timer = self._loop.call_later(delay_s, self._run)
 
     def _run(self) -> None:
