@@ -76,8 +76,12 @@ def make(
 ) -> BuildResult:
     """`build` without a look at what whole builds came to; *remember* is told of this one."""
     for name in all_names(config.tags, config.outputs):
-        if Reference.parse(name).digest:
-            raise InvalidArgument(f"invalid tag {name!r}: a tag can't have a digest")
+        try:
+            digest = Reference.parse(name).digest
+        except InvalidArgument as error:
+            raise InvalidArgument(f'invalid tag "{name}": {error}') from None
+        if digest:
+            raise InvalidArgument(f'invalid tag "{name}": a tag can\'t have a digest')
     check_outputs(config, _platforms(config))
     return _in_session(Session, engine, config, progress, caller, lambda sessions: _build(sessions, remember))
 

@@ -284,7 +284,9 @@ class Live:
             rows = [rows[0], *rows[-(height - 2) :]]
         cleared = [f"{_cut(row, width)}\x1b[K" for row in rows]
         up = f"\x1b[{self._drawn}A\r" if self._drawn else ""
-        self._stream.write(up + "\n".join(cleared) + "\n\x1b[J")
+        # Nothing is drawn over the last picture: what is said there may be longer than a row.
+        said = self._said() if final else []
+        self._stream.write(up + "\n".join([*cleared, *said]) + "\n\x1b[J")
         self._stream.flush()
         self._drawn = len(rows)
 
@@ -299,7 +301,13 @@ class Live:
             rows.append(f" => {mark}{_clean(_first_line(step.name))}\t{seconds:.1f}s")
             if step.state == "start" and not final:
                 rows += [f" => => # {_clean(line)}" for line in step.tail]
-        return rows + [f"WARNING: {_clean(text)}" for text in self._warnings]
+        return rows
+
+    def _said(self) -> list[str]:
+        if not self._warnings:
+            return []
+        count = "1 warning" if len(self._warnings) == 1 else f"{len(self._warnings)} warnings"
+        return ["", f" {count} found:", *(f" - {_clean(text)}" for text in self._warnings)]
 
 
 def _cut(row: str, width: int) -> str:

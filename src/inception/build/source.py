@@ -24,7 +24,9 @@ class Source(Record):
         """The lines *first* to *last*, counted from 1, marked with `>>>` among their neighbours."""
         shown_last = min(last, first + _MOST - 1)
         rows = []
-        for number in range(max(1, first - _CONTEXT), min(len(self.lines), shown_last + _CONTEXT) + 1):
+        # After the end of the last line there is no line more.
+        end = len(self.lines) - (1 if self.lines and not self.lines[-1] else 0)
+        for number in range(max(1, first - _CONTEXT), min(end, shown_last + _CONTEXT) + 1):
             mark = ">>>" if first <= number <= last else "   "
             rows.append(f"{number:4} | {mark} {self.lines[number - 1]}".rstrip())
         rule = "-" * 20

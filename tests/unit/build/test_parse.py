@@ -228,6 +228,5 @@ def test_an_error_shows_the_lines_around_it():
         "   2 |     RUN b",
         "   3 | >>> RUNN c",
         "   4 |     RUN d",
-        "   5 |",
         "--------------------",
     ]

@@ -49,7 +49,11 @@ def test_the_live_view_ends_with_every_step_and_no_output():
         run(show)
     shown = stream.getvalue().rpartition("[+] Building")[2]
     assert "(3/3) FINISHED" in shown
-    assert " => CACHED [1/2] FROM base" in shown and " => ERROR [3/2] RUN y" in shown and "WARNING: careful" in shown
+    assert (
+        " => CACHED [1/2] FROM base" in shown
+        and " => ERROR [3/2] RUN y" in shown
+        and "\n 1 warning found:\n - careful\n" in shown
+    )
     assert "100%" not in shown
 
 
