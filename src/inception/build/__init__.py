@@ -3,13 +3,15 @@
 source.py    lines, errors that point into them     parse.py      text to instructions (shapes.py: their arguments)
 expand.py    variables                              plan.py       instructions to a graph of stages (stage.py: inside one)
 context.py   what is copied from, .dockerignore     operations.py what a step does, decided
-selection.py sources of a COPY, and their digest    execute.py    the graph carried out (steps.py, copy.py, remote.py)
+selection.py sources of a COPY, and their digest    execute.py    a build from end to end; session.py: its graph carried out
+steps.py     how a step is made (copy.py, remote.py) running.py    what goes on at once; leftovers.py: what a kill leaves
 inputs.py    what a step takes from elsewhere        mounts.py     RUN --mount (mounting.py, folders.py, secrets.py, agent.py)
 git.py       repositories                            output.py     --output; result.py sends it there
 attest.py    what is said of the result (sbom.py)    cacheplaces.py caches elsewhere (cacheimport.py, cacheexport.py)
 recall.py    builds that nothing has changed for     reasons.py    why a step was not cached
 explain.py   the graph with its keys                 start.py      where a build begins
-devices.py   --allow and RUN --device                turns.py      a step that several builds want
+devices.py   --allow and RUN --device                turns.py      a step that several builds want (waiting.py)
+checks.py    build checks (rules.py)                 directives.py comments at the top that mean something
 cache.py     what a step made, by what it rests on  image.py      the document and its history
 progress.py  what is told meanwhile
 """

@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inception.build.execute import Session
+    from inception.build.session import Session
     from inception.store.push import Attached
 
 MEDIA_STATEMENT = "application/vnd.in-toto+json"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from inception.build.cacheplaces import MEDIA_CACHE
 from inception.build.config import CachePlace
-from inception.errors import InvalidArgument, NotFound
+from inception.errors import InceptionError, InvalidArgument, NotFound
 from inception.oci.digest import Digest, sha256
 from inception.oci.image import Descriptor, Index
 from inception.record import Record, decode
@@ -20,9 +20,11 @@ from inception.store.images import MAX_DOCUMENT_BYTES, decode_manifest, load_jso
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from inception.build.cache import BuildCache
     from inception.build.inputs import Stack
+    from inception.build.progress import Reporter
     from inception.store import Store
     from inception.store.credentials import Credentials
     from inception.store.registry import Repository
@@ -97,6 +99,41 @@ class ImportedCache:
 def open_place(place: CachePlace, credentials: Credentials | None = None) -> ImportedCache:
     """*credentials* None means this user's own log-ins. Raises NotFound, Unavailable, InvalidArgument."""
     return _from_folder(place) if place.type == "local" else _from_registry(place, credentials)
+
+
+def open_places(
+    places: Sequence[CachePlace], log_in: Callable[[CachePlace], Credentials | None], reporter: Reporter
+) -> list[ImportedCache]:
+    """Those that can be read; the others are told."""
+    opened = []
+    for place in places:
+        try:
+            with reporter.step(f"importing cache manifest from {place.place}") as report:
+                found = open_place(place, log_in(place))
+                report.output(f"{len(found)} records\n".encode())
+        except InceptionError as error:
+            reporter.warn(f"failed to import cache from {place.place}: {error}")
+        else:
+            opened.append(found)
+    return opened
+
+
+def bring(
+    imports: Sequence[ImportedCache], key: str, stack: Stack, store: Store, cache: BuildCache, reporter: Reporter
+) -> bool:
+    """Puts what one of *imports* has for *key* into *cache*; False when none has it."""
+    for imported in imports:
+        entry = imported.find(key)
+        if entry is None:
+            continue
+        try:
+            layer_id = imported.bring(store, entry, stack)
+        except InceptionError as error:
+            reporter.warn(f"what the imported cache says is not there: {error}")
+            continue
+        cache.add([key], layer_id, entry.created)
+        return True
+    return False
 
 
 def _from_registry(place: CachePlace, credentials: Credentials | None) -> ImportedCache:

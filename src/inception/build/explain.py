@@ -6,9 +6,10 @@ all below it and all that it copies is there; a step that rests on one that is t
 
 from __future__ import annotations
 
-from inception.build.execute import Cancelled, Session
 from inception.build.inputs import Inputs, Stack
 from inception.build.operations import Configure, Operation
+from inception.build.running import Cancelled
+from inception.build.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

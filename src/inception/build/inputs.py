@@ -16,9 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inception.build.execute import Session
     from inception.build.git import Repository
     from inception.build.remote import Remote
+    from inception.build.session import Session
     from inception.linux.path import RootDir
 
 

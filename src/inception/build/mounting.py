@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 from inception.build.copy import Writer
 from inception.build.inputs import Stack, files_copy
+from inception.build.leftovers import new_snapshot_id
 from inception.build.operations import holds_layers
 from inception.build.selection import select
 from inception.build.tree import Tree
@@ -25,9 +26,9 @@ from inception.oci.runtime import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from inception.build.execute import Session
     from inception.build.mounts import RunMount
     from inception.build.operations import Run
+    from inception.build.session import Session
 
 _AT_EMPTY_PATH = 0x1000
 _CLONE: int = abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC | _AT_EMPTY_PATH
@@ -168,7 +169,7 @@ class StepMounts:
         if read_only:
             root = snapshots.open_layers(stack.layer_ids)
         else:
-            snapshot_id = self._build.new_snapshot_id()
+            snapshot_id = new_snapshot_id()
             snapshots.prepare(snapshot_id, stack.layer_ids)
             self._held.callback(snapshots.remove, snapshot_id)
             root = snapshots.open(snapshot_id, read_only=False)

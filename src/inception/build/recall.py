@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inception.build.config import BuildConfig
-    from inception.build.execute import Session
     from inception.build.progress import OnEvent
+    from inception.build.session import Session
     from inception.build.tree import Node
     from inception.engine import Engine
     from inception.store import Store

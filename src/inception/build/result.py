@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from inception.build.config import BuildConfig
-    from inception.build.execute import Session
+    from inception.build.session import Session
     from inception.oci.image import Descriptor
     from inception.store.archive_save import MadeIndex
     from inception.store.images import Image

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from inception.build.cache import BuildCache
     from inception.build.config import BuildConfig
-    from inception.build.execute import Session
     from inception.build.git import Repository
     from inception.build.inputs import Stack
+    from inception.build.session import Session
     from inception.engine.exec import ExecProcess
     from inception.engine.sandbox import StepExtras
 

@@ -14,7 +14,7 @@ from inception.api.buildkit.grpc import (
 from inception.api.buildkit.messages import SOURCE, SUBREQUEST
 from inception.api.errors import message_of
 from inception.build import BuildFailed, DockerfileError
-from inception.build.execute import Abandoned
+from inception.build.running import Abandoned
 from inception.build.source import CommandFailed
 from inception.errors import InceptionError
 
