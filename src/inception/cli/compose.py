@@ -53,12 +53,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "version": ("compose_show:VERSION", "Show the version information"),
     "volumes": ("compose_show:VOLUMES", "List volumes"),
     "wait": ("compose_life:WAIT", "Block until containers of all (or specified) services stop."),
+    "watch": ("compose_watch:WATCH", "Watch build context for service and rebuild/refresh containers when files are updated"),
 }
 ABSENT: dict[str, str] = {
     "alpha": "the experimental commands are Docker's own",
     "bridge": "models are not converted",
     "publish": "projects are not published to registries",
-    "watch": "files are not watched; run 'up --build' after a change",
 }
 
 

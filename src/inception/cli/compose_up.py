@@ -366,7 +366,7 @@ UP = Command(
       --wait-timeout int             Maximum duration in seconds to wait for the project to be running|healthy
 """
     + _MAKING,
-    refused={"menu": "there are no keys to press in attached mode", "watch": "files are not watched"},
+    refused={"menu": "there are no keys to press in attached mode", "watch": "run 'up -d', then 'watch'"},
     start_exit_codes=True,
 )
 CREATE = Command(

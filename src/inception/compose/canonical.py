@@ -394,6 +394,13 @@ _HEALTHCHECK: dict[str, Form] = {
     "retries": _INTEGER,
 }
 _HOOKS = _each(lambda context, item: [], {"command": _command, "environment": _VARIABLES, "privileged": _BOOLEAN})
+_WATCH: dict[str, Form] = {
+    "path": _path,
+    "exec": _record({"command": _command, "environment": _VARIABLES, "privileged": _BOOLEAN}),
+    "include": _strings,
+    "ignore": _strings,
+    "initial_sync": _BOOLEAN,
+}
 _RATES = _each(lambda context, item: [], {"rate": _SIZE})
 _BLOCK_IO: dict[str, Form] = {
     "weight": _INTEGER,
@@ -419,7 +426,7 @@ _SERVICE: dict[str, Form] = {
     "depends_on": _depends_on,
     "deploy": _record(_DEPLOY),
     "device_cgroup_rules": _strings,
-    "develop": _record({"watch": _each(lambda context, item: [], {"path": _path})}),
+    "develop": _record({"watch": _each(lambda context, item: [], _WATCH)}),
     "devices": _each(_device, {}),
     "dns": _strings,
     "dns_opt": _strings,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from inception.compose.model import Network, Project, Service, Volume
 
 # Changes of these make no new container: how an image comes about, how many there are, who starts first.
-_IGNORED = ("build", "pull_policy", "scale", "depends_on", "profiles", "attach")
+_IGNORED = ("build", "develop", "pull_policy", "scale", "depends_on", "profiles", "attach")
 
 
 def service_hash(project: Project, service: Service) -> str:

@@ -199,6 +199,22 @@ class Hook(Record):
     environment: dict[str, str] = {}
 
 
+class WatchRule(Record):
+    """What is done about changes below `path`, which is absolute: `rebuild`, `restart`, `sync`, `sync+restart`, `sync+exec`."""
+
+    path: str
+    action: str
+    target: str = ""
+    exec: Hook = Hook(command=[])
+    include: list[str] = []
+    ignore: list[str] = []
+    initial_sync: bool = False
+
+
+class Develop(Record):
+    watch: list[WatchRule] = []
+
+
 class Service(Record, names={"stop_grace_period_ns": "stop_grace_period"}):
     """One service. `tree_name` fields are as in the specification; `environment` has `env_file` in it already."""
 
@@ -220,6 +236,7 @@ class Service(Record, names={"stop_grace_period_ns": "stop_grace_period"}):
     cpus: float = 0.0
     cpuset: str = ""
     depends_on: dict[str, Dependency] = {}
+    develop: Develop = Develop()
     deploy: Deploy = Deploy()
     device_cgroup_rules: list[str] = []
     devices: list[Device] = []

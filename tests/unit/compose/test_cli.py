@@ -92,7 +92,7 @@ def test_output_goes_where_it_is_told(compose: Callable[..., tuple[int, str, str
         (
             ["up", "--watch"],
             125,
-            "--watch is not supported: files are not watched\n\n" + UP_USAGE,
+            "--watch is not supported: run 'up -d', then 'watch'\n\n" + UP_USAGE,
         ),
         (
             ["up", "-d", "--exit-code-from", "web"],
