@@ -128,6 +128,23 @@ def test_a_second_create_is_a_container_like_the_first(rt: Runtime) -> None:
     assert states[0]["status"] == "running"
 
 
+@pytest.mark.parametrize("verb", ["create", "run"])
+def test_killed_anywhere_it_leaves_what_delete_force_removes(rt: Runtime, verb: str) -> None:
+    rt.write({"process": {"args": ["sleep", "60"]}})
+    assert traced(rt, "create", rt.id)[1] is True
+    assert rt.command("delete", "--force", rt.id).code == 0
+    for delay_us in range(0, 9000, 600):
+        command = [OURS, "--root", str(rt.root), verb, rt.id]
+        with subprocess.Popen(command, cwd=rt.bundle, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+            time.sleep(delay_us / 1e6)
+            process.kill()
+        assert rt.command("delete", "--force", rt.id).code == 0
+        assert rt.command("state", rt.id).code == 1
+        assert not cgroups_named(rt.id)
+    assert traced(rt, "create", rt.id)[1] is False
+    assert rt.command("delete", "--force", rt.id).code == 0
+
+
 def test_signals_reach_the_program(rt: Runtime) -> None:
     rt.write({"process": {"args": ["sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.05; done"]}})
     for _ in range(2):

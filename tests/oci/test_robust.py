@@ -273,3 +273,14 @@ def test_whatever_stands_anywhere_in_a_bundle_is_planned_or_refused_by_its_place
             device_rules(spec.linux.resources)
     except InvalidArgument as error:
         assert str(error).split(":")[0].split(".")[0].split("[")[0] in {*_DOCUMENT, "root"}, error
+
+
+def test_the_debug_log_has_the_landmarks_of_runcs(rt: Runtime):
+    id = rt.write({"process": {"args": ["sleep", "60"], "execCPUAffinity": {"initial": "0"}}})
+    created = rt.command("--debug", "create", id, stdout="container")
+    for words in ("nsexec container setup", "child process in init()", "init: closing the pipe to signal completion"):
+        assert words in created.err
+    assert rt.start().code == 0
+    told = rt.command("--debug", "exec", id, "true").err
+    for words in ("nsexec container setup", "nsexec: affinity: 0x1", "child process in init()", "setns_init: about to exec"):
+        assert words in told

@@ -84,7 +84,8 @@ def load(call: Call) -> tuple[Container, Spec, str, list[str]]:
     value, warnings = grantable(spec.process, own_user_namespace=has_user_namespace(spec.linux))
     for warning in warnings:
         call.log.warn(warning)
-    call.log.debug(f"bundle {bundle}: {len(spec.mounts)} mounts, {len(spec.linux.namespaces)} namespaces")
+    counts = f"{len(spec.mounts)} mounts, {len(spec.linux.namespaces)} namespaces"
+    call.log.debug(f"bundle {bundle}: nsexec container setup, {counts}")
     return container, replace(spec, process=listen_env(value, listen_fds_given())), bundle, warnings
 
 
@@ -114,7 +115,9 @@ def options_of(call: Call, console: int | None) -> CreateOptions:
 
 def _tell(call: Call, container: Container, child: Child) -> None:
     """Whoever asked where the container's process is."""
-    call.log.debug(f"container {container.folder.id} is created: process {child.pid}")
+    # With runc's landmarks, for whoever searches logs for them.
+    call.log.debug(f"container {container.folder.id} is created: child process in init() is {child.pid}")
+    call.log.debug("init: closing the pipe to signal completion; from here on it waits for start")
     try:
         write_pid(call.text("pid-file"), child.pid)
         send_pidfd(call.text("pidfd-socket"), child.pidfd)

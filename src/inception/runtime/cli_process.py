@@ -51,6 +51,12 @@ def exec_(call: Call) -> int:
     if console is None and value.terminal:
         terminal = own_terminal()
         console = terminal.socket
+    call.log.debug(f"nsexec container setup for {container.folder.id}; setns_init: about to exec {value.args}")
+    if call.log.debug_on and value.exec_cpu_affinity is not None and value.exec_cpu_affinity.initial:
+        from inception.runtime.process import number_set
+
+        mask = int.from_bytes(number_set(value.exec_cpu_affinity.initial, "process.execCPUAffinity.initial"), "little")
+        call.log.debug(f"nsexec: affinity: {mask:#x}")
     child, plan = container.exec(
         value,
         console=console,
@@ -59,7 +65,7 @@ def exec_(call: Call) -> int:
         ignore_paused=call.on("ignore-paused"),
         below=call.values.get("cgroup", []),
     )
-    call.log.debug(f"process {child.pid} runs in {container.folder.id}")
+    call.log.debug(f"child process in init() is {child.pid}")
     write_pid(call.text("pid-file"), child.pid)
     send_pidfd(call.text("pidfd-socket"), child.pidfd)
     if call.on("detach"):

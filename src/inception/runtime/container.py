@@ -161,6 +161,8 @@ def plan_container(
         start_hooks=(hooks.start_container if hooks is not None else []) if hold else None,
         preserved=preserved,
         rootless=rootless,
+        # crun's word for it, which `podman run --group-add keep-groups` uses. Only from the command line's bundles.
+        keep_groups=hold and spec.annotations.get("run.oci.keep_original_groups") == "1",
     )
     return plan
 

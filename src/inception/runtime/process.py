@@ -142,13 +142,16 @@ def plan_process(
     start_hooks: list[Hook] | None = None,
     preserved: list[Slot] | None = None,
     rootless: bool = False,
+    keep_groups: bool = False,
 ) -> None:
-    """Everything from rlimits to execve. With *start_hooks* (a list, if empty) the plan waits for `start` on the way."""
+    """Everything from rlimits to execve. With *start_hooks* (a list, if empty) the plan waits for `start` on the way; with
+    *keep_groups* the supplementary groups stay the caller's."""
     if not process.args:
         raise InvalidArgument("process.args: must name a program")
     plan_rlimits(plan, process)
     plan_scheduling(plan, process)
-    _plan_credentials(plan, process, privileged=filter is not None and not process.no_new_privileges, rootless=rootless)
+    privileged = filter is not None and not process.no_new_privileges
+    _plan_credentials(plan, process, privileged=privileged, rootless=rootless, keep_groups=keep_groups)
     if die_with_parent:
         plan_die_with_parent(plan)
     if start_hooks is not None:
@@ -304,7 +307,7 @@ def plan_scheduling(plan: Plan, process: Process) -> None:
         plan.call("ioprio_set", 1, 0, value, why="Its priority for disks.")
 
 
-def _plan_credentials(plan: Plan, process: Process, *, privileged: bool, rootless: bool) -> None:
+def _plan_credentials(plan: Plan, process: Process, *, privileged: bool, rootless: bool, keep_groups: bool) -> None:
     """The user, and its capabilities; with *privileged* CAP_SYS_ADMIN stays until the filter is in."""
     caps = process.capabilities
     if caps is not None:
@@ -325,7 +328,8 @@ def _plan_credentials(plan: Plan, process: Process, *, privileged: bool, rootles
     # A map that a user wrote without help forbids setgroups: then the groups stay what they are.
     tolerate = (_EPERM,) if rootless and not user.additional_gids else ()
     why = "Exactly these supplementary groups."
-    plan.call("setgroups", len(user.additional_gids), groups, why=why, tolerate=tolerate)
+    if not keep_groups:
+        plan.call("setgroups", len(user.additional_gids), groups, why=why, tolerate=tolerate)
     plan.call("setresgid", user.gid, user.gid, user.gid)
     plan.call("setresuid", user.uid, user.uid, user.uid)
     plan.call("umask", 0o022 if user.umask is None else user.umask)

@@ -177,3 +177,10 @@ def test_a_schedulers_number_that_the_kernel_has_no_room_for_is_refused_by_its_p
     scheduler = Scheduler(policy="SCHED_OTHER", **{name: value})
     with pytest.raises(InvalidArgument, match=f"process.scheduler.{name}: {value} is out of range"):
         plan(spec(process={"scheduler": scheduler}))
+
+
+def test_the_callers_groups_are_kept_where_a_bundle_says_so():
+    value = spec(annotations={"run.oci.keep_original_groups": "1"})
+    assert lines(plan(value, hold=True), "setgroups") == []
+    assert len(lines(plan(value), "setgroups")) == 1
+    assert len(lines(plan(spec(annotations={"run.oci.keep_original_groups": "0"}), hold=True), "setgroups")) == 1
