@@ -72,7 +72,7 @@ def exec_(call: Call) -> int:
         return 0
     code = wait(child, terminal)
     if kept is not None:
-        kept.keep_exec(container.folder.path, value, plan, warnings)
+        kept.keep_exec(container.folder, value, plan, warnings)
     return code
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from inception.oci.runtime import Process, Spec
     from inception.runtime.create import CreateOptions
     from inception.runtime.plan import Plan
+    from inception.runtime.state import Folder
 
 _MAGIC = b"INCKEPT1"
 _MARK_BYTES = 32  # twice as many letters: the longest id that is common
@@ -56,15 +57,19 @@ class Kept:
         except (OSError, ValueError):
             return
 
-    def keep_exec(self, folder: str, value: Process, plan: Plan, warnings: list[str]) -> None:
-        """The same of an `exec` of *value* in the container whose folder is *folder*; it may be gone by now."""
+    def keep_exec(self, folder: Folder, value: Process, plan: Plan, warnings: list[str]) -> None:
+        """The same of an `exec` of *value* in the container of *folder*; not while somebody changes or removes that."""
         affinity = value.exec_cpu_affinity
         if plan.fds != ["init"] or not self._passwd or (affinity is not None and affinity.initial):
             return
-        try:
-            self._write(folder, [self._passwd, _lines(warnings), plan.compile()])
-        except (OSError, ValueError):
+        lock = folder.try_lock()
+        if lock is None:
             return
+        with lock:
+            try:
+                self._write(folder.path, [self._passwd, _lines(warnings), plan.compile()])
+            except (OSError, ValueError):
+                return
 
     def _write(self, folder: str, sections: list[bytes]) -> None:
         facts = os.pread(self._fd, _MOST_BYTES, 0)
