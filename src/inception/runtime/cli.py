@@ -147,8 +147,6 @@ _GLOBAL = Verb(
     ordered=True,
 )
 _REFUSED = {
-    "l3-cache-schema": "Intel RDT is not supported",
-    "mem-bw-schema": "Intel RDT is not supported",
     "process-label": "the kernel has no SELinux",
     "kernel-memory": "no kernel that this runs on has the limit",
 }

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from inception.oci.runtime import Linux
     from inception.runtime.cli import Call
 
 # kill -l on Linux; `signal` makes enums of them, for 3 ms.
@@ -112,12 +113,15 @@ def update(call: Call) -> int:
     container = Container(call.root, call.id)
     values = _read_resources(call.text("resources")) if call.on("resources") else _from_options(call)
     resources = decode(Resources, _without_zeroes(values))
+    schemata = [call.text(name) for name in ("l3-cache-schema", "mem-bw-schema") if call.text(name)]
     with container.folder.lock():
         state, status = container.load()
         if status in ("stopped", "creating"):
             raise Conflict("container not running")
         spec = container.folder.load_spec()
         assert spec.linux is not None
+        if schemata:
+            _update_schemata(spec.linux, state.id, schemata)
         known = encode(spec.linux.resources) if spec.linux.resources else {}
         cgroup = cgroups.at(state.cgroup)
         cgroups.update(cgroup, state.pid, complete := _with_partners(resources, known))
@@ -128,6 +132,14 @@ def update(call: Call) -> int:
         spec.linux.resources = decode(Resources, _merged(known, encode(resources)))
         container.folder.save_spec(spec)
     return 0
+
+
+def _update_schemata(linux: Linux, id: str, schemata: list[str]) -> None:
+    from inception.runtime import resctrl
+
+    if linux.intel_rdt is None:
+        raise Conflict("--l3-cache-schema, --mem-bw-schema: the container was made without linux.intelRdt")
+    resctrl.update(linux.intel_rdt, id, schemata, resctrl.mounted())
 
 
 def _read_resources(path: str) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def features(call: Call) -> int:
         "apparmor": {"enabled": True},
         "selinux": {"enabled": True},
         "memoryPolicy": {"modes": sorted(process.MEMORY_MODES), "flags": sorted(process.MEMORY_FLAGS)},
-        "intelRdt": {"enabled": False},
+        "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
         "mountExtensions": {"idmap": {"enabled": True}},
         "netDevices": {"enabled": True},
     }

@@ -30,7 +30,7 @@ from inception.runtime.environment import complete
 from inception.runtime.hooks import encode_state, run_hooks, tail
 from inception.runtime.namespaces import has_new_user_namespace
 from inception.runtime.shortcut import shortcut_of
-from inception.runtime.state import Folder, RuntimeState
+from inception.runtime.state import Folder, RuntimeState, remove_resctrl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ class Creation:
             self.child = begin(plan.compile(), self.fds)
             self._write_maps()
             self._note_child(plan)
+            self._enter_resctrl()
             self._move_net_devices()
             self._run_hooks()
             self.child = resume(self.child)
@@ -241,6 +242,14 @@ class Creation:
         self.state.boot_id = process.boot_id()
         self.state.steps = len(plan.steps)
 
+    def _enter_resctrl(self) -> None:
+        assert self.spec.linux is not None
+        if self.spec.linux.intel_rdt is not None:
+            from inception.runtime import resctrl
+
+            root = resctrl.mounted() or ""  # it was there when the spec was read
+            self.state.resctrl = resctrl.enter(self.spec.linux.intel_rdt, self.folder.id, self.state.pid, root)
+
     def _move_net_devices(self) -> None:
         assert self.spec.linux is not None
         if self.spec.linux.net_devices:
@@ -271,6 +280,7 @@ class Creation:
             os.close(self.child.pidfd)
             if self.child.channel >= 0:
                 os.close(self.child.channel)
+        remove_resctrl(self.state)
         if self.scope is None:
             cgroups.remove(self.cgroup, self.state.foreign_cgroups)
         elif self.helper is not None:

@@ -19,7 +19,7 @@ from inception.oci.runtime import Hooks, Mount, Process, Spec, State
 from inception.runtime import cgroups
 from inception.runtime.child import Child, begin, resume
 from inception.runtime.hooks import run_hooks
-from inception.runtime.state import Folder, RuntimeState
+from inception.runtime.state import Folder, RuntimeState, remove_resctrl
 
 # What makes plans is imported where one is made: `state`, `kill` and `delete`, which engines call most, need none.
 TYPE_CHECKING = False
@@ -272,6 +272,7 @@ class Container:
             cgroup.kill()  # else systemd would ask what is left to end, and wait
             stop_scope(state.unit)
         cgroups.remove(cgroup, state.foreign_cgroups)
+        remove_resctrl(state)
         self.folder.remove()
         return run_hooks(hooks.poststop, state.told("stopped"), "poststop", warn=True)
 

@@ -230,6 +230,7 @@ class Restoration(Creation):
                     link.run(netlink.set_link("lo", up=True))
             finally:
                 os.close(fd)
+        self._enter_resctrl()
         self._move_net_devices()
 
     def _note_time_namespace(self) -> None:

@@ -31,7 +31,7 @@ def shortcut_of(state: RuntimeState, spec: Spec, cgroup: Cgroup) -> str:
     assert linux is not None
     listener = linux.seccomp.listener_path if linux.seccomp is not None else ""
     own_pids = any(namespace.type == "pid" and not namespace.path for namespace in linux.namespaces)
-    if state.unit or hooks.start_container or hooks.poststart or hooks.poststop or listener or not own_pids:
+    if state.unit or hooks.start_container or hooks.poststart or hooks.poststop or listener or not own_pids or state.resctrl:
         return ""
     folders = [folder for folder in cgroups.all_folders(cgroup) if folder not in state.foreign_cgroups]
     lines = [f"1 {state.pid} {state.pid_start_time}", state.boot_id, cgroup.frozen_file() or "", *folders, ""]

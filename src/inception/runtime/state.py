@@ -46,6 +46,7 @@ class RuntimeState(Record, style="camel"):
     pid_start_time: int = 0
     boot_id: str = ""
     foreign_cgroups: list[str] = []  # folders at the cgroup's path that were there before, and stay
+    resctrl: list[str] = []  # groups that were made for it
     unit: str = ""  # systemd's, where it owns the cgroup
     steps: int = 0  # of the plan: a failure after `start` is counted from its end
     shares_pids: bool = False  # its pid namespace is not of its own making
@@ -263,6 +264,14 @@ def _again(path: str) -> list[str]:
         return [name for name in os.listdir(path) if "again" in name]
     except OSError:
         return []
+
+
+def remove_resctrl(state: RuntimeState) -> None:
+    """The groups of `linux.intelRdt` that go with the container. Raises Unavailable."""
+    if state.resctrl:
+        from inception.runtime import resctrl
+
+        resctrl.remove(state.resctrl)
 
 
 def list_ids(root: str) -> list[str]:

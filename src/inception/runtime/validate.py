@@ -92,7 +92,9 @@ def _check_linux(linux: Linux) -> None:
 
         check_net_devices(linux)
     if linux.intel_rdt:
-        _check_intel_rdt()
+        from inception.runtime.resctrl import check_intel_rdt, mounted  # hardly a machine has it
+
+        check_intel_rdt(linux.intel_rdt, mounted())
     if linux.mount_label:
         _check_selinux()
     maps = (("uidMappings", linux.uid_mappings), ("gidMappings", linux.gid_mappings))
@@ -117,14 +119,6 @@ def _check_linux(linux: Linux) -> None:
     kinds = {namespace.type for namespace in linux.namespaces}
     for key in linux.sysctl:
         _check_sysctl(key, kinds)
-
-
-def _check_intel_rdt() -> None:
-    """A folder of a mounted resctrl filesystem, by the specification; no machine of ours has one to prove it on."""
-    with open("/proc/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
-        if any(line.split(" ")[2] == "resctrl" for line in mounts):
-            raise InvalidArgument("linux.intelRdt: is not supported")
-    raise InvalidArgument("linux.intelRdt: this machine has no resctrl filesystem")
 
 
 def _check_selinux() -> None:
