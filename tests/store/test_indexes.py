@@ -16,11 +16,12 @@ from inception.record import encode
 from inception.store import Store
 from inception.store.archive import load
 from inception.store.archive_save import save
-from inception.store.images import Image, Usage
+from inception.store.images import Image
 from inception.store.indexes import fits
 from inception.store.progress import Progress
 from inception.store.pull import fetch_document, open_repository, pull
 from inception.store.push import push, push_index
+from inception.store.removal import Usage
 
 from .registries import DebianRegistry
 from .support import archive, member

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from inception.engine.engine import Engine
     from inception.oci.image import Descriptor, Platform
     from inception.store.credentials import Credentials
-    from inception.store.images import Image, Usage
+    from inception.store.images import Image
     from inception.store.manifestlists import ManifestLists
     from inception.store.progress import Progress
     from inception.store.push import Pushed
+    from inception.store.removal import Usage
     from inception.store.verify import Report
 
     OnProgress = Callable[[Progress], None] | None
@@ -432,7 +433,7 @@ class Images:
 
     def _usages(self) -> list[Usage]:
         from inception.engine.records import listed
-        from inception.store.images import Usage
+        from inception.store.removal import Usage
 
         return [
             Usage(

@@ -13,8 +13,8 @@ import os
 import time
 
 from inception import jsontext
-from inception.errors import Conflict, InvalidArgument, NotFound
-from inception.oci.digest import Digest, chain_ids
+from inception.errors import InvalidArgument, NotFound
+from inception.oci.digest import Digest
 from inception.oci.image import (
     MEDIA_CONFIG,
     MEDIA_LAYER,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from inception.oci.image import History, Platform
     from inception.store import Store
     from inception.store.layers import Staged
+    from inception.store.removal import Removal, Usage
 
 MAX_DOCUMENT_BYTES = 4 << 20
 #: As many as Docker takes, and as fit into the one page of mount(2)'s options.
@@ -93,26 +94,6 @@ class Listed(Image):
         return repr(self._whole())
 
 
-class Usage(Record):
-    """A container that uses an image, as `Images.remove` wants to know it."""
-
-    container_id: str
-    image_id: str
-    running: bool = False
-    image_name: str = ""
-
-
-class Removal(Record):
-    """One line of `rmi`, exactly one of these: a name, the id of an image, the chain id of a layer that nobody has any more."""
-
-    untagged: str = ""
-    deleted: str = ""
-    layer: str = ""
-
-    def __str__(self) -> str:
-        return f"Untagged: {self.untagged}" if self.untagged else f"Deleted: {self.deleted or self.layer}"
-
-
 class Images:
     """The images of one store."""
 
@@ -124,13 +105,13 @@ class Images:
     def resolve(self, text: str, platform: Platform | None = None) -> Image:
         """The image with a name, a digest, an id or an unambiguous start of one; of several platforms under one name the
         one for *platform*. Raises NotFound: `No such image: x`."""
-        image = self._load(self.find(text))
+        image = self.load(self.find(text))
         if platform is None or fits(image.document, platform):
             return image
         found = self._by_full_id(text) or not self._by_name(text)
-        for other in [] if found else self._siblings(Reference.parse(text)):
+        for other in [] if found else self.siblings(Reference.parse(text)):
             if fits(self._document(other), platform):
-                return replace(self._load(other), names=image.names)
+                return replace(self.load(other), names=image.names)
         raise NotFound(
             f"image with reference {text} was found but does not match the specified platform: wanted "
             f"{platform_text(platform)}, actual: {platform_of(image.document)}"
@@ -139,12 +120,17 @@ class Images:
     def platforms(self, text: str) -> list[Image]:
         """All that is here under a name, each for a platform of its own; the one that the name means comes first."""
         image = self.resolve(text)
-        others = self._siblings(Reference.parse(text)) if not self._by_full_id(text) and self._by_name(text) else []
-        return [image, *(self._load(other) for other in others if other != image.id)]
+        others = self.siblings(Reference.parse(text)) if self.is_name(text) else []
+        return [image, *(self.load(other) for other in others if other != image.id)]
 
-    def _siblings(self, reference: Reference) -> list[str]:
+    def siblings(self, reference: Reference) -> list[str]:
+        """The ids of the images of the index that a name has."""
         digest = self._store.indexes.of(reference)
         return list(dict.fromkeys(self._store.indexes.images(digest).values())) if digest else []
+
+    def is_name(self, text: str) -> bool:
+        """Whether *text* means an image as a name, and not as an id."""
+        return not self._by_full_id(text) and bool(self._by_name(text))
 
     def find(self, text: str) -> str:
         """The id that *text* means; see `resolve`."""
@@ -204,7 +190,7 @@ class Images:
             if repo_digest:
                 repository, _, digest = repo_digest.partition("@")
                 tx.execute("INSERT OR REPLACE INTO image_digests VALUES (?, ?, ?)", (repository, Digest(digest), image_id))
-        return self._load(image_id)
+        return self.load(image_id)
 
     def _packs_to(self, number: int, digest: str) -> bool:
         layer = self._store.layers.get(number)
@@ -223,8 +209,7 @@ class Images:
             raise InvalidArgument("refusing to create a tag with a digest reference")
         with self._db.transaction(durable=True):
             image_id = self.find(text)
-            by_name = not self._by_full_id(text) and self._by_name(text)
-            index = self._store.indexes.of(Reference.parse(text)) if by_name else ""
+            index = self._store.indexes.of(Reference.parse(text)) if self.is_name(text) else ""
             self._name(image_id, reference)
             if index:
                 self._store.indexes.keep(reference, index, {})
@@ -249,27 +234,10 @@ class Images:
 
         Raises Conflict in Docker's words when a container or another image is in the way.
         """
-        lines: list[Removal] = []
+        from inception.store.removal import Removing
+
         with self._db.transaction(durable=True):
-            image = self.resolve(text)
-            users = [usage for usage in in_use if usage.image_id == image.id]
-            if platforms and (left := self._without(text, platforms)):
-                lines += self._remove_platforms(text, left, force, in_use)
-            elif not self._by_full_id(text) and self._by_name(text):
-                reference = Reference.parse(text)
-                siblings = self._siblings(reference)
-                lines += self._remove_name(image, reference, force, users)
-                if not (self._references(image.id) or users or self._indexed(image.id) or self._children(image.id)):
-                    lines += self._delete(image)
-                in_use_ids = {usage.image_id for usage in in_use}
-                for other in siblings:
-                    if other != image.id and other not in in_use_ids and self._is_forgotten(other):
-                        lines += self._delete(self._load(other))
-            else:
-                self._check_removal(image, text, force, users)
-                lines += self._untag_all(image)
-                if not self._children(image.id):
-                    lines += self._delete(image)
+            lines = Removing(self._store, force, in_use).remove(text, platforms)
         if prune:
             self._store.collect()
         return lines
@@ -280,14 +248,14 @@ class Images:
             for image_id, parent in parents.items():
                 if image_id == parent or not self._db.row("SELECT 1 FROM images WHERE id = ?", (parent,)):
                     continue
-                above, below = self._load(image_id), self._load(parent)
+                above, below = self.load(image_id), self.load(parent)
                 older = len(below.document.history) < len(above.document.history)  # so that there is no circle of parents
                 if older and above.layer_ids[: len(below.layer_ids)] == below.layer_ids:
                     tx.execute("UPDATE images SET parent = ? WHERE id = ?", (parent, image_id))
 
     def children(self, image_id: str) -> list[str]:
         """The ids of images that were made from this one here."""
-        return self._children(image_id)
+        return [row[0] for row in self._db.rows("SELECT id FROM images WHERE parent = ?", (image_id,))]
 
     def history(self, text: str) -> list[tuple[History, int]]:
         """The steps, newest first, each with the size of its layer."""
@@ -317,7 +285,8 @@ class Images:
         row = self._db.row("SELECT max(named_at) FROM image_names WHERE image_id = ?", (image_id,))
         return (row[0] if row else "") or ""
 
-    def _load(self, image_id: str) -> Image:
+    def load(self, image_id: str) -> Image:
+        """The image with this id. Raises NotFound."""
         row = self._db.row("SELECT manifest_digest, created, size_bytes, parent FROM images WHERE id = ?", (image_id,))
         if row is None:
             raise NotFound(f"No such image: {image_id}")
@@ -433,133 +402,6 @@ class Images:
         )
         return jsontext.dumps({"schemaVersion": 2, **encode(manifest)}).encode()
 
-    def _references(self, image_id: str) -> int:
-        row = self._db.row("SELECT count(*) FROM image_names WHERE image_id = ?", (image_id,))
-        return row[0] if row else 0
-
-    def _children(self, image_id: str) -> list[str]:
-        return [row[0] for row in self._db.rows("SELECT id FROM images WHERE parent = ?", (image_id,))]
-
-    def _without(self, text: str, platforms: Sequence[Platform]) -> list[Image]:
-        """What a name means beside the images for *platforms*. Raises NotFound when one of those is not here."""
-        gone = {self.resolve(text, platform).id for platform in platforms}
-        return [image for image in self.platforms(text) if image.id not in gone]
-
-    def _remove_platforms(self, text: str, left: list[Image], force: bool, in_use: Sequence[Usage]) -> list[Removal]:
-        """Takes from a name's index the images that are not *left*; all names of it then mean one that is."""
-        lines: list[Removal] = []
-        index, kept = self._store.indexes.of(Reference.parse(text)), {image.id for image in left}
-        for image in self.platforms(text):
-            if image.id in kept:
-                continue
-            users = [usage for usage in in_use if usage.image_id == image.id]
-            self._check_removal(replace(image, names=[]), text, force, users)
-            self._db.execute(
-                """UPDATE image_names SET image_id = ? WHERE image_id = ?
-                   AND (repository, tag) IN (SELECT repository, tag FROM index_names WHERE digest = ?)""",
-                (left[0].id, image.id, index),
-            )
-            self._db.execute(
-                "UPDATE image_digests SET image_id = ? WHERE image_id = ? AND digest = ?", (left[0].id, image.id, index)
-            )
-            self._db.execute("DELETE FROM index_images WHERE digest = ? AND image_id = ?", (index, image.id))
-            if not (self._references(image.id) or self._indexed(image.id)):
-                lines += self._delete(image)
-        return lines
-
-    def _remove_name(self, image: Image, reference: Reference, force: bool, users: list[Usage]) -> list[Removal]:
-        if self._references(image.id) <= 1 and users and not force:
-            raise Conflict(
-                f'conflict: unable to remove repository reference "{reference.familiar}" (must force) - '
-                f"container {users[0].container_id[:12]} is using its referenced image {image.short_id}"
-            )
-        lines: list[Removal] = []
-        if reference.digest:
-            self._db.execute(
-                "DELETE FROM image_digests WHERE repository = ? AND digest = ?", (reference.repository, reference.digest)
-            )
-        else:
-            self._unname(reference)
-        lines.append(Removal(untagged=reference.familiar))
-        if not self._db.row(
-            "SELECT 1 FROM image_names WHERE repository = ? AND image_id = ?", (reference.repository, image.id)
-        ):
-            for row in self._db.rows(
-                "SELECT digest FROM image_digests WHERE repository = ? AND image_id = ?", (reference.repository, image.id)
-            ):
-                lines.append(Removal(untagged=f"{reference.familiar_repository}@{row[0]}"))
-            self._db.execute(
-                "DELETE FROM image_digests WHERE repository = ? AND image_id = ?", (reference.repository, image.id)
-            )
-        return lines
-
-    def _check_removal(self, image: Image, text: str, force: bool, users: list[Usage]) -> None:
-        def conflict(how: str, why: str) -> Conflict:
-            return Conflict(f"conflict: unable to delete {image.short_id} ({how}) - {why}")
-
-        if self._children(image.id):
-            raise conflict("cannot be forced", "image has dependent child images")
-        for usage in users:
-            if usage.running:
-                raise conflict("cannot be forced", f"image is being used by running container {usage.container_id[:12]}")
-        if force:
-            return
-        for usage in users:
-            raise conflict("must be forced", f"image is being used by stopped container {usage.container_id[:12]}")
-        if len({name.rpartition(":")[0] for name in image.names}) > 1:
-            raise conflict("must be forced", "image is referenced in multiple repositories")
-
-    def _untag_all(self, image: Image) -> list[Removal]:
-        self._db.execute(
-            """DELETE FROM index_names
-               WHERE (repository, tag) IN (SELECT repository, tag FROM image_names WHERE image_id = ?)""",
-            (image.id,),
-        )
-        self._db.execute("DELETE FROM image_names WHERE image_id = ?", (image.id,))
-        self._db.execute("DELETE FROM image_digests WHERE image_id = ?", (image.id,))
-        return [Removal(untagged=name) for name in [*image.names, *image.repo_digests]]
-
-    def _delete(self, image: Image) -> list[Removal]:
-        """Removes the row, and the rows of nameless ancestors that nothing else needs."""
-        shared = self._shared_layers(image)
-        self._db.execute("DELETE FROM images WHERE id = ?", (image.id,))
-        lines = [Removal(deleted=image.id)]
-        lines += [Removal(layer=chain) for chain in chain_ids(image.document.rootfs.diff_ids)[shared:][::-1]]
-        parent = image.parent
-        if parent and self._is_forgotten(parent):
-            lines += self._delete(self._load(parent))
-        return lines
-
-    def _shared_layers(self, image: Image) -> int:
-        """How many of an image's layers, from the lowest on, are those of another image or a container too, or kept by the
-        build cache."""
-        stack, shared = image.layer_ids, 0
-        for table, owner in (("image_layers", "image_id"), ("snapshot_layers", "snapshot_id")):
-            others: dict[str, list[int]] = {}
-            for other, layer_id in self._db.rows(
-                f"""SELECT {owner}, layer_id FROM {table} WHERE {owner} != ? AND {owner} IN
-                    (SELECT {owner} FROM {table} WHERE position = 0 AND layer_id = ?) ORDER BY {owner}, position""",
-                (image.id, stack[0] if stack else 0),
-            ):
-                others.setdefault(other, []).append(layer_id)
-            for layers in others.values():
-                same = [layer == mine for layer, mine in zip(layers, stack, strict=False)]
-                shared = max(shared, same.index(False) if False in same else len(same))
-        held = {layer for (layer,) in self._db.rows("SELECT DISTINCT layer_id FROM layer_holds")}
-        return max([shared, *(position for position, layer in enumerate(stack, start=1) if layer in held)])
-
-    def _is_forgotten(self, image_id: str) -> bool:
-        if not self._db.row("SELECT 1 FROM images WHERE id = ?", (image_id,)):
-            return False
-        needed = self._references(image_id) or self._children(image_id) or self._used(image_id) or self._indexed(image_id)
-        return not needed
-
-    def _indexed(self, image_id: str) -> bool:
-        return bool(self._db.row("SELECT 1 FROM index_images JOIN index_names USING (digest) WHERE image_id = ?", (image_id,)))
-
-    def _used(self, image_id: str) -> bool:
-        return self._db.row("SELECT 1 FROM snapshots WHERE image_id = ?", (image_id,)) is not None
-
     def _names_of(self, query: str, sign: str) -> dict[str, list[str]]:
         """Short names by image, of rows (image, repository, tag or digest)."""
         short: dict[str, str] = {}
@@ -581,7 +423,7 @@ class Images:
         for image_id, manifest_digest, created, size_bytes, parent in rows:
             image = Listed.__new__(Listed)
             image.__dict__ = {
-                "_read": self._load,
+                "_read": self.load,
                 "id": image_id,
                 "names": names.get(image_id, []),
                 "repo_digests": digests.get(image_id, []),
