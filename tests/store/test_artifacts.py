@@ -15,7 +15,7 @@ from inception.oci.digest import sha256
 from inception.oci.image import MEDIA_INDEX, MEDIA_MANIFEST
 from inception.store import Store
 from inception.store.artifacts import EMPTY_TYPE, TITLE, File, check_title, pull, push, referrers
-from inception.store.images import decode_manifest
+from inception.store.documents import decode_manifest
 from inception.store.pull import fetch_document
 from inception.store.push import push as push_image
 

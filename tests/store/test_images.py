@@ -13,7 +13,7 @@ from inception.errors import Conflict, InvalidArgument, NotFound
 from inception.oci.digest import chain_id
 from inception.oci.image import ImageDocument, RootFs
 from inception.store import Store
-from inception.store.images import load_json
+from inception.store.documents import load_json
 from inception.store.removal import Removal, Usage
 from inception.store.snapshots import Change
 

@@ -110,7 +110,7 @@ def _to_folder(store: Store, place: CachePlace, config: bytes, layers: list[tupl
 
 def _entries(folder: str) -> list[Descriptor]:
     from inception.record import decode
-    from inception.store.images import load_json
+    from inception.store.documents import load_json
 
     try:
         with open(f"{folder}/index.json", "rb") as file:

@@ -16,7 +16,7 @@ from inception.errors import InceptionError, InvalidArgument, NotFound
 from inception.oci.digest import Digest, sha256
 from inception.oci.image import Descriptor, Index
 from inception.record import Record, decode
-from inception.store.images import MAX_DOCUMENT_BYTES, decode_manifest, load_json
+from inception.store.documents import MAX_DOCUMENT_BYTES, decode_manifest, load_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from inception.oci.digest import sha256
 from inception.oci.image import MEDIA_INDEX, MEDIA_MANIFEST, Platform
 from inception.oci.reference import Reference
 from inception.record import Record
-from inception.store.images import document_bytes
+from inception.store.documents import document_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _annotations(session: Session, image: Image) -> dict[str, str]:
     data = session.store.content.read(image.manifest_digest)
     if b'"annotations"' not in data:
         return {}
-    from inception.store.images import decode_manifest
+    from inception.store.documents import decode_manifest
 
     return decode_manifest(data).annotations
 

@@ -39,7 +39,7 @@ from inception.store.archive_save import NAME, REF_NAME, blob_name
 from inception.store.assemble import assemble
 from inception.store.compression import decompress, detect
 from inception.store.content import chunks_of, copy_hashed
-from inception.store.images import decode_manifest, load_json
+from inception.store.documents import decode_manifest, load_json
 from inception.store.limits import Limits
 from inception.store.progress import Progress, silent
 

@@ -14,7 +14,8 @@ from inception.oci.reference import Reference
 from inception.record import Record, encode
 from inception.store import tar
 from inception.store.content import chunks_of
-from inception.store.images import Image, decode_manifest
+from inception.store.documents import decode_manifest
+from inception.store.images import Image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

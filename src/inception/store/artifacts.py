@@ -23,8 +23,8 @@ from inception.oci.image import MEDIA_INDEX, MEDIA_MANIFEST, Descriptor, Index, 
 from inception.oci.reference import Reference
 from inception.record import Record, decode, encode
 from inception.store.content import write_all
+from inception.store.documents import decode_manifest, load_json
 from inception.store.hosts import Registries, endpoint, load_registries
-from inception.store.images import decode_manifest, load_json
 from inception.store.progress import Progress, silent
 from inception.store.pull import open_repository
 from inception.store.push import Pushed

@@ -19,7 +19,7 @@ from inception.oci.image import (
     MEDIA_LAYER_ZSTD,
     Descriptor,
 )
-from inception.store.images import decode_manifest, parse_document
+from inception.store.documents import decode_manifest, parse_document
 from inception.store.progress import Progress, silent
 
 TYPE_CHECKING = False

@@ -63,7 +63,7 @@ class Indexes:
 
     def document(self, digest: str) -> Index:
         """Raises NotFound when it is not here."""
-        from inception.store.images import load_json
+        from inception.store.documents import load_json
 
         return decode(Index, load_json(self._content.read(digest), "index"), "index")
 

@@ -16,8 +16,8 @@ from inception.oci.image import DOCKER_INDEX, MEDIA_INDEX, MEDIA_MANIFEST, Descr
 from inception.oci.reference import Reference
 from inception.record import Record, decode, encode, replace
 from inception.store.content import copy_hashed, sync_folder, write_all
+from inception.store.documents import MAX_DOCUMENT_BYTES, decode_manifest, load_json, parse_document
 from inception.store.hosts import Registries, endpoint, full_name, load_registries
-from inception.store.images import MAX_DOCUMENT_BYTES, decode_manifest, load_json, parse_document
 from inception.store.progress import Progress, silent
 from inception.store.pull import open_repository
 from inception.store.push import Pushed

@@ -16,8 +16,8 @@ from inception.oci.reference import Reference
 from inception.record import Record, decode
 from inception.store import credentials as logins
 from inception.store.credentials import Credentials
+from inception.store.documents import decode_manifest, load_json
 from inception.store.hosts import Registries, endpoint, full_name, load_registries, mirrors
-from inception.store.images import decode_manifest, load_json
 from inception.store.indexes import fits
 from inception.store.progress import Progress, silent
 from inception.store.registry import INDEXES, MANIFESTS, Repository

@@ -38,8 +38,8 @@ from inception.oci.reference import Reference
 from inception.record import Record, encode, replace
 from inception.store.archive_save import open_layer
 from inception.store.content import copy_hashed
+from inception.store.documents import decode_manifest
 from inception.store.hosts import Registries, endpoint, full_name, load_registries
-from inception.store.images import decode_manifest
 from inception.store.indexes import TYPES, platform_of
 from inception.store.progress import Progress, silent
 from inception.store.pull import open_repository, told_warnings

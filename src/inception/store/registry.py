@@ -14,8 +14,8 @@ import time
 from inception.errors import Conflict, Forbidden, InceptionError, InvalidArgument, NotFound, Unavailable
 from inception.oci.digest import Digest, sha256
 from inception.oci.image import DOCKER_INDEX, DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST
+from inception.store.documents import MAX_DOCUMENT_BYTES, load_json
 from inception.store.hosts import is_loopback
-from inception.store.images import MAX_DOCUMENT_BYTES, load_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from inception.errors import Conflict, InvalidArgument
 from inception.oci.reference import Reference
+from inception.store.documents import decode_manifest
 from inception.store.hosts import Registries, endpoint, full_name, load_registries
-from inception.store.images import decode_manifest
 from inception.store.pull import open_repository
 from inception.store.registry import MANIFESTS
 

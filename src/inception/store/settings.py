@@ -65,7 +65,7 @@ def load_owners(kind: type[T], path: str) -> T:
         return kind()
     except OSError as error:
         raise Unavailable(f"{path}: {error.strerror}") from error
-    from inception.store.images import load_json
+    from inception.store.documents import load_json
 
     if len(data) > _MAX_BYTES:
         raise InvalidArgument(f"{path}: larger than {_MAX_BYTES} bytes")

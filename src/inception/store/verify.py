@@ -24,8 +24,8 @@ from inception.oci.image import Descriptor
 from inception.record import Record
 from inception.store import pack
 from inception.store.content import CHUNK
+from inception.store.documents import decode_manifest, parse_document
 from inception.store.gc import REFERRED
-from inception.store.images import decode_manifest, parse_document
 from inception.store.layers import COPIED, EMPTY
 from inception.store.progress import Progress, silent
 from inception.store.scratch import Scratch

@@ -25,9 +25,9 @@ from inception.record import decode
 from inception.store.artifacts import check_title
 from inception.store.authorization import parse_challenges
 from inception.store.compression import decompress
+from inception.store.documents import RESERVED_LABELS, decode_manifest, load_json, parse_document
 from inception.store.http import HttpError, Response, split_url
 from inception.store.http import _Connection as Connection
-from inception.store.images import RESERVED_LABELS, decode_manifest, load_json, parse_document
 from inception.store.push import compress
 from inception.store.registry import next_page
 from inception.store.tar import TarReader
