@@ -12,10 +12,11 @@ from __future__ import annotations
 import fcntl
 import os
 
+from inception.caching import lru_cache
 from inception.engine.config import ContainerState, HealthState
 from inception.errors import Conflict, NotFound
 from inception.linux.process import is_alive, open_alive
-from inception.monitor.status import MonitorStatus, read_status
+from inception.monitor.status import MonitorStatus, parse_status, read_status, status_path
 from inception.record import encode, replace
 
 TYPE_CHECKING = False
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from inception.engine.engine import Engine
     from inception.engine.records import ContainerRecord
 
+# Running containers whose last state is remembered: a server is asked for it again and again.
+_KEPT = 512
+_LAID_OVER: dict[str, tuple[ContainerRecord, MonitorStatus, ContainerRecord]] = {}
 #: On its way out; with `purging` its anonymous volumes go too.
 REMOVING = ("removing", "purging")
 
@@ -78,15 +82,36 @@ class ContainerLock:
 
 def live_state(engine: Engine, record: ContainerRecord) -> ContainerRecord:
     """*record*, whose row says that it runs, with the state of this moment."""
-    status = read_status(engine.run_dir(record.id))
+    status = _read(engine.run_dir(record.id))
     if status is None:  # its monitor has not spoken yet
         return record if owner_lives(record) else replace(record, state=killed_state(record.state))
     if status.phase != "exited" and not owner_lives(record):
         return replace(record, state=killed_state(record.state))
+    # Both are values: who asks again before either has changed gets the same record.
+    known = _LAID_OVER.get(record.id)
+    if known is not None and known[0] is record and known[1] is status:
+        return known[2]
     state = merge_status(record.state, status)
     if state.status == "running" and record.status == "paused":
         state = replace(state, status="paused")
-    return replace(record, state=state)
+    found = replace(record, state=state)
+    if len(_LAID_OVER) >= _KEPT:
+        _LAID_OVER.clear()
+    _LAID_OVER[record.id] = (record, status, found)
+    return found
+
+
+def _read(run_dir: str) -> MonitorStatus | None:
+    try:
+        with open(status_path(run_dir), "rb") as file:
+            return _parsed(file.read())
+    except FileNotFoundError:
+        return None
+
+
+@lru_cache(_KEPT)
+def _parsed(text: bytes) -> MonitorStatus:
+    return parse_status(text)
 
 
 def merge_status(state: ContainerState, status: MonitorStatus) -> ContainerState:
