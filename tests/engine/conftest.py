@@ -110,7 +110,8 @@ def _look(engine: Engine) -> list[str]:
     found += [f"rule of nobody: {port}" for port in set(firewall.observe(engine.tag).ports) ^ ports]
     owners = {row[0] for row in engine.database.rows("SELECT container_id FROM endpoints UNION SELECT container_id FROM ports")}
     found += [f"address or port of {name[:12]}, which does not run" for name in owners - running]
-    addresses = {row[0] for row in engine.database.rows("SELECT address FROM endpoints")}
+    query = "SELECT address FROM endpoints UNION SELECT address6 FROM endpoints"
+    addresses = {row[0] for row in engine.database.rows(query)}
     for folder, _, files in os.walk(f"{engine.run_root}/names"):
         found += [f"name {folder.rpartition('/')[2]} for {name}" for name in files if name not in addresses]
     return found

@@ -92,7 +92,7 @@ def workers(roots: tuple[str, str]) -> Iterator[Workers]:
 def test_after_a_kill_of_a_command_at_any_point_the_next_one_finds_a_whole_engine(
     engine: Engine, roots: tuple[str, str], workers: Workers
 ) -> None:
-    engine.networks.create(NetworkConfig(name="net"))
+    engine.networks.create(NetworkConfig(name="net", ipv6=True))
     seed = random.Random(4242)
     end = time.monotonic() + 45
     kills = 0
@@ -115,7 +115,7 @@ def test_after_a_kill_of_a_command_at_any_point_the_next_one_finds_a_whole_engin
 
 
 def test_a_container_whose_monitor_is_killed_runs_again_after_the_next_command(engine: Engine) -> None:
-    engine.networks.create(NetworkConfig(name="net"))
+    engine.networks.create(NetworkConfig(name="net", ipv6=True))
     always = make(
         engine, "sleep", "60", network_mode="net", ports=[PortBinding(container_port=80)], restart=RestartPolicy(name="always")
     )
