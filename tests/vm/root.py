@@ -29,8 +29,12 @@ PACKAGES = [
     *("procps", "util-linux", "strace", "e2fsprogs", "git", "ca-certificates", "openssl", "curl", "uidmap"),
     *("runc", "crun", "criu", "podman", "conmon", "netavark", "containerd", "docker.io", "docker-registry"),
 ]
+#: Not in every release.
+OPTIONAL = ("criu",)
 #: What must be there before modprobe is: the disks, the root, and the port that the agent listens on.
 EARLY_MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "overlay")
+
+_QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 # The kernel without its package's scripts, which would make an initramfs and want a boot loader.
 _KERNEL_HOOK = """set -e; chroot "$1" sh -ec '
@@ -95,7 +99,7 @@ def open_root() -> Root:
     """Makes what is missing; the first time a minute or two of packages. Raises RuntimeError with the maker's words."""
     recipe = Recipe(distribution=_release("ID"), suite=_release("VERSION_CODENAME"))
     sources = machine_sources(recipe)
-    key = _digest(sources, *PACKAGES, *EARLY_MODULES, _KERNEL_HOOK)
+    key = _digest(sources, *_packages(), *EARLY_MODULES, _KERNEL_HOOK)
     folder = CACHE / key
     if not (folder / "root.ext4").exists():
         for stale in CACHE.glob("*/root.ext4"):
@@ -146,6 +150,13 @@ def make_disk(image: Path, folder: Path | None, *, megabytes: int) -> None:
     partial.rename(image)
 
 
+def _packages() -> list[str]:
+    """Those of PACKAGES that the distribution has."""
+    return [
+        name for name in PACKAGES if name not in OPTIONAL or not subprocess.call(["apt-cache", "show", "-q", name], **_QUIET)
+    ]
+
+
 def _make_root(folder: Path, recipe: Recipe, sources: str) -> None:
     print(f"making the test machine's root from the packages of {recipe.distribution} {recipe.suite}", file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=True)
@@ -155,7 +166,7 @@ def _make_root(folder: Path, recipe: Recipe, sources: str) -> None:
     command += [f"--aptopt={setting}" for setting in machine_settings()]
     command += ["--dpkgopt=force-unsafe-io"]
     command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")]
-    command += [f"--include={','.join(PACKAGES)}", f"--customize-hook={_KERNEL_HOOK}", recipe.suite, str(tree)]
+    command += [f"--include={','.join(_packages())}", f"--customize-hook={_KERNEL_HOOK}", recipe.suite, str(tree)]
     _run([*command, "-"] if sources else command, sources)
     try:
         shutil.move(tree / "boot/vmlinuz", folder / "vmlinuz")
