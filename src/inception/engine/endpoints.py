@@ -122,7 +122,9 @@ def _claim_one(
         state.default_route6 = default_routes[1]
     interface = link_name(engine.tag, "v", state.endpoint_id)
     row = (network.id, record.id, state.endpoint_id, address or address6, state.mac_address, interface, address6)
-    tx.execute("INSERT INTO endpoints VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    # Columns by name: a server that runs on while a newer one adds some must still be able to start containers.
+    columns = "network_id, container_id, endpoint_id, address, mac, host_interface, address6"
+    tx.execute(f"INSERT INTO endpoints ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     if address and not config.ipv4_address:
         tx.execute("UPDATE networks SET last_address = ? WHERE id = ?", (address, network.id))
     if address6 and not config.ipv6_address:
