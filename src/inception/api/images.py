@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any, BinaryIO, cast
-from urllib.parse import urlsplit
+from typing import Any
 
 from aiohttp import web
 
@@ -15,6 +13,7 @@ from inception.api.documents import image_summary
 from inception.api.progress import Tell, progress_document, stream_work
 from inception.engine.results import ImageRemoval
 from inception.engine.times import parse
+from inception.engine.web import is_url, open_url
 from inception.errors import Forbidden, InvalidArgument, NotFound, Unavailable
 from inception.oci.image import Platform, platform_text
 from inception.oci.reference import Reference
@@ -155,7 +154,7 @@ def _is_here(call: Call, name: str) -> bool:
 async def _import(call: Call) -> web.StreamResponse:
     """From the request's body (`-`), or from an address."""
     source = call.text("fromSrc")
-    if source != "-" and not source.startswith(("http://", "https://")):
+    if source != "-" and not is_url(source):
         raise InvalidArgument(f"import from {source}: expected `-` or an http address")
     repository, tag = call.text("repo"), call.text("tag")
     changes = [line for text in call.query.getall("changes", []) for line in text.splitlines() if line.strip()]
@@ -163,37 +162,13 @@ async def _import(call: Call) -> web.StreamResponse:
 
     def work(tell: Tell) -> None:
         name = tagged(repository, tag)
-        with _opened(source, tell) if body is None else body as stream:
+        if body is None:
+            tell({"status": f"Downloading from {source}"})
+        with open_url(source) if body is None else body as stream:
             image = call.engine.images.import_(stream, name, changes=changes, message=call.text("message"))
         tell({"status": image.id})
 
     return await stream_work(call, work)
-
-
-def _opened(url: str, tell: Tell) -> BinaryIO:
-    """What an address holds, as it comes."""
-    import urllib3
-
-    host = urlsplit(url).netloc.rpartition("@")[2]
-    tell({"status": f"Downloading from {url}"})
-    try:
-        answer = urllib3.PoolManager(timeout=60.0).request("GET", url, preload_content=False)
-    except urllib3.exceptions.HTTPError as error:
-        cause = getattr(error, "reason", None) or error
-        raise Unavailable(f"import {url}: {host} does not answer: {_plainly(cause)}") from error
-    if answer.status != 200:
-        raise InvalidArgument(f"import {url}: the server answers {answer.status} {answer.reason}")
-    setattr(answer, "auto_close", False)  # noqa: B010 - as a buffered reader wants it
-    return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", answer)))
-
-
-def _plainly(error: BaseException) -> str:
-    """A failure of urllib3's in a few words, without the names of its objects."""
-    if "resolve" in str(error):
-        return "no such host"
-    while error.__cause__ is not None or error.__context__ is not None:
-        error = error.__cause__ or error.__context__ or error
-    return (error.strerror if isinstance(error, OSError) else "") or str(error)
 
 
 async def push(call: Call) -> web.StreamResponse:

@@ -7,7 +7,8 @@ import os
 
 from inception.build.cache import Download
 from inception.build.operations import hide_password
-from inception.errors import InvalidArgument, Unavailable
+from inception.engine.web import unreachable
+from inception.errors import InvalidArgument
 from inception.oci.digest import Digest
 from inception.record import Record
 
@@ -81,7 +82,7 @@ def _fetch(url: str, cache: BuildCache, scratch: str, known: Download | None) ->
                 raise InvalidArgument(f"invalid response status {answer.status} of {hide_password(url)}")
             path, digest = _save(answer, scratch, url)
     except urllib3.exceptions.HTTPError as error:
-        raise Unavailable(f"download {hide_password(url)}: {error}") from error
+        raise unreachable(f"download {hide_password(url)}", url, error) from error
     etag = answer.headers.get("ETag", "")
     cache.note_download(url, Download(etag=etag, last_modified=modified, digest=digest))
     return Remote(url=url, name=_name(url), digest=digest, mtime_ns=_time_ns(modified), path=path)

@@ -122,12 +122,8 @@ def save(call: Call) -> int:
 
 def import_(call: Call) -> int:
     source = call.arguments[0]
-    if "://" in source:
-        raise InvalidArgument(
-            f"import {source}: importing from a URL is not supported", "download it and import the file, or pipe it in with `-`"
-        )
     reference = call.arguments[1] if len(call.arguments) > 1 else ""
-    with _open("" if source == "-" else source) as stream:
+    with _open_source(source) as stream:
         image = call.engine.images.import_(
             stream,
             reference,
@@ -137,6 +133,15 @@ def import_(call: Call) -> int:
         )
     print(image.id)
     return 0
+
+
+def _open_source(source: str) -> BinaryIO:
+    from inception.engine.web import is_url, open_url
+
+    if not is_url(source):
+        return _open("" if source == "-" else source)
+    print(f"Downloading from {source}", file=sys.stderr)
+    return open_url(source)
 
 
 def bootstrap(call: Call) -> int:
