@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 from inception.compose import labels
+from inception.compose.values import refresh_after_s
+from inception.engine.times import parse
 from inception.errors import NotFound
 from inception.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from inception.compose.model import Project
+    from inception.compose.model import Project, Service
     from inception.engine import Engine
     from inception.engine.container import Container
 
@@ -40,13 +44,15 @@ class ObservedContainer(Record):
 class Observed(Record):
     """`networks` and `volumes` hold the configuration hash of what exists by name (empty when another tool made it).
 
-    `images` has the id of each service's image; a service whose image is not in the store is missing.
+    `images` has the id of each service's image; a service whose image is not in the store is missing. `stale` are those whose
+    `pull_policy` wants it pulled anew after a time that is over.
     """
 
     containers: list[ObservedContainer] = []
     networks: dict[str, str] = {}
     volumes: dict[str, str] = {}
     images: dict[str, str] = {}
+    stale: list[str] = []
 
     def of(self, service: str) -> list[ObservedContainer]:
         """The containers of *service* without those of `run`, in the order of their numbers."""
@@ -57,11 +63,13 @@ class Observed(Record):
 
 def observe(engine: Engine, project: Project) -> Observed:
     """The state of everything that *project* names."""
+    images = observe_images(engine, project)
     return Observed(
         containers=observe_containers(engine, project.name),
         networks=_hashes(engine, project, "networks"),
         volumes=_hashes(engine, project, "volumes"),
-        images=observe_images(engine, project),
+        images=images,
+        stale=[name for name, service in project.services.items() if name in images and _is_stale(engine, service)],
     )
 
 
@@ -135,3 +143,12 @@ def observe_images(engine: Engine, project: Project) -> dict[str, str]:
         if known[reference]:
             found[name] = known[reference]
     return found
+
+
+def _is_stale(engine: Engine, service: Service) -> bool:
+    """Whether its image got its name longer ago than its `pull_policy` allows."""
+    after_s = refresh_after_s(service.pull_policy)
+    if after_s is None or service.build is not None:
+        return False
+    named_at = engine.images.inspect(service.image)["Metadata"]["LastTagTime"]
+    return named_at.startswith("0001-") or time.time() - parse(named_at) / 1e9 >= after_s

@@ -70,6 +70,8 @@ def plan_images(project: Project, observed: Observed, names: list[str], *, build
             operation = Operation(kind=BUILD_IMAGE, target=image, key=name, reason=reason)
         elif service.build is None and policy == "always":
             operation = Operation(kind=PULL_IMAGE, target=image, key=name, reason="pull policy is always")
+        elif name in observed.stale and policy == service.pull_policy:
+            operation = Operation(kind=PULL_IMAGE, target=image, key=name, reason=f"pull policy is {policy}")
         elif service.build is None and not present:
             if policy == "never":
                 raise NotFound(f"No such image: {image}", f"service {name} has pull_policy never")

@@ -7,6 +7,7 @@ BuildKit are refused too: a file that sets them expects something.
 from __future__ import annotations
 
 from inception.compose.errors import ComposeFileError
+from inception.compose.values import is_every
 from inception.compose.yaml import Map, Seq
 
 TYPE_CHECKING = False
@@ -53,7 +54,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "services.*.isolation": ("default",),
     "services.*.ports.*.mode": ("ingress", "host"),
     "services.*.ports.*.protocol": ("tcp", "udp"),
-    "services.*.pull_policy": ("always", "never", "build", "if_not_present", "missing"),
+    "services.*.pull_policy": ("always", "never", "build", "if_not_present", "missing", "daily", "weekly", "every_DURATION"),
     "services.*.volumes.*.type": ("bind", "volume", "tmpfs"),
     "services.*.volumes.*.bind.recursive": ("enabled",),
     "networks.*.driver": ("bridge", "default"),
@@ -69,7 +70,7 @@ def check_support(tree: Map) -> None:
             raise ComposeFileError(f"{path} is not supported", place, hint)
     for pattern, allowed in _ALLOWED.items():
         for path, value, place in _matches(tree, pattern.split("."), "", tree.place):
-            if value not in allowed:
+            if value not in allowed and not ("every_DURATION" in allowed and is_every(value)):
                 names = ", ".join(str(each).lower() if isinstance(each, bool) else each for each in allowed)
                 raise ComposeFileError(f"{path}: {str(value).lower()!r} is not supported", place, f"supported: {names}")
 

@@ -172,3 +172,23 @@ def mount(text: str) -> dict[str, Any]:
     if bind:
         details["create_host_path"] = True
     return {**found, found["type"]: details}
+
+
+_SPANS_S = {"w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def is_every(pull_policy: str) -> bool:
+    """Whether it is a span of time: `every_1h30m`."""
+    return re.fullmatch(r"every_([0-9]+[wdhms])+", pull_policy) is not None
+
+
+def refresh_after_s(pull_policy: str) -> int | None:
+    """How old an image may be under a `pull_policy` that speaks of time; None for one that doesn't.
+
+    >>> refresh_after_s("daily"), refresh_after_s("every_1h30m"), refresh_after_s("always")
+    (86400, 5400, None)
+    """
+    text = {"daily": "every_1d", "weekly": "every_1w"}.get(pull_policy, pull_policy)
+    if not is_every(text):
+        return None
+    return sum(int(number) * _SPANS_S[unit] for number, unit in re.findall(r"([0-9]+)([wdhms])", text))

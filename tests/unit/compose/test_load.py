@@ -369,7 +369,8 @@ def test_secrets_are_not_in_the_repr_of_a_project(loaded: Loaded) -> None:
         (of_service("annotations: {a: b}"), "{}:4: services.web.annotations is not supported"),
         (of_service("deploy: {mode: global}"), "{}:4: services.web.deploy.mode: 'global' is not supported"),
         (of_service("deploy: {placement: {constraints: [a]}}"), "{}:4: services.web.deploy.placement is not supported"),
-        (of_service("pull_policy: daily"), "{}:4: services.web.pull_policy: 'daily' is not supported"),
+        (of_service("pull_policy: refresh"), "{}:4: services.web.pull_policy: 'refresh' is not supported"),
+        (of_service("pull_policy: every_1h-5m"), "{}:4: services.web.pull_policy: 'every_1h-5m' is not supported"),
         (of_service("volumes: ['v:/v']", "volumes:\n  v: {driver: nfs}\n"), "{}:6: volumes.v.driver: 'nfs' is not supported"),
         (
             "include: ['oci://registry/project']\nservices: {}\n",

@@ -250,6 +250,14 @@ def test_images_are_built_or_pulled_once_each(loaded: Loaded) -> None:
         plan_images(project, Observed(), ["c"], pull="never")
 
 
+def test_an_image_older_than_its_policy_allows_is_pulled_again(loaded: Loaded) -> None:
+    project = loaded("services: {a: {image: x, pull_policy: every_2h}, b: {image: y, pull_policy: daily}}")
+    present = Observed(images={"a": "i", "b": "j"}, stale=["a"])
+    names = select(project, [])
+    assert lines(plan_images(project, present, names)) == ["pull image x (pull policy is every_2h)"]
+    assert lines(plan_images(project, present, names, pull="missing")) == []
+
+
 def test_down_removes_dependents_first_and_networks_last(stack: Project) -> None:
     plan = plan_down(stack, running(stack), DownOptions())
     assert lines(plan) == [
