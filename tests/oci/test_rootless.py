@@ -166,12 +166,8 @@ def test_cve_2023_25809_a_delegated_cgroup_of_the_host_is_read_only(folder: Path
     if own_cgroup_namespace:
         spec["linux"]["namespaces"].append({"type": "cgroup"})
     path.write_text(json.dumps(spec))
-    change(
-        folder,
-        "sh",
-        "-c",
-        f"for folder in /sys/fs/cgroup/*/{places[0].name}; do mkdir $folder/x && echo made; done; true",
-    )
+    found = f"/sys/fs/cgroup/{places[0].name} /sys/fs/cgroup/*/{places[0].name}"  # pure v2, and with hierarchies of v1
+    change(folder, "sh", "-c", f"for folder in {found}; do mkdir $folder/x && echo made; done; true")
     try:
         for place in places:
             place.mkdir()
