@@ -284,7 +284,7 @@ def test_one_with_a_user_namespace_is_not_saved_since_it_could_not_come_back(rt:
     maps = [{"containerID": 0, "hostID": 0, "size": 65536}]
     _detached(rt, COUNTER, linux={"namespaces": namespaces("user"), "uidMappings": maps, "gidMappings": maps})
     failed = rt.command("checkpoint", rt.id)
-    assert failed.code == 1 and "user namespace: is not supported" in failed.err, failed
+    assert failed.code == 1 and "a user namespace is not supported" in failed.err, failed
     assert rt.state()["status"] == "running"
 
 

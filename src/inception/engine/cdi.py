@@ -146,7 +146,7 @@ def _parse(path: str, data: bytes) -> object:
             return jsontext.loads(data.decode())
         import yaml
 
-        return yaml.load(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506: both are safe loaders
+        return yaml.load(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # both are safe loaders
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(str(error).partition("\n")[0]) from None
     except Exception as error:  # PyYAML's errors have no name without its import

@@ -69,7 +69,7 @@ def dump(state: RuntimeState, spec: Spec, options: CriuOptions) -> None:
     """Write the images of a container that runs. Raises InvalidArgument, Unavailable; it runs on then."""
     if spec.linux is not None and has_user_namespace(spec.linux):
         # What is restored opens images as a user of its own, to whom they are closed: better said before it is gone.
-        raise Unavailable("criu can't restore a container with a user namespace: is not supported")
+        raise Unavailable("a container with a user namespace is not supported: criu can't restore it")
     criu = Criu(options.program)
     images, work = folders = make_folders(options)
     request = {
