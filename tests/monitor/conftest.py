@@ -41,7 +41,6 @@ class Container:
                 "name": "web",
                 "engine_root": str(tmp_path),
                 "engine_run_root": str(tmp_path),
-                "container_dir": str(tmp_path),
                 "run_dir": self.run_dir,
                 "log_path": self.log_path,
                 **config,

@@ -106,7 +106,6 @@ class Start:
         self.engine = engine
         self.record = record
         self.run_dir = engine.run_dir(record.id)
-        self.dir = engine.container_dir(record.id)
         self.stream: AttachStream | None = None
         self._attach = attach
         self._connect = connect
@@ -330,7 +329,6 @@ class Start:
             name=record.name,
             engine_root=engine.root,
             engine_run_root=engine.run_root,
-            container_dir=self.dir,
             run_dir=self.run_dir,
             tty=config.tty,
             open_stdin=config.open_stdin,

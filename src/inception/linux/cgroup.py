@@ -446,25 +446,13 @@ def _hand_down(folder: str, file: str) -> str:
     return value
 
 
-def _make_folders(root: str, path: str) -> list[str]:
-    """mkdir -p; the folders that were made, outermost first."""
+def _make_folders(root: str, path: str) -> None:
+    """mkdir -p."""
     try:
-        os.mkdir(root + path, 0o755)
-        return [root + path]  # nearly always: what is around it is there
-    except FileExistsError:
-        return []
+        _make_folder(root + path)  # nearly always what is around it is there
     except FileNotFoundError:
-        pass
-    made: list[str] = []
-    folder = root
-    for part in path.strip("/").split("/"):
-        folder = f"{folder}/{part}"
-        try:
-            os.mkdir(folder, 0o755)
-            made.append(folder)
-        except FileExistsError:
-            pass
-    return made
+        for folder in [*_above(root, path)[1:], root + path]:
+            _make_folder(folder)
 
 
 def _remove_tree(folder: str) -> None:

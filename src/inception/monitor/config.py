@@ -47,7 +47,6 @@ class MonitorConfig(Record):
     name: str
     engine_root: str
     engine_run_root: str
-    container_dir: str
     run_dir: str
     tty: bool = False
     open_stdin: bool = False

@@ -62,7 +62,6 @@ class Fake:
                 "name": "web",
                 "engine_root": str(tmp_path),
                 "engine_run_root": str(tmp_path),
-                "container_dir": str(tmp_path),
                 "run_dir": self.run_dir,
                 "log_path": self.log_path,
                 **config,
