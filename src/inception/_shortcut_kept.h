@@ -9,7 +9,7 @@
 #include <time.h>
 
 
-enum { TEXT_SIZE = 1 << 20, SECTIONS = 11, MARK_SIZE = 64 };
+enum { TEXT_SIZE = 1 << 20, SECTIONS = 11, MARK_SIZE = 64, SEEN = 512 };
 enum { S_FACTS, S_PASSWD, S_WARNINGS, S_PLAN, S_MARK, S_CGROUP, S_CREATING, S_CREATED, S_CONFIG, S_SHORTCUT, S_DEVICES };
 
 struct section {
@@ -101,12 +101,29 @@ hash(const struct text *text)
     return value;
 }
 
-/* Python does it, and keeps what it did as *name*. */
+/* Whether these facts came by before: in a file of numbers, one a slot, as good as a glance. A first time costs no more than
+ * that; what never comes again is not worth keeping. */
+static int
+seen_before(int folder, const char *path)
+{
+    unsigned long long mine = hash(&facts), there = 0;
+    int fd = openat(folder, path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return 0;
+    off_t at = (off_t)(mine % SEEN * sizeof there);
+    int seen = pread(fd, &there, sizeof there, at) == sizeof there && there == mine;
+    if (!seen && pwrite(fd, &mine, sizeof mine, at) < 0)
+        seen = 1; /* then it can't be told */
+    close(fd);
+    return seen;
+}
+
+/* Python does it, and keeps what it did as *name* when this is not the first time. *seen* is where that is known. */
 static void __attribute__((noreturn))
-python_keeps(const char *name)
+python_keeps(const char *name, int folder, const char *seen)
 {
     static char word[128];
-    int fd = facts.broken ? -1 : (int)syscall(SYS_memfd_create, "facts", 0);
+    int fd = facts.broken || !seen_before(folder, seen) ? -1 : (int)syscall(SYS_memfd_create, "facts", 0);
     if (fd < 0 || write_all(fd, facts.data, facts.size) < 0)
         python(NULL);
     snprintf(word, sizeof word, "--kept=%d,%s", fd, name);
@@ -315,7 +332,7 @@ exec_again(const struct container *container)
         append(&facts, arguments[i], strlen(arguments[i]) + 1);
     snprintf(name, sizeof name, "again.%llu", hash(&facts) % 16);
     if (!find_kept(container->folder, name, sections, S_PLAN + 1))
-        python_keeps(name);
+        python_keeps(name, container->folder, "again.seen");
     int init = open_init(container);
     if (init < 0 || is_frozen(container))
         python(NULL);
@@ -630,8 +647,14 @@ run_again(const struct call *call)
     snprintf(name, sizeof name, "%016llx", hash(&facts));
     if (snprintf(path, sizeof path, "%s/@plans/%s", call->root, name) >= (int)sizeof path)
         python(NULL);
-    if (!find_kept(AT_FDCWD, path, sections, SECTIONS))
-        python_keeps(name);
+    if (!find_kept(AT_FDCWD, path, sections, SECTIONS)) {
+        strcpy(strrchr(path, '/'), "/seen");
+        *strrchr(path, '/') = 0;
+        mkdir(call->root, 0711); /* as Folder.make does */
+        mkdir(path, 0700);
+        path[strlen(path)] = '/';
+        python_keeps(name, AT_FDCWD, path);
+    }
     if (name_plan(&run) < 0 || make_folder(&run) < 0)
         python(NULL);
     signal(SIGCHLD, SIG_DFL);
