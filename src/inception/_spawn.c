@@ -599,6 +599,7 @@ spawn_launch(PyObject *self, PyObject *args)
     }
     launch.handover = handover[1];
     long pid;
+    int status = 0;
     Py_BEGIN_ALLOW_THREADS
     sigset_t all, before;
     sigfillset(&all);
@@ -611,8 +612,14 @@ spawn_launch(PyObject *self, PyObject *args)
     pthread_sigmask(SIG_BLOCK, &all, &before);
     pid = clone_onto(&clone_args, make_monitor, &launch);
     if (pid > 0)
-        while (waitpid((pid_t)pid, NULL, __WCLONE) < 0 && errno == EINTR)
+        while (waitpid((pid_t)pid, &status, __WCLONE) < 0 && errno == EINTR)
             ;
+    close(handover[1]); /* the monitor's end: where it was killed, its messages have an end */
+    handover[1] = -1;
+    if (pid > 0 && WIFSIGNALED(status)) { /* what was in between is gone, and the monitor may use our memory still */
+        struct pollfd monitor = {.fd = handover[0]};
+        poll(&monitor, 1, 10000); /* until it has executed its program, or has ended */
+    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     Py_END_ALLOW_THREADS
     launch.start.parent = launch.start.report = launch.start.report_ours = -1; /* the monitor's descriptors, not ours */
@@ -626,12 +633,16 @@ spawn_launch(PyObject *self, PyObject *args)
         goto done;
     }
     struct report unused;
-    int pidfd = -1, monitor_pidfd = -1;
-    if (receive_report(handover[0], &unused, &pidfd) == 0 || receive_report(handover[0], &unused, &monitor_pidfd) == 0 ||
-        pidfd < 0 || monitor_pidfd < 0) {
+    int pidfd = -1, monitor_pidfd = -1, killed = receive_report(handover[0], &unused, &pidfd) == 0;
+    killed = killed || receive_report(handover[0], &unused, &monitor_pidfd) == 0 || WIFSIGNALED(status);
+    if (killed || pidfd < 0 || monitor_pidfd < 0) { /* what came without its descriptor found no number for it */
         if (pidfd >= 0)
             close(pidfd);
-        set_spawn_error(-2, EPROTO, 0, NULL, 0);
+        if (monitor_pidfd >= 0)
+            close(monitor_pidfd);
+        if (launch.monitor_pid > 0)
+            kill(launch.monitor_pid, SIGKILL); /* its init ends with it */
+        set_spawn_error(-2, killed ? EPROTO : EMFILE, 0, NULL, 0);
         goto done;
     }
     result = Py_BuildValue("iiii", launch.pid, pidfd, launch.monitor_pid, monitor_pidfd);

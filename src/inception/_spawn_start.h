@@ -226,7 +226,8 @@ clone_stub(struct start *start, int *pidfd)
     return pid;
 }
 
-/* The next report: 1, 0 at the end of the stream (execve succeeded), or -errno. *fd is what came along, or -1. */
+/* The next report: 1, 0 at the end of the stream (execve succeeded), or -errno, with *report that of no step. *fd is what came
+ * along, or -1. */
 static long
 receive_report(int channel, struct report *report, int *fd)
 {
@@ -236,8 +237,10 @@ receive_report(int channel, struct report *report, int *fd)
     } control;
     struct iovec part = {report, sizeof *report};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    long size = sys(SYS_recvmsg, channel, (long)&message, MSG_CMSG_CLOEXEC, 0, 0, 0);
     *fd = -1;
+    memset(report, 0, sizeof *report);
+    report->step = -1;
+    long size = sys(SYS_recvmsg, channel, (long)&message, MSG_CMSG_CLOEXEC, 0, 0, 0);
     if (size == -ECONNRESET) /* it ended with our byte unread; what it said before that is still queued */
         size = sys(SYS_recvmsg, channel, (long)&message, MSG_CMSG_CLOEXEC, 0, 0, 0);
     if (size <= 0)

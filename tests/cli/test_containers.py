@@ -11,20 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.needs("root", "busybox")
 QUIET = ("--network", "none")
 # A process that does something of its own when it is asked to end.
 TRAP = "trap '{}' TERM; echo ready; while :; do sleep 1 & wait; done"
-
-
-def wait_until(check, what: str) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if check():
-            return
-        time.sleep(0.02)
-    pytest.fail(f"never: {what}")
 
 
 @pytest.fixture

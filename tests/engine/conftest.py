@@ -71,7 +71,7 @@ def make(engine: Engine, *command: str, **fields: object) -> Container:
 
 def _settled(engine: Engine, expected: set[str]) -> set[str]:
     """The links of the engine, when those of ended namespaces have gone."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while (links := set(host_links(engine.tag))) - expected and time.monotonic() < deadline:
         time.sleep(0.02)
     return links
@@ -79,7 +79,7 @@ def _settled(engine: Engine, expected: set[str]) -> set[str]:
 
 def findings(engine: Engine) -> list[str]:
     """What in the engine does not fit together, and does not for a while: a monitor may be releasing its container just now."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while (found := _look(engine)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return found

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from tests.waiting import wait_until
 
 from inception import Engine, NetworkConfig, PortBinding, RestartPolicy
 
@@ -158,7 +159,4 @@ def test_everything_killed_at_once_comes_back_as_its_policies_say(
 
 
 def _await_end(pid: int) -> None:
-    deadline = time.monotonic() + 5
-    while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert not os.path.exists(f"/proc/{pid}")
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), f"the end of {pid}")

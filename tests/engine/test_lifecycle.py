@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.waiting import wait_until
 
 import inception
 from inception import (
@@ -164,7 +165,7 @@ def test_exec_takes_input_a_user_a_folder_and_a_terminal(engine: Engine) -> None
     assert result.output == b"1000\n/tmp\n1 2\n"
     assert container.exec(["tty"], tty=True).output == b"/dev/pts/0\r\n"
     container.exec_detached(ExecConfig(command=["sh", "-c", "echo done > /tmp/detached"]))
-    _until(lambda: container.exec(["cat", "/tmp/detached"]).stdout == b"done\n")
+    wait_until(lambda: container.exec(["cat", "/tmp/detached"]).stdout == b"done\n")
     with pytest.raises(StartFailed) as caught:
         container.exec(["nope"])
     assert caught.value.exit_code == 127
@@ -193,7 +194,7 @@ def test_restart_policies(engine: Engine) -> None:
     again.start()
     first = again.state.pid
     os.kill(first, 9)
-    _until(lambda: again.state.pid not in (0, first))
+    wait_until(lambda: again.state.pid not in (0, first))
     again.update(UpdateConfig(restart=RestartPolicy(name="no")))
     again.kill()
     assert again.wait() == 137
@@ -203,9 +204,9 @@ def test_health_is_asked_inside_and_shown(engine: Engine) -> None:
     check = Healthcheck(test=["CMD-SHELL", "test -e /tmp/well"], interval=50_000_000, retries=1)
     container = make(engine, "sleep", "60", healthcheck=check)
     container.start()
-    _until(lambda: container.state.health.status == "unhealthy")
+    wait_until(lambda: container.state.health.status == "unhealthy")
     container.exec(["touch", "/tmp/well"])
-    _until(lambda: container.state.health.status == "healthy")
+    wait_until(lambda: container.state.health.status == "healthy")
     assert container.status_text.endswith("(healthy)")
     assert container.inspect()["State"]["Health"]["Log"][-1]["ExitCode"] == 0
 
@@ -221,7 +222,7 @@ def test_names_and_published_ports_work_when_start_returns(engine: Engine) -> No
     )
     server.start()
     (port,) = server.port("80")
-    _until(lambda: _ask(port.host_port) == b"hello\n")
+    wait_until(lambda: _ask(port.host_port) == b"hello\n")
     client = make(engine, "sleep", "60", network_mode="net")
     client.start()
     assert client.exec(["ping", "-c", "1", "-W", "2", "server"]).exit_code == 0
@@ -474,10 +475,3 @@ def _tar(name: str, data: bytes, link: str = "") -> io.BytesIO:
         archive.addfile(entry, io.BytesIO(data))
     stream.seek(0)
     return stream
-
-
-def _until(check: object, timeout_s: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not check():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.waiting import wait_until
 
 from inception import Engine, PortBinding, RestartPolicy
 from inception.engine.container import Container
@@ -17,13 +16,6 @@ from inception.engine.container import Container
 from .conftest import make
 
 pytestmark = pytest.mark.needs("root", "nft")
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def owner(engine: Engine, container: Container) -> int:
@@ -47,7 +39,7 @@ def stuck(engine: Engine) -> tuple[Container, socket.socket]:
     container.start()
     monitor = owner(engine, container)
     os.kill(monitor, signal.SIGKILL)
-    eventually(lambda: not Path(f"/proc/{monitor}").exists())
+    wait_until(lambda: not Path(f"/proc/{monitor}").exists())
     thief = socket.create_server(("127.0.0.1", port))
     assert engine.containers.get("stuck").state.status == "exited"
     return container, thief
@@ -56,19 +48,19 @@ def stuck(engine: Engine) -> tuple[Container, socket.socket]:
 def test_a_start_that_failed_in_recovery_is_tried_again_until_it_succeeds(engine: Engine) -> None:
     container, thief = stuck(engine)
     assert "address already in use" in container.state.error
-    eventually(lambda: owner(engine, container) > 0)
+    wait_until(lambda: owner(engine, container) > 0)
     os.kill(owner(engine, container), signal.SIGKILL)  # recovery finds out, and sends another
     killed = owner(engine, container)
-    eventually(lambda: engine.containers.get("stuck") and owner(engine, container) not in (0, killed))
+    wait_until(lambda: engine.containers.get("stuck") and owner(engine, container) not in (0, killed))
     thief.close()
-    eventually(lambda: container.state.status == "running")
+    wait_until(lambda: container.state.status == "running")
     assert container.state.error == ""
 
 
 @pytest.mark.parametrize("how", ["stopped", "removed"])
 def test_nobody_tries_again_what_was(engine: Engine, how: str) -> None:
     container, thief = stuck(engine)
-    eventually(lambda: owner(engine, container) > 0)
+    wait_until(lambda: owner(engine, container) > 0)
     pid = owner(engine, container)
     if how == "removed":
         container.remove()
@@ -78,6 +70,6 @@ def test_nobody_tries_again_what_was(engine: Engine, how: str) -> None:
         with pytest.raises(NotModified):
             container.stop()
     thief.close()
-    eventually(lambda: not Path(f"/proc/{pid}").exists())
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
     if how == "stopped":
         assert container.state.status == "exited"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.waiting import wait_until
 
 from .conftest import Box
 
@@ -79,9 +80,7 @@ def test_the_lifecycle_from_create_to_delete(runc: Runc):
     assert json.loads(runc("ps", "--format", "json", id).stdout) == [state["pid"]]
     assert "is not stopped: running" in runc("delete", id).stderr
     assert runc("kill", id, "KILL").returncode == 0
-    deadline = time.monotonic() + 10
-    while json.loads(runc("state", id).stdout)["status"] != "stopped" and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: json.loads(runc("state", id).stdout)["status"] == "stopped")
     assert "not running" in runc("kill", id, "KILL").stderr
     assert runc("delete", id).returncode == 0
     assert runc("state", id).stderr == f"container does not exist: {id}\n"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import select
 import socket
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
+from tests.waiting import wait_until
 
 from inception.errors import StartFailed
 from inception.linux.process import pidfd_send_signal
@@ -218,6 +222,56 @@ def test_a_launch_that_fails_leaves_no_monitor(box: Box):
         launch(box.plan(box.spec("nope")).compile(), {}, (null, null, null), argv, {"init": null})
     os.close(null)
     assert error.value.errno == 2 and not marker.exists()
+
+
+_LAUNCH = """
+import os, sys
+from inception.runtime import SpawnError, launch
+null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+try:
+    launch(open(sys.argv[1], "rb").read(), {}, (null, null, null), ["/bin/true"], {"init": null})
+except SpawnError as error:
+    print(error.step, os.strerror(error.errno))
+"""
+
+
+@pytest.mark.needs("strace")
+@pytest.mark.parametrize("place", ["setsid", "pidfd_open"])
+def test_a_launch_whose_monitor_is_killed_before_it_is_one_fails(box: Box, place: str):
+    """It waited for word of a process that was no more, with the container locked."""
+    plan = box.folder / "compiled"
+    plan.write_bytes(box.plan(box.spec("sleep", "60"), die_with_parent=True).compile())
+    # The first two calls of who is to become the monitor, which nobody else makes.
+    killed = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={place}", "-e", f"inject={place}:signal=KILL:when=1"]
+    done = subprocess.run([*killed, sys.executable, "-c", _LAUNCH, plan], capture_output=True, text=True, timeout=20)
+    assert done.stdout == "-2 Protocol error\n", (done.stdout, done.stderr)
+
+
+@pytest.mark.needs("strace")
+def test_a_launch_whose_process_in_between_is_killed_waits_for_the_monitor_and_ends_it(box: Box):
+    """The monitor works in the caller's memory, which was the next call's by then."""
+    plan = box.folder / "compiled"
+    plan.write_bytes(box.plan(box.spec("sleep", "60"), die_with_parent=True).compile())
+    late = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=setsid", "-e", "inject=setsid:delay_enter=1500000"]
+    tracer = subprocess.Popen([*late, sys.executable, "-c", _LAUNCH, plan], stdout=subprocess.PIPE, text=True)
+    monitor = between = 0
+    while not monitor:
+        assert tracer.poll() is None, "the launch ended without a process in between"
+        caller = _children(tracer.pid)
+        between = _children(caller)
+        monitor = _children(between)
+        time.sleep(0.01)
+    os.kill(between, 9)
+    assert tracer.communicate(timeout=20)[0] == "-2 Protocol error\n"
+    wait_until(lambda: not os.path.exists(f"/proc/{monitor}"))
+
+
+def _children(pid: int) -> int:
+    """The only child of *pid*, or 0."""
+    try:
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text() or 0) if pid else 0
+    except FileNotFoundError:
+        return 0
 
 
 def test_the_same_bytes_start_again_and_again(box: Box):

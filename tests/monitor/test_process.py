@@ -4,9 +4,9 @@ import json
 import os
 import pathlib
 import signal
-import time
 
 import pytest
+from tests.waiting import wait_until
 
 from inception.linux.process import wait_pidfd
 from inception.monitor import client, handover
@@ -17,14 +17,6 @@ from inception.oci.runtime import Process
 from inception.runtime import plan_exec
 
 pytestmark = pytest.mark.needs("root", "busybox")
-
-
-def wait_until(condition):
-    for _ in range(2000):
-        if condition():
-            return
-        time.sleep(0.005)
-    raise AssertionError("never came true")
 
 
 def text(stream):

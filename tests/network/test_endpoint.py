@@ -6,9 +6,9 @@ import os
 import signal
 import subprocess
 import threading
-import time
 
 import pytest
+from tests.waiting import wait_until
 
 from inception.errors import Conflict, Forbidden, NotFound, Unavailable
 from inception.linux import namespaces, netlink
@@ -115,9 +115,7 @@ def test_the_kernel_removes_an_endpoint_with_its_namespace(lab):
     netns = namespaces.new_netns()
     endpoint.attach(netns, plan(lab))
     os.close(netns)
-    deadline = time.monotonic() + 10
-    while plan(lab).host_ifname in host.host_links(lab.tag) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: plan(lab).host_ifname not in host.host_links(lab.tag))
     assert host.host_links(lab.tag) == [link_name(lab.tag, "b", "network 1")]
 
 

@@ -7,8 +7,9 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
+
+from tests.waiting import wait_until
 
 from .cases import CASES, case
 from .harness import Result, Runtime, cgroups_named, mounts, namespaces
@@ -230,20 +231,13 @@ def kill_shared_pids(rt: Runtime) -> None:
     for gone in (False, True):
         assert rt.create("sleep 1001 & sleep 1002 & wait", linux=linux).code == 0 and rt.start().code == 0
         cgroup = cgroups_named(rt.id)[0] / "cgroup.procs"
-        _until(lambda file=cgroup: len(file.read_text().split()) == 3)
+        wait_until(lambda file=cgroup: len(file.read_text().split()) == 3)
         if gone:
             os.kill(rt.state()["pid"], 9)
             rt.wait("stopped")
         assert rt.command("kill", rt.id, "KILL").code == 0
-        _until(lambda file=cgroup: not file.exists() or not file.read_text())
+        wait_until(lambda file=cgroup: not file.exists() or not file.read_text())
         assert rt.command("delete", "--force", rt.id).code == 0
-
-
-def _until(check: object) -> None:
-    deadline = time.monotonic() + 10
-    while not check():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @case("runc: kill", "0 asks only; --all of a container that has stopped is no error")
@@ -284,7 +278,7 @@ def delete_frozen_elsewhere(rt: Runtime) -> None:
         assert rt.command("state", rt.id).code != 0
     finally:
         (freezer / "freezer.state").write_text("THAWED")
-        _until(lambda: _removed(freezer))
+        wait_until(lambda: _removed(freezer))
 
 
 def _removed(folder: Path) -> bool:
@@ -401,7 +395,7 @@ def frozen_cgroup(rt: Runtime) -> None:
         assert found.code == 1 and "frozen" in found.err, found
     finally:
         (folder / "freezer.state").write_text("THAWED")
-        _until(lambda: _removed(folder))
+        wait_until(lambda: _removed(folder))
 
 
 @case("linux: seccomp", "calls newer than a list of what is allowed do not exist: ENOSYS")
@@ -448,7 +442,7 @@ def every_hierarchy(rt: Runtime) -> None:
         finally:
             rt.command("delete", "--force", rt.id)
             for folder in cgroups_named(id):
-                _until(lambda folder=folder: _removed(folder))
+                wait_until(lambda folder=folder: _removed(folder))
 
 
 @case("linux: cgroupsPath", "folders around it that nobody has given CPUs to get those that are around them")
@@ -462,7 +456,7 @@ def empty_cpuset(rt: Runtime) -> None:
         assert found.code == 0, found
     finally:
         for other in cgroups_named(folder.name):
-            _until(lambda other=other: _removed(other))
+            wait_until(lambda other=other: _removed(other))
 
 
 @case("runc: kill", "a signal that ends programs ends a container that waits for start")

@@ -9,9 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
+
+from tests.waiting import wait_until
 
 OURS = str(Path(sys.prefix) / "bin/inception-runc")  # as `make setup` makes it
 PRIVATE = ["unshare", "--mount", "--propagation", "private"]
@@ -152,12 +153,9 @@ class Runtime:
         """What the container that was created last has written so far."""
         return (self.folder / "container").read_text()
 
-    def wait(self, status: str, timeout_s: float = 10) -> None:
+    def wait(self, status: str) -> None:
         """Until the last container is in *status*."""
-        deadline = time.monotonic() + timeout_s
-        while (now := self.state()["status"]) != status:
-            assert time.monotonic() < deadline, f"still {now}, not {status}"
-            time.sleep(0.01)
+        wait_until(lambda: self.state()["status"] == status, f"the container is {status}")
 
     def close(self) -> None:
         """Remove every container of this runtime."""

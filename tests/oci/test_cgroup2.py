@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.waiting import wait_until
 
 from .harness import COMMANDS, Runtime, cgroup_folder, cgroups_named
 
@@ -123,11 +124,11 @@ def test_new_device_rules_replace_the_old_ones(rt: Runtime):
     rules = [{"allow": False, "access": "rwm"}, allow]
     script = "mknod /tmp/k c 1 11; while :; do if head -c0 /tmp/k 2>/dev/null; then echo y; else echo n; fi; sleep 0.05; done"
     assert rt.create(script, linux={"resources": {"devices": rules}}).code == 0 and rt.start().code == 0
-    _until(lambda: rt.output().endswith("y\n"))
+    wait_until(lambda: rt.output().endswith("y\n"))
     (rt.folder / "r.json").write_text(json.dumps({"devices": rules[:1]}))
     updated = rt.command("update", "--resources", str(rt.folder / "r.json"), rt.id)
     assert updated.code == 0, updated
-    _until(lambda: rt.output().endswith("n\n"))
+    wait_until(lambda: rt.output().endswith("n\n"))
 
 
 def test_pause_stops_and_kill_ends_every_process_of_a_nested_cgroup(rt: Runtime):
@@ -137,7 +138,7 @@ def test_pause_stops_and_kill_ends_every_process_of_a_nested_cgroup(rt: Runtime)
     script = "mkdir /sys/fs/cgroup/a && (sh -c 'echo $$ >/sys/fs/cgroup/a/cgroup.procs; while :; do echo x; sleep 0.02; done')"
     assert rt.create(script, mounts=mounts(mount), linux={"namespaces": namespaces("cgroup")}).code == 0
     assert rt.start().code == 0
-    _until(lambda: rt.output().count("x") > 2)
+    wait_until(lambda: rt.output().count("x") > 2)
     assert rt.command("pause", rt.id).code == 0
     assert "frozen 1" in (cgroup_folder(rt.id, "") / "a/cgroup.events").read_text()
     assert rt.command("resume", rt.id).code == 0
@@ -208,10 +209,3 @@ def test_a_container_without_memory_is_killed_and_reported(rt: Runtime):
         events.send_signal(signal.SIGTERM)
     assert line["id"] == rt.id
     assert "oom_kill 1" in (cgroup_folder(rt.id, "") / "memory.events").read_text()
-
-
-def _until(done) -> None:
-    deadline = time.monotonic() + 20
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import wait_until
 
 from .harness import OURS, Result, Runtime, cgroup_folder, cgroups_named, mounts
 
@@ -105,8 +106,8 @@ def test_the_state_is_that_of_any_container_while_it_runs(rt: Runtime) -> None:
     states = []
     for python in (True, True, False):
         with subprocess.Popen(command, cwd=rt.bundle, stdin=subprocess.DEVNULL) as process:
-            _until(lambda: (rt.root / rt.id / "started").exists())
-            _until(lambda: rt.state()["status"] == "running")
+            wait_until(lambda: (rt.root / rt.id / "started").exists())
+            wait_until(lambda: rt.state()["status"] == "running")
             state = rt.state()
             assert ("python" in os.readlink(f"/proc/{process.pid}/exe")) == python
             assert rt.command("exec", rt.id, "true").code == 0
@@ -162,7 +163,7 @@ def test_signals_reach_the_program(rt: Runtime) -> None:
         with subprocess.Popen(command, cwd=rt.bundle, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
-            _until(lambda: (rt.root / rt.id / "started").exists())
+            wait_until(lambda: (rt.root / rt.id / "started").exists())
             time.sleep(0.05)  # it may be on its way to the wait still
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 42
@@ -326,10 +327,3 @@ def test_no_descriptor_of_the_callers_gets_in(rt: Runtime) -> None:
 
 def _timeless(text: str) -> str:
     return re.sub(r'time="[^"]*"', "", text)
-
-
-def _until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

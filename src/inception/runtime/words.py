@@ -196,6 +196,7 @@ def _one_of(prefix: str, value: int) -> str:
 # ---- failures -----------------------------------------------------------------------------------------------------------
 
 _EPERM, _ENOENT, _ENOEXEC, _EACCES, _EBUSY, _EXDEV, _ENODEV, _ENOTDIR, _EISDIR, _EINVAL = 1, 2, 8, 13, 16, 18, 19, 20, 21, 22
+_EPROTO = 71
 _ECHILD, _ETIMEDOUT = 10, 110
 _ENOSPC, _ELOOP, _ENOSYS, _ETXTBSY, _EUSERS, _ENAMETOOLONG, _E2BIG = 28, 40, 38, 26, 87, 36, 7
 
@@ -242,7 +243,8 @@ _PROFILE_HINT = "is the profile loaded? apparmor_parser loads one, aa-status lis
 def explain_failure(plan: Plan, step: int, errno: int, value: int = 0, head: bytes = b"") -> StartFailed:
     """The error for a plan that failed at *step* (see `_spawn.SpawnError`), with Docker's exit codes."""
     if step == -2:
-        return StartFailed(f"start of the monitor: {os.strerror(errno)}", exit_code=128)
+        cause = "it was killed before it ran" if errno == _EPROTO else os.strerror(errno)
+        return StartFailed(f"start of the monitor: {cause}", exit_code=128)
     if step < 0:
         hint = _HINTS.get(("clone3", errno), "")
         flags = abi.names("CLONE_", plan.clone_flags).replace("CLONE_", "")

@@ -5,20 +5,12 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from tests.waiting import wait_until
 
 from inception.monitor import client
 from inception.monitor.kernel import hold_root
 from inception.monitor.status import read_status
 from inception.oci.image import Healthcheck
-
-
-def wait_until(condition):
-    """Polls: a monitor in another thread gets there when it gets there."""
-    for _ in range(2000):
-        if condition():
-            return
-        time.sleep(0.005)
-    raise AssertionError("never came true")
 
 
 def text(stream):
