@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from inception.build import BuildConfig, build
 from inception.build.cache import BuildCache
+from inception.engine import Engine
 
 from .conftest import Builder
 
@@ -132,6 +135,45 @@ def test_another_base_under_the_same_name_is_noticed(built: Builder, planned: li
     assert built.read("d") == "top"
 
 
+@pytest.fixture
+def recalled(built: Builder, planned: list[str]) -> Builder:
+    """One whose next build wants nothing of the database."""
+    text = (built.context / "Dockerfile").read_text()
+    built.write("Dockerfile", text.replace("FROM scratch\n", "FROM below\n"))
+    built.build("FROM scratch\nCOPY d /d\n", tags=["below"])
+    built.write("Dockerfile", text.replace("FROM scratch\n", "FROM below\n"))
+    time.sleep(_SETTLED_S)
+    for _ in range(3):
+        built.build()
+    planned.clear()
+    return built
+
+
+def test_without_a_commit_since_the_database_stays_closed(recalled: Builder, planned: list[str]):
+    with Engine(recalled.engine.root, recalled.engine.run_root) as engine:
+        again = build(engine, BuildConfig(context=str(recalled.context), tags=["result"]))
+        assert planned == [] and "database" not in engine.__dict__
+        assert again.image_id == recalled.engine.images.get("result").id
+
+
+def test_a_name_that_was_given_to_another_image_is_given_back(recalled: Builder, planned: list[str]):
+    image_id = recalled.engine.images.get("result").id
+    recalled.engine.images.tag("below", "result")
+    recalled.build()
+    assert recalled.engine.images.get("result").id == image_id
+    recalled.build(tags=["result", "more"])
+    assert recalled.engine.images.get("more").id == image_id
+    assert planned == []
+
+
+def test_a_base_that_has_changed_hands_is_noticed(recalled: Builder, planned: list[str]):
+    recalled.engine.images.tag("result", "below")
+    recalled.build()
+    assert planned == ["planned"]
+    assert recalled.build(no_cache=True, tags=["whole"]).image_id != ""
+    assert recalled.tree() == recalled.tree(image="whole")
+
+
 def test_a_pruned_cache_or_a_removed_image_is_made_again(built: Builder, planned: list[str]):
     built.engine.images.remove("result")
     built.build()
@@ -151,7 +193,8 @@ def test_a_file_that_was_written_just_before_is_not_trusted(built: Builder, plan
 
 
 def test_after_an_hour_the_long_way_is_gone_again(built: Builder, planned: list[str]):
-    built.engine.store.db.execute("UPDATE build_results SET made_at = made_at - 3700")
+    for path in (Path(built.engine.root) / "build-cache/whole").iterdir():
+        os.utime(path, (time.time() - 3700, time.time() - 3700))
     built.build()
     assert planned == ["planned"]
     assert built.cached() == [True, True, True]

@@ -14,6 +14,7 @@ import os
 import time
 
 from inception import jsontext
+from inception.build.wholebuilds import WholeBuilds
 from inception.oci.digest import chain_id, sha256
 from inception.record import Record
 
@@ -54,6 +55,7 @@ _TABLES = (
         result TEXT NOT NULL,
         made_at INTEGER NOT NULL
     ) STRICT""",
+    "DROP TABLE build_results",  # `wholebuilds.py` has them
 )
 
 
@@ -135,17 +137,6 @@ class BuildCache:
 
     def note_facts(self, place: str, facts: str) -> None:
         self._db.execute("REPLACE INTO build_facts VALUES (?, ?, ?)", (place, facts, int(time.time())))
-
-    def result(self, key: str, since: int) -> str | None:
-        """What a whole build came to, when it was noted *since* then: `recall.py`."""
-        row = self._db.row("SELECT result FROM build_results WHERE key = ? AND made_at >= ?", (key, since))
-        return None if row is None else str(row[0])
-
-    def note_result(self, key: str, result: str) -> None:
-        now = int(time.time())
-        with self._db.transaction() as tx:
-            tx.execute("DELETE FROM build_results WHERE made_at < ?", (now - _NOTE_S,))
-            tx.execute("REPLACE INTO build_results VALUES (?, ?, ?)", (key, result, now))
 
     def entries(self) -> list[Kept]:
         """What is kept, for people: layers, cache mounts, contexts."""
@@ -229,7 +220,7 @@ class BuildCache:
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
             self._forget(f"key IN ({', '.join('?' * len(some))})", some)
-        self._db.execute("DELETE FROM build_results")  # they rest on entries
+        WholeBuilds(self._store.root).forget()
 
     def size(self) -> int:
         """Bytes of the layers that are held."""
@@ -261,7 +252,7 @@ class BuildCache:
 
     def _forget(self, condition: str, values: Sequence[object]) -> int:
         with self._db.transaction(durable=True) as tx:
-            tx.execute("DELETE FROM build_results")  # they rest on entries
+            WholeBuilds(self._store.root).forget()
             count = tx.execute(f"DELETE FROM build_cache WHERE {condition}", values).rowcount
             tx.execute(
                 """DELETE FROM layer_holds WHERE holder = ?

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from inception.engine.config import ResourceConfig
 from inception.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.engine.config import ResourceConfig
 
 # The Dockerfile that is meant where none is named: the first of these that there is.
 DEFAULT_NAMES = ("Dockerfile", "dockerfile")
@@ -99,7 +102,7 @@ class BuildConfig(Record):
     network: str = "default"
     extra_hosts: list[str] = []
     platform: str = ""
-    resources: ResourceConfig = ResourceConfig()
+    resources: ResourceConfig | None = None  # of the steps; a hundred values that most builds say nothing of
     secrets: dict[str, SecretSource] = {}
     ssh: dict[str, str] = {}
     allow: list[str] = []

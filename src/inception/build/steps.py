@@ -15,7 +15,7 @@ from inception.build.selection import Selection, Source, select
 from inception.build.source import CommandFailed
 from inception.build.stage import SCRIPT_FOLDER
 from inception.build.tree import Tree
-from inception.engine.config import ContainerConfig, MountConfig
+from inception.engine.config import ContainerConfig, MountConfig, ResourceConfig
 from inception.errors import InceptionError, InvalidArgument, StartFailed, Unavailable
 from inception.linux import abi
 from inception.linux.path import RootDir, openat2
@@ -127,7 +127,7 @@ def _container(config: BuildConfig, step: Run, scratch: str, snapshot_id: str) -
         working_dir=step.working_dir,
         network_mode="bridge" if step.network == "default" else step.network,
         extra_hosts=config.extra_hosts,
-        resources=replace(config.resources, cdi_devices=step.devices),
+        resources=replace(config.resources or ResourceConfig(), cdi_devices=step.devices),
         mounts=mounts,
         privileged=step.insecure,
     )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Builder = Callable[..., BuildResult]
 
 _PROGRESS = ("auto", "plain", "tty", "quiet", "json", "rawjson")
+# Whoever gives none of these loads nothing that knows of them.
+_LIMITS = ("cpu-period", "cpu-quota", "cpu-shares", "cpuset-cpus", "cpuset-mems", "memory", "memory-swap", "shm-size", "ulimit")
 
 
 def build(call: Call) -> int:
@@ -176,7 +178,9 @@ def _config(flags: Flags, context: str) -> BuildConfig:
     )
 
 
-def _resources(flags: Flags) -> ResourceConfig:
+def _resources(flags: Flags) -> ResourceConfig | None:
+    if not any(flags.given(name) for name in _LIMITS):
+        return None
     from inception.engine.config import ResourceConfig
     from inception.engine.limits import LIMITS, TEXTS
 

@@ -69,7 +69,7 @@ def _log_ins() -> dict[str, Any]:
 
 
 def _query(config: BuildConfig) -> dict[str, Any]:
-    limits = resources_body(config.resources)
+    limits = resources_body(config.resources) if config.resources is not None else {}
     names = {
         "Memory": "memory",
         "MemorySwap": "memswap",
