@@ -132,12 +132,16 @@ def encode(value: Any, *, keep_defaults: bool = False) -> Any:
 def decode(cls: type[R], value: Any, where: str = "", *, unknown: str = "ignore") -> R:
     """A *cls* from JSON types.
 
-    *where* is the path that errors start with; *unknown* is `ignore` or `error`. JSON null stands for the default.
+    *where* is the path that errors start with. *unknown* is what to do about keys that no field has: `ignore`, `error`, or
+    `fold`, which takes a key in another case for the field's (what is written for Go programs may be spelt so) and ignores the
+    rest. JSON null stands for the default.
     Raises InvalidArgument: `process.user.uid: expected an integer, got a string`.
     """
     if type(value) is not dict:
         raise _mismatch(where, "an object", value)
     types, keys, defaults = cls.__types__, cls.__keys__, cls.__defaults__
+    if unknown == "fold":
+        value = _fold(value, keys)
     values: dict[str, Any] = {}
     for name in cls.__fields__:
         key = keys[name]
@@ -152,6 +156,16 @@ def decode(cls: type[R], value: Any, where: str = "", *, unknown: str = "ignore"
             if key not in known:
                 raise InvalidArgument(f"{f'{where}.{key}' if where else key}: unknown property")
     return cls(**values)
+
+
+def _fold(value: dict[str, Any], keys: dict[str, str]) -> dict[str, Any]:
+    """*value* with keys that differ from a field's in case alone spelt like it; one that is there as it should be wins."""
+    known = set(keys.values())
+    if known.issuperset(value):
+        return value
+    spelt = {key.lower(): key for key in known}
+    folded = {spelt.get(key.lower(), key): item for key, item in value.items() if key not in known}
+    return {**folded, **{key: item for key, item in value.items() if key in known}}
 
 
 def _annotations(cls: type) -> dict[str, Any]:

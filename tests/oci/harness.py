@@ -104,7 +104,14 @@ class Runtime:
         self.ids: list[str] = []
         self.id = ""
 
-    def command(self, *words: str, env: dict[str, str] | None = None, fds: tuple[int, ...] = (), stdout: str = "out") -> Result:
+    def command(
+        self,
+        *words: str,
+        env: dict[str, str] | None = None,
+        fds: tuple[int, ...] = (),
+        stdout: str = "out",
+        cwd: Path | None = None,
+    ) -> Result:
         """Run the runtime; stdio are files, since a created container keeps what it was given."""
         argv = [*PRIVATE, *COMMANDS[self.name], "--root", str(self.root), *words]
         with open(self.folder / stdout, "w+") as out, open(self.folder / "err", "w+") as err:
@@ -113,7 +120,7 @@ class Runtime:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                cwd=self.bundle,
+                cwd=cwd or self.bundle,
                 env={**os.environ, **(env or {})},
                 pass_fds=fds,
                 timeout=30,

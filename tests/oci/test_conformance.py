@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .cases import Case
-from .field_cases import CASES
+from .dropin_cases import CASES
 from .harness import Runtime, cgroups_named
 from .report import DEVIATIONS
 

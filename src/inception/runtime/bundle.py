@@ -21,7 +21,7 @@ def load_bundle(bundle: str, config: str = "config.json") -> Spec:
     """
     path = os.path.join(bundle, config)
     try:
-        spec = decode(Spec, loads(_read(path)))
+        spec = decode(Spec, loads(_read(path)), unknown="fold")
         check_spec(spec)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{path}: {error}") from error
@@ -46,7 +46,7 @@ def _absolute(mount: Mount, bundle: str, root: str) -> Mount:
 def load_process(path: str) -> Process:
     """The process of `exec --process FILE`. Raises NotFound, InvalidArgument."""
     try:
-        process = decode(Process, loads(_read(path)))
+        process = decode(Process, loads(_read(path)), unknown="fold")
         check_process(process)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{path}: {error}") from error

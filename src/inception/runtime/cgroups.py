@@ -127,7 +127,7 @@ def join(cgroup: Cgroup, below: list[str] | None = None) -> JoinPlan:
     for given in below or []:
         controllers, _, path = given.rpartition(":")
         if ".." in path.split("/") or "\0" in path:
-            raise InvalidArgument(f"--cgroup: {path} is not a sub cgroup path")
+            raise InvalidArgument(f"--cgroup: bad sub cgroup path: {path} is not a sub cgroup path")
         chosen = list(places)
         if controllers:
             chosen = [_known(cgroup, controller) for controller in controllers.split(",")]

@@ -12,7 +12,7 @@ import gc
 import os
 import sys
 
-from inception.errors import InceptionError, InvalidArgument
+from inception.errors import InceptionError, InvalidArgument, StartFailed
 from inception.preload import preload
 
 TYPE_CHECKING = False
@@ -253,12 +253,12 @@ class Log:
     def warn(self, message: str) -> None:
         self._write("warning", message)
 
-    def error(self, message: str) -> None:
-        """In the log; and on stderr, for people."""
+    def error(self, message: str, shown: str = "") -> None:
+        """In the log; and on stderr, for people, or as *shown*."""
         if self.path:
             self._write("error", message)
         if self.path or self.form == "text":
-            print(message, file=sys.stderr)
+            print(shown or message, file=sys.stderr)
         else:
             self._write("error", message)
 
@@ -323,7 +323,7 @@ def run(words: list[str], started: tuple[int, int] | None = None, kept: str = ""
         return _run(verb, rest, options, log)
     except InceptionError as error:
         hint = f" ({error.hint})" if error.hint else ""
-        log.error(f"{_PREFIXED.get(verb, '')}{error}{hint}")
+        log.error(f"{_PREFIXED.get(verb, '')}{error}{hint}", _as_init_says(error))
     except OSError as error:
         log.error(f"{_PREFIXED.get(verb, '')}{_words(error)}")
     except KeyboardInterrupt:
@@ -348,6 +348,11 @@ def _run(name: str, words: list[str], options: Call, log: Log) -> int:
     module = __import__(f"inception.runtime.{verb.module}", fromlist=[verb.function])
     function: Run = getattr(module, verb.function)
     return function(call)
+
+
+def _as_init_says(error: InceptionError) -> str:
+    """An execve that failed, for programs that read stderr: with runc it is init that says so, and nothing else."""
+    return str(error) if isinstance(error, StartFailed) and str(error).startswith("exec /") and not os.isatty(2) else ""
 
 
 def _words(error: OSError) -> str:

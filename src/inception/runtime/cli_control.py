@@ -112,7 +112,7 @@ def update(call: Call) -> int:
 
     container = Container(call.root, call.id)
     values = _read_resources(call.text("resources")) if call.on("resources") else _from_options(call)
-    resources = decode(Resources, _without_zeroes(values))
+    resources = decode(Resources, _without_zeroes(values), unknown="fold")
     schemata = [call.text(name) for name in ("l3-cache-schema", "mem-bw-schema") if call.text(name)]
     with container.folder.lock():
         state, status = container.load()

@@ -12,7 +12,7 @@ from inception.runtime.create import CreateOptions
 from inception.runtime.create import create as create_container
 from inception.runtime.environment import listen_env
 from inception.runtime.lifecycle import Container
-from inception.runtime.namespaces import has_user_namespace
+from inception.runtime.namespaces import has_mount_namespace, has_user_namespace
 from inception.runtime.validate import grantable
 
 TYPE_CHECKING = False
@@ -84,9 +84,21 @@ def load(call: Call) -> tuple[Container, Spec, str, list[str]]:
     value, warnings = grantable(spec.process, own_user_namespace=has_user_namespace(spec.linux))
     for warning in warnings:
         call.log.warn(warning)
+    if not has_mount_namespace(spec.linux):
+        call.log.warn("linux.namespaces: no mount namespace: its mounts are made on the host, and stay there")
+    _explain_start(call, spec, bundle)
+    return container, replace(spec, process=listen_env(value, listen_fds_given())), bundle, warnings
+
+
+def _explain_start(call: Call, spec: Spec, bundle: str) -> None:
+    """With runc's landmarks, for whoever searches logs for them."""
+    assert spec.linux is not None
     counts = f"{len(spec.mounts)} mounts, {len(spec.linux.namespaces)} namespaces"
     call.log.debug(f"bundle {bundle}: nsexec container setup, {counts}")
-    return container, replace(spec, process=listen_env(value, listen_fds_given())), bundle, warnings
+    call.log.debug(
+        "/proc/self/exe of the container is a sealed memfd that has nothing of the host's, where runc would say"
+        ' "runc exeseal: using overlayfs for sealed /proc/self/exe", "runc exeseal: using /proc/self/exe clone"'
+    )
 
 
 def _kept(call: Call, spec: Spec) -> Kept | None:

@@ -34,8 +34,9 @@ from inception.runtime.mounts import (
     plan_remount,
     plan_setattr,
     plan_source,
+    plan_symlink,
 )
-from inception.runtime.namespaces import has_user_namespace, plan_namespaces
+from inception.runtime.namespaces import has_mount_namespace, has_user_namespace, plan_namespaces
 from inception.runtime.plan import Plan, Slot
 
 TYPE_CHECKING = False
@@ -67,7 +68,7 @@ _DEV_LINKS = (
     ("core", "/proc/kcore"),
     ("ptmx", "pts/ptmx"),
 )
-_ENOENT, _EEXIST, _ENOTDIR, _EINVAL, _ENOSYS = 2, 17, 20, 22, 38
+_ENOENT, _EACCES, _EEXIST, _ENOTDIR, _EINVAL, _ENOSYS = 2, 13, 17, 20, 22, 38
 
 
 def plan_container(
@@ -125,8 +126,7 @@ def plan_container(
         _plan_root(plan, spec, rootfs)
     plan.source = "process"
     plan.call("setsid", why="A session of its own: signals to ours don't reach it.")
-    plan.source = "root"
-    plan.call("move_mount", ROOT, "", AT_FDCWD, "/", abi.MOVE_MOUNT_F_EMPTY_PATH, why="Attaches the root over the host's.")
+    _plan_attach_root(plan, spec, rootfs, hold=hold)
     builder.mounts()
     builder.devices()
     slave = builder.terminal(process, termios) if process.terminal else None
@@ -143,9 +143,14 @@ def plan_container(
     if hold:
         plan.source = "hooks"
         plan.call("pause", 1, 1, why="The runtime runs the hooks that may see the container before its root is entered.")
-        if hooks is not None:
+        if hooks is not None and hooks.create_container:
+            plan.call("fchdir", ROOT, why="Where these hooks run.")
             process_steps.plan_hooks(plan, hooks.create_container, "createContainer", "state.creating", process)
-    _plan_pivot(plan, linux, pivot=pivot)
+    if has_mount_namespace(linux):
+        _plan_pivot(plan, pivot=pivot)
+    else:
+        _plan_chroot(plan)
+    _plan_root_propagation(plan, linux)
     if slave is not None:
         process_steps.plan_controlling_terminal(plan, slave)
     process_steps.plan_personality(plan, linux)
@@ -192,6 +197,8 @@ def _plan_propagation(plan: Plan, linux: Linux) -> None:
     propagation = linux.rootfs_propagation.removeprefix("r")
     if propagation not in ("", "private", "slave", "shared", "unbindable"):
         raise InvalidArgument(f"linux.rootfsPropagation: unknown value {linux.rootfs_propagation!r}")
+    if not has_mount_namespace(linux):
+        return  # how the host's mounts hang together is not for a container to change
     # What is mounted here must never appear on the host. With "shared" the mounts below stay in step with the host's, which
     # is what was asked for; "/" itself, which the new root is attached to, does not.
     flag = {"slave": abi.MS_SLAVE}.get(propagation, abi.MS_PRIVATE)
@@ -221,6 +228,26 @@ def _plan_root(plan: Plan, spec: Spec, rootfs: Mount) -> None:
         plan.call(
             "mount_setattr", ROOT, "", flags, attributes, 32, why="Taken from the host's mounts, but not in step with them."
         )
+
+
+def _plan_attach_root(plan: Plan, spec: Spec, rootfs: Mount, *, hold: bool) -> None:
+    """Where the container's root is until it becomes "/": over the host's, or where the bundle has it."""
+    plan.source = "root"
+    assert spec.linux is not None
+    attach: int = abi.MOVE_MOUNT_F_EMPTY_PATH
+    if not has_mount_namespace(spec.linux):
+        if rootfs.type != "bind" or rootfs.source == "/":
+            raise InvalidArgument("linux.namespaces: without a mount namespace the root must be a folder of its own")
+        plan.call("move_mount", ROOT, "", AT_FDCWD, rootfs.source, attach, why="For all of the host: there it stays.")
+        return
+    plan.call("move_mount", ROOT, "", AT_FDCWD, "/", attach, why="Attaches the root over the host's.")
+    if not hold or spec.hooks is None or rootfs.type != "bind" or rootfs.source == "/":
+        return
+    if spec.hooks.prestart or spec.hooks.create_runtime or spec.hooks.create_container:
+        # Hooks that bring drivers along enter this namespace and look for the root by its path, beside the host's files.
+        # The root of a user namespace may not be able to walk there: it is left over "/" then.
+        why = "Where hooks that enter this namespace look for it."
+        plan.call("move_mount", ROOT, "", AT_FDCWD, rootfs.source, attach, why=why, tolerate=(_EACCES, _ENOENT))
 
 
 def _plan_overlay(plan: Plan, rootfs: Mount, options: MountOptions) -> None:
@@ -341,6 +368,8 @@ class _Root:
         for index, mount in enumerate(self.spec.mounts):
             where = f"mounts[{index}]"
             options = MountOptions(mount.options, where)
+            if options.copy_symlink and os.path.islink(mount.source):
+                continue
             if is_bind(mount, options) and not options.remount and not self._below_root(mount):
                 self.opened[where] = Slot(f"source{index}")
                 plan_source(self.plan, mount, options, where, self.opened[where], self._idmap(index, mount, options))
@@ -408,6 +437,9 @@ class _Root:
                 continue
             bind = is_bind(mount, options)
             check_destination(mount.destination, mount.type, bind, where)
+            if bind and options.copy_symlink and os.path.islink(mount.source):
+                plan_symlink(self.plan, ROOT, mount.destination, os.readlink(mount.source), where)
+                continue
             opened = self.opened.get(where)
             if mount.destination == "/dev" and not bind and options.set & RDONLY:
                 options.set, self.readonly_dev = options.set & ~RDONLY, True
@@ -603,24 +635,32 @@ def _plan_names(plan: Plan, spec: Spec) -> None:
         plan.call("setdomainname", spec.domainname, len(spec.domainname.encode()))
 
 
-def _plan_pivot(plan: Plan, linux: Linux, *, pivot: bool) -> None:
+def _plan_pivot(plan: Plan, *, pivot: bool) -> None:
     plan.source = "root"
-    if pivot:
-        old = Slot("host")
-        plan.call("openat", AT_FDCWD, "/", _PATH_DIR, 0, out=old)
-        plan.call("fchdir", ROOT)
-        plan.call("pivot_root", ".", ".", why="The new root becomes /; the host's lies over it for one more moment.")
-        plan.call("fchdir", old)
-        plan.call("mount", None, ".", None, abi.MS_SLAVE | abi.MS_REC, None, why="What goes away here stays on the host.")
-        plan.call("umount2", ".", abi.MNT_DETACH, why="The host's files are gone from this process's world.")
-    else:
+    if not pivot:
         # A chroot leaves the host's /proc in the mount namespace: with it the kernel would let a new, unmasked one be mounted.
         for path in kernel_mounts():
             plan.call("umount2", path, abi.MNT_DETACH, tolerate=(_ENOENT, _EINVAL), why="Not for the container to copy.")
-        plan.call("fchdir", ROOT)
-        plan.call("chroot", ".", why="The new root hides the host's, which can't go away.")
-    if linux.rootfs_propagation.removeprefix("r") in ("shared", "slave", "unbindable"):
-        name = linux.rootfs_propagation.removeprefix("r")
+        _plan_chroot(plan)
+        return
+    old = Slot("host")
+    plan.call("openat", AT_FDCWD, "/", _PATH_DIR, 0, out=old)
+    plan.call("fchdir", ROOT)
+    plan.call("pivot_root", ".", ".", why="The new root becomes /; the host's lies over it for one more moment.")
+    plan.call("fchdir", old)
+    plan.call("mount", None, ".", None, abi.MS_SLAVE | abi.MS_REC, None, why="What goes away here stays on the host.")
+    plan.call("umount2", ".", abi.MNT_DETACH, why="The host's files are gone from this process's world.")
+
+
+def _plan_chroot(plan: Plan) -> None:
+    plan.source = "root"
+    plan.call("fchdir", ROOT)
+    plan.call("chroot", ".", why="The new root hides the host's, which can't go away.")
+
+
+def _plan_root_propagation(plan: Plan, linux: Linux) -> None:
+    name = linux.rootfs_propagation.removeprefix("r")
+    if name in ("shared", "slave", "unbindable"):
         flag = {"shared": abi.MS_SHARED, "slave": abi.MS_SLAVE, "unbindable": abi.MS_UNBINDABLE}[name]
         plan.source = "linux.rootfsPropagation"
         plan_setattr(plan, ROOT, 0, 0, flag, recursive=linux.rootfs_propagation.startswith("r"), why="")

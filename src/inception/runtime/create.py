@@ -19,8 +19,9 @@ import time
 
 from inception._spawn import SpawnError
 from inception.errors import InceptionError, InvalidArgument
-from inception.linux import process, socket
+from inception.linux import abi, process, socket
 from inception.linux.cgroup import JoinPlan
+from inception.linux.mount import load_mountinfo, umount2
 from inception.oci.runtime import Hooks, Mount, Spec
 from inception.record import Record, encode, replace
 from inception.runtime import cgroups, filters, idmap
@@ -28,7 +29,7 @@ from inception.runtime.child import Child, begin, resume
 from inception.runtime.container import plan_container
 from inception.runtime.environment import complete
 from inception.runtime.hooks import encode_state, run_hooks, tail
-from inception.runtime.namespaces import has_new_user_namespace
+from inception.runtime.namespaces import has_mount_namespace, has_new_user_namespace
 from inception.runtime.shortcut import shortcut_of
 from inception.runtime.state import Folder, RuntimeState, remove_resctrl
 
@@ -143,6 +144,8 @@ class Creation:
         self.scope = scope
         self.helper: Helper | None = None
         self.net_devices: NetDevices | None = None
+        assert spec.linux is not None
+        self.mounted = None if has_mount_namespace(spec.linux) else _mounts_at(state.rootfs)
 
     def run(self) -> Child:
         plan = self._plan()
@@ -261,8 +264,15 @@ class Creation:
     def _run_hooks(self) -> None:
         told = self.state.told("creating")
         self.hooks_ran = True
-        run_hooks(self.hooks.prestart, told, "prestart")
-        run_hooks(self.hooks.create_runtime, told, "createRuntime")
+        if self.hooks.prestart or self.hooks.create_runtime:
+            before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.chdir(self.state.bundle)  # where runc's run
+                run_hooks(self.hooks.prestart, told, "prestart")
+                run_hooks(self.hooks.create_runtime, told, "createRuntime")
+            finally:
+                os.fchdir(before)
+                os.close(before)
         for status in ("creating", "created"):
             fd = self.fds.get(f"state.{status}")
             if fd is not None:
@@ -280,6 +290,7 @@ class Creation:
             os.close(self.child.pidfd)
             if self.child.channel >= 0:
                 os.close(self.child.channel)
+        self._unmount()
         remove_resctrl(self.state)
         if self.scope is None:
             cgroups.remove(self.cgroup, self.state.foreign_cgroups)
@@ -293,6 +304,11 @@ class Creation:
         if self.hooks_ran:
             run_hooks(self.hooks.poststop, self.state.told("stopped"), "poststop", warn=True)
 
+    def _unmount(self) -> None:
+        """What it has mounted on the host, where that was asked for."""
+        if self.mounted is not None and _mounts_at(self.state.rootfs) > self.mounted:
+            umount2(self.state.rootfs, abi.MNT_DETACH)
+
     def close(self) -> None:
         if self.helper is not None:
             self.helper.close()
@@ -300,6 +316,10 @@ class Creation:
             os.close(fd)
         if self.net_devices is not None:
             self.net_devices.close()
+
+
+def _mounts_at(path: str) -> int:
+    return sum(mount.mount_point == path for mount in load_mountinfo())
 
 
 def _check_open(fd: int) -> int:

@@ -42,12 +42,14 @@ def plan_exec(
     rootless: bool = False,
     linux: Linux | None = None,
     termios: bytes | None = None,
+    root: str = "",
 ) -> Plan:
     """The plan of *process* in the container whose init's pidfd is the slot `init`.
 
     *namespaces* are those of the container's spec (all but user and time when absent): the ones it shares with the host
     are joined too, which changes nothing. With a terminal the plan needs the socket `console`. *profile* is what *seccomp* was
-    compiled from, for its flags and its listener. The descriptors `preserve0`.. become 3.. of the program.
+    compiled from, for its flags and its listener. *root* is a path to its root, for a container that shares the host's mount
+    namespace. The descriptors `preserve0`.. become 3.. of the program.
     """
     plan = Plan()
     preserved = [plan.inherit(f"preserve{number}") for number in range(preserve_fds)]
@@ -78,7 +80,13 @@ def plan_exec(
     for kind in kinds:
         flags |= KINDS[kind][1]
     plan.source = "linux.namespaces"
+    within = Slot("root") if "mount" not in kinds else None
+    if within is not None:
+        plan.call("openat", AT_FDCWD, root, abi.O_PATH | abi.O_DIRECTORY | abi.O_CLOEXEC, 0, out=within)
     plan.call("setns", init, flags, why="Enters the container's namespaces, all in one call.")
+    if within is not None:
+        plan.call("fchdir", within)
+        plan.call("chroot", ".", why="Its mounts are the host's; its root is not.")
     if "user" in kinds:
         plan.call("setresgid", 0, 0, 0)
         plan.call("setresuid", 0, 0, 0, why="Root in there, until it becomes the user that was asked for.")

@@ -1,8 +1,8 @@
 """Hooks of the runtime's own namespaces: programs that get the container's state on stdin.
 
-A hook's environment is what the spec says, or our own where it says nothing; it runs from /, in a session of its own, and is
-killed after its timeout.
-What it writes is shown when it fails. Those of the container's namespaces are steps of the plan (process.py).
+A hook's environment is what the spec says, or our own where it says nothing; it runs in a session of its own, and is killed
+after its timeout. What it writes is shown when it fails. Those of the container's namespaces are steps of the plan
+(process.py).
 Source: runtime-spec config.md, "POSIX-platform Hooks".
 """
 

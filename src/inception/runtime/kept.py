@@ -101,7 +101,8 @@ def _run_sections(root: str, spec: Spec, bundle: str, options: CreateOptions) ->
     unusual = [
         os.geteuid() != 0,
         any(namespace.type == "user" or namespace.path for namespace in linux.namespaces),
-        any(mount.destination == "/etc/passwd" for mount in spec.mounts),
+        not any(namespace.type == "mount" for namespace in linux.namespaces),
+        any(mount.destination == "/etc/passwd" or "copy-symlink" in mount.options for mount in spec.mounts),
         bool(linux.net_devices) or linux.intel_rdt is not None,
         spec.hooks is not None and bool(encode(spec.hooks)),
     ]

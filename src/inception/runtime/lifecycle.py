@@ -157,6 +157,7 @@ class Container:
             rootless=os.geteuid() != 0,
             linux=spec.linux,
             termios=termios,
+            root=f"/proc/{state.pid}/root",
         )
         init = self.folder.open_init(state)
         fds = {f"preserve{number}": 3 + number for number in range(preserve_fds)} | {"init": init}
@@ -325,7 +326,8 @@ def _plan_again(spec: Spec, error: SpawnError, state: RuntimeState) -> Plan:
     """
     from inception.runtime.container import plan_container
 
-    plan = plan_container(spec, rootfs=Mount(destination="/", type="bind", source="/"), hold=True, rootless=os.geteuid() != 0)
+    root = spec.root.path if spec.root is not None else "/"
+    plan = plan_container(spec, rootfs=Mount(destination="/", type="bind", source=root), hold=True, rootless=os.geteuid() != 0)
     if error.step >= 0:
         plan.before = state.steps - len(plan.steps)
         error.step -= plan.before

@@ -59,13 +59,13 @@ _PROPAGATION: dict[str, int] = {
 _SUPERBLOCK = {"sync", "dirsync", "lazytime", "mand", "iversion"}
 # ... and words for what is the case anyway. (`silent` is about the kernel's log; fsconfig keeps its words in the descriptor.)
 _NEGATED = {"async", "nolazytime", "nomand", "loud", "silent", "noiversion", "defaults"}
-_EINVAL = 22
+_EEXIST, _EINVAL = 17, 22
 
 
 def option_names() -> list[str]:
     """Every option that has a meaning here, for `features`."""
     recursive = [f"r{name}" for name in _ATTRIBUTES]
-    others = ("bind", "rbind", "remount", "idmap", "ridmap", "tmpcopyup")
+    others = ("bind", "rbind", "remount", "idmap", "ridmap", "tmpcopyup", "copy-symlink")
     return sorted({*_ATTRIBUTES, *recursive, *_PROPAGATION, *_SUPERBLOCK, *_NEGATED, *others})
 
 
@@ -75,6 +75,7 @@ class MountOptions:
     __slots__ = (
         "bind",
         "clear",
+        "copy_symlink",
         "copy_up",
         "data",
         "idmap",
@@ -89,6 +90,7 @@ class MountOptions:
 
     def __init__(self, options: list[str], where: str) -> None:
         self.bind = self.recursive_bind = self.idmap = self.recursive_idmap = self.remount = self.copy_up = False
+        self.copy_symlink = False
         self.set = self.clear = self.recursive_set = self.recursive_clear = self.propagation = 0
         self.data: list[str] = []
         for option in options:
@@ -110,6 +112,8 @@ class MountOptions:
                 self.remount = True
             elif option == "tmpcopyup":
                 self.copy_up = True
+            elif option == "copy-symlink":
+                self.copy_symlink = True
             elif option not in _NEGATED:
                 self.data.append(option)
         self.clear &= ~self.set | _ATIME
@@ -249,6 +253,15 @@ def plan_source(
         plan_idmap(plan, out, idmap, recursive=options.recursive_idmap)
 
 
+def plan_symlink(plan: Plan, root: Slot, destination: str, text: str, where: str) -> None:
+    """A symbolic link that says *text*; one that is there already stays."""
+    plan.source = where
+    folder, _, name = destination.rstrip("/").rpartition("/")
+    directory = Slot("target")
+    plan.call("target", root, folder or "/", abi.TARGET_DIRECTORY, -1, 0o755, IN_ROOT, out=directory)
+    plan.call("symlinkat", text, directory, name, tolerate=(_EEXIST,), why="Its source is a link, which is copied as such.")
+
+
 def plan_remount(plan: Plan, root: Slot, mount: Mount, options: MountOptions, where: str) -> None:
     """New flags for what is mounted at the destination already."""
     plan.source = where
@@ -306,6 +319,9 @@ def plan_mount(
         like = None if own_mode else (root, mount.destination)
         plan_filesystem(plan, mount.type, mount.source, options, made, why, like=like)
     plan_attach(plan, root, mount.destination, made, kind=kind, resolve=resolve)
+    if not is_bind(mount, options):
+        set, clear = options.recursive_set, options.recursive_clear & ~options.recursive_set
+        plan_setattr(plan, made, set, clear, 0, recursive=True, why="Nothing is below it yet: they are its own.")
     if options.propagation:
         plan_setattr(
             plan,

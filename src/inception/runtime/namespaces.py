@@ -27,7 +27,7 @@ _CLOCKS = ("monotonic", "boottime")
 
 
 def check_namespaces(linux: Linux) -> None:
-    """Raises InvalidArgument for an unknown kind, one that is there twice, or a missing mount namespace."""
+    """Raises InvalidArgument for an unknown kind, or one that is there twice."""
     kinds: set[str] = set()
     for index, namespace in enumerate(linux.namespaces):
         place = f"linux.namespaces[{index}]"
@@ -38,8 +38,11 @@ def check_namespaces(linux: Linux) -> None:
         if namespace.path and not namespace.path.startswith(("/", "fd:")):
             raise InvalidArgument(f"{place}.path: {namespace.path!r} is not an absolute path")
         kinds.add(namespace.type)
-    if "mount" not in kinds:
-        raise InvalidArgument("linux.namespaces: a mount namespace is needed")
+
+
+def has_mount_namespace(linux: Linux) -> bool:
+    """Whether its mounts are not the host's."""
+    return any(namespace.type == "mount" for namespace in linux.namespaces)
 
 
 def has_user_namespace(linux: Linux) -> bool:

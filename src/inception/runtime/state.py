@@ -98,7 +98,8 @@ class Folder:
 
     def __init__(self, root: str, id: str) -> None:
         if not id or len(id) > _MAX_NAME or id in (".", "..") or not set(id) <= _NAME:
-            raise InvalidArgument(f"invalid container ID {id!r}: use letters, digits and _+-.")
+            strange = next((f"invalid character `{letter}` in the ID; " for letter in id if letter not in _NAME), "")
+            raise InvalidArgument(f"invalid container ID {id!r}: {strange}use letters, digits and _+-.")
         self.root = root
         self.id = id
         self.path = f"{root}/{id}"

@@ -73,7 +73,6 @@ def test_clocks_are_set_between_unshare_and_fork():
         ([Namespace(type="mount"), Namespace(type="other")], "linux.namespaces[1].type: unknown namespace 'other'"),
         ([Namespace(type="mount"), Namespace(type="mount")], "linux.namespaces[1].type: 'mount' is there twice"),
         ([Namespace(type="mount", path="x")], "linux.namespaces[0].path: 'x' is not an absolute path"),
-        ([Namespace(type="pid")], "linux.namespaces: a mount namespace is needed"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_its_place(namespaces: list[Namespace], message: str):

@@ -1,0 +1,129 @@
+"""More cases: what hooks, engines and the field's own suites take for granted, though no clause says so."""
+
+from __future__ import annotations
+
+from .cases import case
+from .field_cases import CASES
+from .harness import Runtime, mounts, namespaces
+
+__all__ = ["CASES"]
+
+
+# ---- hooks that bring files along ---------------------------------------------------------------------------------------
+
+
+@case("config: createRuntime hooks", "enter the container's mount namespace, where the root is at its own path beside the host")
+def hook_enters(rt: Runtime) -> None:
+    (rt.folder / "driver").write_text("of the host")
+    into = f"{rt.rootfs}/tmp/driver"
+    enter = f"nsenter --mount --target ${{pid%%,*}} mount --bind {rt.folder}/driver {into}"
+    script = f"read -r state; pid=${{state#*'\"pid\":'}}; {enter}"
+    (rt.rootfs / "tmp/driver").touch()
+    for kind in ("prestart", "createRuntime"):
+        found = rt.run("cat /tmp/driver", hooks={kind: [{"path": "/bin/sh", "args": ["sh", "-c", script]}]})
+        assert found.out == "of the host", found
+    assert (rt.rootfs / "tmp/driver").read_text() == ""
+
+
+@case("config: createContainer hooks", "run where the root is, with all that is mounted in it also at the root's own path")
+def hook_in_root(rt: Runtime) -> None:
+    (rt.folder / "driver").write_text("mounted")
+    bind = {"destination": "/tmp/driver", "source": str(rt.folder / "driver"), "options": ["bind"]}
+    script = f"cat tmp/driver {rt.rootfs}/tmp/driver >{rt.folder}/seen"
+    assert rt.run(hooks={"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}, mounts=mounts(bind)).code == 0
+    assert (rt.folder / "seen").read_text() == "mountedmounted"
+
+
+@case("config: createRuntime hooks", "run where the bundle is")
+def hook_in_bundle(rt: Runtime) -> None:
+    hooks = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "pwd >where"]}]}
+    id = rt.write({"process": {"args": ["true"]}, "hooks": hooks})
+    (rt.folder / "elsewhere").mkdir()
+    argv = ["run", "--bundle", "../bundle", id]
+    assert rt.command(*argv, cwd=rt.folder / "elsewhere").code == 0
+    assert (rt.bundle / "where").read_text() == f"{rt.bundle}\n"
+
+
+# ---- options of mounts --------------------------------------------------------------------------------------------------
+
+
+@case("config: mount options", "rro of a filesystem of its own makes it read-only")
+def mount_rro_tmpfs(rt: Runtime) -> None:
+    tmpfs = {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["rro", "rnoexec"]}
+    found = rt.run("grep -o ' /tmp tmpfs [^ ]*' /proc/mounts; touch /tmp/x || echo refused", mounts=mounts(tmpfs)).out
+    assert "ro," in found and "noexec" in found and found.endswith("refused\n"), found
+
+
+@case("crun: mount options", "copy-symlink of a source that is a link makes that link; of any other it is a bind mount")
+def mount_copy_symlink(rt: Runtime) -> None:
+    (rt.folder / "link").symlink_to("points/nowhere")
+    (rt.folder / "file").write_text("bound")
+    both = [
+        {"destination": place, "source": str(rt.folder / name), "options": ["rbind", "copy-symlink"]}
+        for place, name in (("/tmp/a/link", "link"), ("/tmp/file", "file"))
+    ]
+    assert rt.run("readlink /tmp/a/link; cat /tmp/file", mounts=mounts(*both)).out == "points/nowhere\nbound"
+
+
+# ---- the host's mount namespace -----------------------------------------------------------------------------------------
+
+
+@case("linux: namespaces", "without a mount namespace the root is a folder all the same, for exec too")
+def host_mounts(rt: Runtime) -> None:
+    linux = {"namespaces": namespaces(without=("mount",))}
+    found = rt.run("ls -d /bin /etc/passwd 2>&1; grep -c ' /proc proc' /proc/mounts", linux=linux)
+    assert found.code == 0 and "/bin\n" in found.out and "/etc/passwd: No such" in found.out, found
+
+
+@case("runtime: errors", "a failing create leaves no mount where the container has no mount namespace")
+def host_mounts_undone(rt: Runtime) -> None:
+    script = f"grep -c ' {rt.rootfs}' /proc/mounts >{rt.folder}/left"
+    hooks = {
+        "createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"{script}.before; exit 1"]}],
+        "poststop": [{"path": "/bin/sh", "args": ["sh", "-c", f"{script}; true"]}],
+    }
+    assert rt.run(hooks=hooks, linux={"namespaces": namespaces(without=("mount",))}).code != 0
+    assert int((rt.folder / "left.before").read_text()) > 1
+    assert (rt.folder / "left").read_text() == "0\n"
+
+
+@case("runc: exec", "in a container without a mount namespace is in its root")
+def host_mounts_exec(rt: Runtime) -> None:
+    assert rt.create("sleep 60", linux={"namespaces": namespaces(without=("mount",))}).code == 0 and rt.start().code == 0
+    found = rt.command("exec", rt.id, "sh", "-c", "readlink /bin/sh; test -e /etc/passwd || echo none")
+    assert found.out == "busybox\nnone\n", found
+
+
+# ---- spelling and words -------------------------------------------------------------------------------------------------
+
+
+@case("config: extensibility", "a property in another case is that property, as it is for programs in Go")
+def other_case(rt: Runtime) -> None:
+    changes = {"process": {"Args": ["echo", "seen"], "args": None}, "HostName": "spelt", "hostname": None}
+    id = rt.write(changes)
+    assert rt.command("run", id).out == "seen\n"
+    linux = {"resources": {"pids": {"LIMIT": 77}}}
+    id = rt.write({"process": {"args": ["hostname"]}, "hostname": None, "HOSTNAME": "spelt", "linux": linux})
+    assert rt.command("run", id).out == "spelt\n"
+
+
+@case("runc: run, exec", "a script whose interpreter is missing is said in one line, as the kernel says it")
+def no_interpreter(rt: Runtime) -> None:
+    (rt.rootfs / "script").write_text("#!/missing\n")
+    (rt.rootfs / "script").chmod(0o755)
+    found = rt.run(["/script"])
+    assert found.code != 0 and found.err == "exec /script: no such file or directory\n", found
+
+
+@case("crun: create", "an id that cannot be one is called so with the character that it must not have")
+def id_words(rt: Runtime) -> None:
+    rt.write({})
+    found = rt.command("run", "no/such/id")
+    assert found.code == 1 and "invalid character `/` in the ID" in found.err, found
+
+
+@case("runc: exec --cgroup", "one that leads out is called so, in the words of each version")
+def cgroup_words(rt: Runtime) -> None:
+    assert rt.create("sleep 60").code == 0 and rt.start().code == 0
+    found = rt.command("exec", "--cgroup", "..", rt.id, "true")
+    assert found.code == 255 and ".. is not a sub cgroup path" in found.err, found
