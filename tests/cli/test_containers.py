@@ -113,9 +113,11 @@ def test_stop_start_restart_kill_wait_and_rm(cli, web):
 
 
 def test_names_that_are_not_there_are_told_one_by_one(cli):
-    for verb in ("stop", "start", "rm", "kill", "pause", "wait", "restart", "logs", "top", "port", "diff"):
+    for verb in ("stop", "rm", "kill", "pause", "wait", "restart", "logs", "top", "port", "diff"):
         code, text = cli.fails(verb, "ghost")
         assert (code, text) == (1, "inception: No such container: ghost\n"), verb
+    code, text = cli.fails("start", "ghost", "spirit")
+    assert (code, text.splitlines()[-1]) == (1, "inception: failed to start containers: ghost, spirit")
     assert cli.fails("inspect", "ghost") == (1, "inception: No such object: ghost\n")
     done = cli.run("rm", "-f", "ghost")
     assert (done.returncode, done.stderr) == (0, "inception: No such container: ghost\n")

@@ -149,7 +149,7 @@ async def logs(call: Call) -> web.StreamResponse:
     )
     tty = container.config.tty
     response = await open_stream(call, RAW if tty or call.version < (1, 42) else MULTIPLEXED)
-    timestamps, details = call.flag("timestamps"), _details(call, container)
+    timestamps, details = call.flag("timestamps"), call.flag("details")
     with call.server.following(container.id):
         async for data in _batches(call.server.threads.iterate(lines, stop), timestamps, details, tty):
             await response.write(data)
@@ -162,16 +162,11 @@ def _tail(call: Call) -> int | None:
     return int(text) if text.isascii() and text.isdigit() else None
 
 
-def _details(call: Call, container: Container) -> bytes:
-    """`details`: what the log options `labels` and `env` add; the drivers there are add nothing, so an empty list."""
-    return b" " if call.flag("details") else b""
-
-
-async def _batches(lines: AsyncIterator[LogLine], timestamps: bool, details: bytes, tty: bool) -> AsyncIterator[bytes]:
+async def _batches(lines: AsyncIterator[LogLine], timestamps: bool, details: bool, tty: bool) -> AsyncIterator[bytes]:
     partial = False
     async for line in lines:
         head = line.time.encode() + b" " if timestamps and not partial else b""
-        data = head + details + line.data
+        data = head + (line.details if details else b"") + line.data
         partial = not line.data.endswith(b"\n")
         yield data if tty else frame(line.stream, data)
 

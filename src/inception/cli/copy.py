@@ -94,7 +94,7 @@ def cp(call: Call) -> int:
         size = _out_of(call, call.engine.containers.get(source_container), source_path, target_path)
         where = target_path
     else:
-        size = _into(call, call.engine.containers.get(target_container), source_path, target_path)
+        size = _into(call, target_container, source_path, target_path)
         where = f"{target_container}:{target_path}"
     if sys.stderr.isatty() and not call.flags.on("quiet") and "-" not in (source, target):
         print(f"Successfully copied {human_size(size)} to {where}", file=sys.stderr)
@@ -201,22 +201,25 @@ class _Renamed:
 # -- into a container
 
 
-def _into(call: Call, container: Container, path: str, target: str) -> int:
+def _into(call: Call, name: str, path: str, target: str) -> int:
+    container = call.engine.containers.get(name)
     archive = call.flags.on("archive")
     place = _container_place(container, target)
     if path == "-":
         if not place.is_dir:
-            raise InvalidArgument(f'destination "{target}" must be a directory')
+            raise InvalidArgument(f'destination "{name}:{target}" must be a directory')
         with open(0, "rb", closefd=False) as stream:
             container.put_archive(place.path, stream, copy_uid_gid=archive, no_overwrite_dir_non_dir=True)
         return 0
     if call.flags.on("follow-link") and os.path.islink(path):
         path = os.path.realpath(path)
     if not os.path.lexists(path):
-        raise NotFound(f"lstat {path}: no such file or directory")
+        if path.endswith("/") and os.path.lexists(path.rstrip("/")):
+            raise InvalidArgument(f"{path}: not a directory")
+        raise NotFound(f"lstat {os.path.abspath(path)}: no such file or directory")
     source = Place(path, exists=True, is_dir=os.path.isdir(path) and (path.endswith("/") or not os.path.islink(path)))
-    folder, name = plan_copy(source, place)
-    counted = _Counted(_packed(path, name, source.is_dir))
+    folder, first = plan_copy(source, place)
+    counted = _Counted(_packed(path, first, source.is_dir))
     readable: Any = _Readable(counted)
     container.put_archive(folder, readable, copy_uid_gid=archive, no_overwrite_dir_non_dir=True)
     return counted.size

@@ -58,7 +58,7 @@ def document(event: Event) -> dict[str, Any]:
         **head,
         "Type": event.type,
         "Action": event.action,
-        "Actor": {"ID": event.id, "Attributes": event.attributes},
+        "Actor": {"ID": event.id, "Attributes": dict(sorted(event.attributes.items()))},
         "scope": "local",
         "time": event.time_ns // 10**9,
         "timeNano": event.time_ns,

@@ -7,7 +7,7 @@ import sys
 from inception.cli.call import Call, complain
 from inception.cli.flags import Command, UsageError, more
 from inception.cli.format import write
-from inception.errors import InceptionError, NotFound
+from inception.errors import InceptionError, InvalidArgument, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,12 +78,15 @@ def _show(call: Call, find: Find) -> int:
         separators = (",", ":") if text else None
         write(json.dumps(documents, indent=indent, separators=separators, ensure_ascii=False) + "\n")
     else:
-        from inception.cli.template import Template
+        from inception.cli.template import Template, TemplateError
         from inception.cli.template_values import typed
 
         template = Template(text)
         for document in documents:
-            write(template.render(_with_pointers(typed(document))) + "\n")
+            try:
+                write(template.render(_with_pointers(typed(document))) + "\n")
+            except TemplateError as error:
+                raise InvalidArgument(f"template parsing error: {error}") from None
     sys.stdout.flush()
     for each in errors:
         complain(each)

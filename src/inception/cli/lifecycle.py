@@ -19,7 +19,19 @@ def start(call: Call) -> int:
         if len(call.arguments) > 1:
             raise UsageError("you cannot start and attach multiple containers at once", exit_code=1)
         return _start_attached(call, call.engine.containers.get(call.arguments[0]))
-    return for_each(call.arguments, lambda name: _once(call.engine.containers.get(name).start))
+    failed: list[str] = []
+
+    def begin(name: str) -> None:
+        try:
+            _once(call.engine.containers.get(name).start)
+        except InceptionError:
+            failed.append(name)
+            raise
+
+    code = for_each(call.arguments, begin)
+    if failed:
+        print(f"inception: failed to start containers: {', '.join(failed)}", file=sys.stderr)
+    return code
 
 
 def _once(act: object) -> None:

@@ -11,15 +11,14 @@ def logs(call: Call) -> int:
     flags = call.flags
     container = call.engine.containers.get(call.arguments[0])
     stamps = flags.on("timestamps")
-    # The extra attributes that a log driver may keep stand between time and line; json-file keeps none.
-    details = b" " if flags.on("details") else b""
+    details = flags.on("details")
     lines = container.logs(
         follow=flags.on("follow"), tail=_tail(flags.text("tail")), since=flags.text("since"), until=flags.text("until")
     )
     try:
         for line in lines:
             prefix = f"{line.time} ".encode() if stamps else b""
-            write_all(2 if line.stream == "stderr" else 1, prefix + details + line.data)
+            write_all(2 if line.stream == "stderr" else 1, prefix + (line.details if details else b"") + line.data)
     except KeyboardInterrupt:
         return 130
     return 0

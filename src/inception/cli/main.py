@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "inception"
 _INTERRUPTED = 130
+_BAD_FLAG = 125
 _BROKEN_PIPE = 141
 
 
@@ -34,7 +35,10 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="surrogateescape")
     debug = False
     try:
-        settings, rest = _globals(list(sys.argv[1:] if argv is None else argv))
+        try:
+            settings, rest = _globals(list(sys.argv[1:] if argv is None else argv))
+        except InceptionError as error:
+            return _report(error, debug, _BAD_FLAG)
         if settings is None:
             code = _page(rest)
         else:

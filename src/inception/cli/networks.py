@@ -124,8 +124,10 @@ def rm(call: Call) -> int:
         except NotFound:
             if not call.flags.on("force"):
                 raise
+        else:
+            print(name, flush=True)
 
-    return for_each(call.arguments, remove)
+    return for_each(call.arguments, remove, say=False)
 
 
 def connect(call: Call) -> int:

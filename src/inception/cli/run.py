@@ -79,6 +79,11 @@ def _create(call: Call, config: ContainerConfig) -> Container:
     flags = call.flags
     if config.network_mode == "host" and (config.ports or config.publish_all):
         print("WARNING: Published ports are discarded when using host network mode", file=sys.stderr)
+    for address in config.dns:
+        if address.startswith("127.") or address == "::1":
+            print(f"WARNING: Localhost DNS ({address}) may fail in containers.", file=sys.stderr)
+    if config.resources.oom_kill_disable and not config.resources.memory_bytes:
+        print("WARNING: OOM killer is disabled for the container, but no memory limit is set", file=sys.stderr)
     with _IdFile(flags.text("cidfile")) as id_file:
         container = call.engine.containers.create(config, pull=_pull(flags), progress=_Pulling(flags.on("quiet")))
         id_file.write(container.id)

@@ -105,9 +105,9 @@ def _config(flags: Flags, image: str, command: list[str]) -> ContainerConfig:
         userns_mode=flags.text("userns"),
         cgroup_parent=flags.text("cgroup-parent"),
         extra_hosts=each(flags, "add-host", parse_host),
-        links=flags.list("link") if network_mode == "bridge" else [],
+        links=each(flags, "link", parse_link) if network_mode == "bridge" else [],
         dns=each(flags, "dns", parse_dns),
-        dns_search=flags.list("dns-search"),
+        dns_search=each(flags, "dns-search", parse_domain),
         dns_options=flags.list("dns-option"),
         sysctls=flags.map("sysctl"),
         group_add=flags.list("group-add"),
@@ -135,7 +135,7 @@ def _entrypoint(flags: Flags) -> list[str] | None:
     if not flags.given("entrypoint"):
         return None
     text = flags.text("entrypoint")
-    return [text] if text else []  # an empty one resets the image's
+    return [text]  # an empty one resets the image's, and its command
 
 
 def _labels(flags: Flags) -> dict[str, str]:
@@ -186,7 +186,7 @@ def _mounts(flags: Flags) -> list[MountConfig]:
 
     driver = flags.text("volume-driver")
     return [
-        *(parse_volume(text, driver) for text in flags.list("volume")),
+        *(parse_volume(text, driver) for text in dict.fromkeys(flags.list("volume"))),
         *each(flags, "mount", parse_mount),
         *map(parse_tmpfs, flags.list("tmpfs")),
     ]
@@ -215,7 +215,7 @@ def _networks(flags: Flags) -> tuple[str, dict[str, EndpointConfig]]:
             ipv4_address=address or first.ipv4_address,
             ipv6_address=address6 or first.ipv6_address,
             mac_address=mac or first.mac_address,
-            links=flags.list("link") if mode != "bridge" else [],
+            links=each(flags, "link", parse_link) if mode != "bridge" else [],
             gateway_priority=first.gateway_priority,
             driver_options=first.driver_options,
             interface_name=first.interface_name,
@@ -308,7 +308,13 @@ def _exposed(flags: Flags) -> list[str]:
         return []
     from inception.network.ports import parse_expose
 
-    return [port for text in flags.list("expose") for port in parse_expose(text)]
+    found: list[str] = []
+    for text in flags.list("expose"):
+        try:
+            found += parse_expose(text)
+        except InvalidArgument as error:
+            raise ValueError(f"invalid range format for --expose: {text}, error: {error}") from None
+    return found
 
 
 def parse_host(text: str) -> str:
@@ -325,6 +331,22 @@ def parse_host(text: str) -> str:
         except ValueError:
             raise ValueError(f'invalid IP address in add-host: "{address}"') from None
     return f"{name}:{address}"
+
+
+def parse_link(text: str) -> str:
+    from inception.engine.links import parse_link as split
+
+    split(text)
+    return text
+
+
+def parse_domain(text: str) -> str:
+    """A search domain; a dot alone means none."""
+    labels = text.strip().removesuffix(".").split(".")
+    plain = all(label.isascii() and label.replace("-", "").isalnum() and label.strip("-") == label for label in labels)
+    if text != "." and not (plain and any(sign.isalpha() for sign in text)):
+        raise ValueError(f"{text} is not a valid domain")
+    return text
 
 
 def parse_dns(text: str) -> str:

@@ -28,6 +28,12 @@ class NilMap(dict):  # type: ignore[type-arg]
     """A map that is not there."""
 
 
+class EmptyStruct(dict):  # type: ignore[type-arg]
+    """A value of a map that is a set: Go prints `{}`."""
+
+
+#: Maps of Docker's documents whose values say nothing.
+_SETS = ("ExposedPorts", "Volumes")
 #: Fields of Docker's documents that are lists or maps in Go, where ours have None.
 _LIST_WORDS = """
     Binds CapAdd CapDrop Cmd DeviceCgroupRules DeviceRequests Devices Dns DnsOptions DnsSearch Entrypoint Env ExecIDs ExtraHosts
@@ -41,11 +47,18 @@ _MAPS = frozenset(_MAP_WORDS.split())
 def typed(document: Any) -> Any:
     """*document* with lists and maps for what Go knows to be one though it is null."""
     if isinstance(document, dict):
-        return {
-            key: NilList() if item is None and key in _LISTS else NilMap() if item is None and key in _MAPS else typed(item)
-            for key, item in document.items()
-        }
+        return {key: _nil(key) if item is None else _set_or(key, item) for key, item in document.items()}
     return [typed(item) for item in document] if isinstance(document, list) else document
+
+
+def _nil(key: str) -> Any:
+    return NilList() if key in _LISTS else NilMap() if key in _MAPS else None
+
+
+def _set_or(key: str, item: Any) -> Any:
+    if key in _SETS and isinstance(item, dict):
+        return {name: value or EmptyStruct() for name, value in item.items()}
+    return typed(item)
 
 
 def missing(mapping: dict[str, Any]) -> Any:
@@ -63,6 +76,8 @@ def render(value: Any, inside: bool = False) -> str:
         return "<nil>" if inside else "<no value>"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, EmptyStruct):
+        return "{}"
     if isinstance(value, dict):
         return "map[" + " ".join(f"{key}:{render(value[key], True)}" for key in sorted(value) if not callable(value[key])) + "]"
     if isinstance(value, (list, tuple)):

@@ -308,6 +308,7 @@ class RemoteContainer:
             "since": moment(since),
             "until": moment(until),
             "timestamps": True,
+            "details": True,
         }
         answer = self.engine.transport.request("GET", f"{self._path}/logs", query=query)
         return self._lines(answer, follow if callable(follow) else None)
@@ -565,8 +566,15 @@ def _log_lines(pieces: Iterator[bytes], *, framed: bool) -> Iterator[LogLine]:
 
 
 def _log_line(stream: str, data: bytes) -> LogLine:
-    moment, _, said = data.partition(b" ")
-    return LogLine(stream, moment.decode("utf-8", "replace"), said)
+    """A line with its time and its details before it: `TIME name=value,… TEXT`."""
+    moment, _, rest = data.partition(b" ")
+    details, _, said = rest.partition(b" ")
+    attributes = None
+    if details:
+        from urllib.parse import parse_qsl
+
+        attributes = dict(parse_qsl(details.decode("utf-8", "replace").replace(",", "&"), keep_blank_values=True))
+    return LogLine(stream, moment.decode("utf-8", "replace"), said, attributes)
 
 
 def _path_stat(header: str) -> PathStat:

@@ -37,6 +37,10 @@ class MountConfig(Record):
     tmpfs_options: list[str] = []
     short: bool = False
 
+    @property
+    def anonymous(self) -> bool:
+        return self.type == "volume" and not self.source
+
 
 # Docker's option of an endpoint for the name of its link.
 INTERFACE_NAME = "com.docker.network.endpoint.ifname"
@@ -114,7 +118,8 @@ class ResourceConfig(Record):
 
 
 class LogConfig(Record):
-    """`driver` is `json-file` or `none`. Options `max-size` and `max-file`; logs are bounded by default."""
+    """`driver` is `json-file` or `none`. Options `max-size` and `max-file` (logs are bounded by default), and those of
+    `logtags.py`."""
 
     driver: str = "json-file"
     options: dict[str, str] = {}

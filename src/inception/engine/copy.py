@@ -39,7 +39,7 @@ def _stat(engine: Engine, container_id: str, root: RootDir, path: str) -> PathSt
         found = root.stat(path or "/", follow=follow)
         link = root.readlink(path) if stat.S_ISLNK(found.st_mode) else ""
     except OSError as error:
-        raise _explain(error, path, container_id) from error
+        raise _explain(engine, error, path, container_id) from error
     if path.endswith("/") and not stat.S_ISDIR(found.st_mode):
         raise InvalidArgument(f"not a directory: {path}")
     name = path.rstrip("/").rpartition("/")[2] or "/"
@@ -82,7 +82,7 @@ def _archive(engine: Engine, container_id: str, path: str) -> Iterator[PathStat 
             finally:
                 os.close(parent_fd)
         except OSError as error:
-            raise _explain(error, path, container_id) from error
+            raise _explain(engine, error, path, container_id) from error
 
 
 def put_archive(
@@ -99,8 +99,11 @@ def put_archive(
             if not stat.S_ISDIR(root.stat(place).st_mode):
                 raise InvalidArgument(f"extraction point is not a directory: {path}")
         except OSError as error:
-            raise _explain(error, path, container_id) from error
-        if record.config.read_only and not _is_mounted(record.mounts, place):
+            raise _explain(engine, error, path, container_id) from error
+        covering = _mount_over(record.mounts, place)
+        if covering is not None and covering.read_only:
+            raise Forbidden("mounted volume is marked read-only")
+        if record.config.read_only and covering is None:
             raise Forbidden("container rootfs is marked read-only")
         owner = None if copy_uid_gid else 0
         options = ExtractOptions(destination=place.lstrip("/"), uid=owner, gid=owner, keep_directories=no_overwrite_dir_non_dir)
@@ -108,10 +111,10 @@ def put_archive(
     engine.events.emit("container", "extract-to-dir", container_id, event_attributes(record))
 
 
-def _is_mounted(mounts: list[records.MountPoint], place: str) -> bool:
-    return any(
-        not point.read_only and (place == point.destination or place.startswith(f"{point.destination}/")) for point in mounts
-    )
+def _mount_over(mounts: list[records.MountPoint], place: str) -> records.MountPoint | None:
+    """The mount that *place* is in, the innermost."""
+    over = [point for point in mounts if place == point.destination or place.startswith(f"{point.destination}/")]
+    return max(over, key=lambda point: len(point.destination), default=None)
 
 
 def canonical(root: RootDir, path: str) -> str:
@@ -138,9 +141,10 @@ def canonical(root: RootDir, path: str) -> str:
     return "/" + "/".join(done)
 
 
-def _explain(error: OSError, path: str, container_id: str) -> Exception:
+def _explain(engine: Engine, error: OSError, path: str, container_id: str) -> Exception:
+    name = records.load(engine, container_id).name
     if isinstance(error, NotADirectoryError) and path.endswith("/"):
         return InvalidArgument(f"not a directory: {path}")
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return NotFound(f"Could not find the file {path} in container {container_id}")
-    return Unavailable(f"{path} in container {container_id}: {error.strerror or error}")
+        return NotFound(f"Could not find the file {path} in container {name}")
+    return Unavailable(f"{path} in container {name}: {error.strerror or error}")

@@ -200,12 +200,10 @@ def _from_containers(engine: Engine, config: ContainerConfig) -> list[MountConfi
 
 
 def plan_mount_points(config: ContainerConfig) -> list[MountPoint]:
-    """All mounts decided, anonymous volumes with fresh names. Of two at one place the later counts: another container's
-    mount covers an image's volume."""
+    """All mounts decided, anonymous volumes with fresh names."""
     points: dict[str, MountPoint] = {}
-    for mount in config.mounts:
-        target = clean(mount.target)
-        anonymous = mount.type == "volume" and not mount.source
+    for target, mount in _by_place(config).items():
+        anonymous = mount.anonymous
         points[target] = MountPoint(
             type=mount.type,
             destination=target,
@@ -221,9 +219,19 @@ def plan_mount_points(config: ContainerConfig) -> list[MountPoint]:
     return list(points.values())
 
 
+def _by_place(config: ContainerConfig) -> dict[str, MountConfig]:
+    """What is mounted where: another container's mount covers an image's volume, everything covers an anonymous volume."""
+    found: dict[str, MountConfig] = {}
+    for mount in config.mounts:
+        target = clean(mount.target)
+        if target not in found or found[target].anonymous or not mount.anonymous:
+            found[target] = mount
+    return found
+
+
 def _claim_volumes(engine: Engine, tx: Transaction, record: ContainerRecord) -> None:
     """Make the volumes of *record* that are missing, and note that it has them."""
-    asked = {clean(mount.target): mount for mount in record.config.mounts}
+    asked = _by_place(record.config)
     for point in record.mounts:
         if point.type == "volume":
             mount = asked[point.destination]

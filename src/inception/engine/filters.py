@@ -66,6 +66,7 @@ def _name_matches(name: str, patterns: list[str]) -> bool:
 _CONTAINER_KEYS = (
     "id name label status exited ancestor before since volume network publish expose health is-task isolation".split()  # noqa: SIM905
 )
+_HEALTHS = ("none", "starting", "healthy", "unhealthy")
 _STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 
 
@@ -77,6 +78,9 @@ def select_containers(engine: Engine, found: list[ContainerRecord], filters: Fil
     for status in filters.get("status", []):
         if status not in _STATUSES:
             raise InvalidArgument(f"invalid filter 'status={status}'")
+    for health in filters.get("health", []):
+        if health not in _HEALTHS:
+            raise InvalidArgument(f"unrecognised filter value for health: {health}")
     tests = [_CONTAINER_TESTS[key](engine, values) for key, values in filters.items() if key in _CONTAINER_TESTS]
     return [record for record in found if labels_match(filters, record.config.labels) and all(test(record) for test in tests)]
 

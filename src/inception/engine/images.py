@@ -339,8 +339,9 @@ class Images:
 
     def note_tags(self, image: str, names: Sequence[str]) -> None:
         """Tells whoever listens that *image* has been given *names*: by `tag`, or by a build."""
+        found = self.get(image)
         for name in names:
-            self._emit("tag", name, self.get(image))
+            self._emit("tag", found.id, found, _tagged(name))
 
     def remove(
         self, reference: str, *, force: bool = False, prune: bool = True, platforms: Sequence[str] = ()
@@ -356,7 +357,8 @@ class Images:
         done = self.engine.store.images.remove(reference, force=force, in_use=self._usages(), prune=prune, platforms=wanted)
         for each in done:
             if each.untagged or each.deleted:  # of layers nobody is told
-                self._emit("untag" if each.untagged else "delete", each.untagged or each.deleted, image)
+                action, actor = ("untag", image.id) if each.untagged else ("delete", each.deleted)
+                self._emit(action, actor, image, each.untagged)
         return [ImageRemoval(untagged=each.untagged, deleted=each.deleted or each.layer) for each in done]
 
     def shared_sizes(self) -> dict[str, int]:
@@ -445,8 +447,8 @@ class Images:
             for record in listed(self.engine, running_only=False)
         ]
 
-    def _emit(self, action: str, actor: str, image: Image) -> None:
-        attributes = {**image.document.config.labels, "name": image.names[0] if image.names else actor}
+    def _emit(self, action: str, actor: str, image: Image, name: str = "") -> None:
+        attributes = {**image.document.config.labels, "name": name or (image.names[0] if image.names else actor)}
         self.engine.events.emit("image", action, actor, attributes)
 
     # Last, since its name hides the type's in the annotations of a class.

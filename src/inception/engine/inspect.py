@@ -13,7 +13,7 @@ from inception.engine.mounts import mount_body
 from inception.engine.pools import pools_of
 from inception.engine.spec import security_options
 from inception.engine.surroundings import hostname
-from inception.errors import NotFound
+from inception.errors import InvalidArgument, NotFound
 from inception.network.address import parse_subnet
 from inception.record import encode
 from inception.runtime import defaults
@@ -365,11 +365,13 @@ def port(record: ContainerRecord, container_port: str) -> list[PortBinding]:
         return record.state.ports
     number, _, protocol = container_port.partition("/")
     protocol = protocol or "tcp"
+    if not number.isdecimal():
+        raise InvalidArgument(f"invalid port ({container_port})")
     found = [
         binding for binding in record.state.ports if str(binding.container_port) == number and binding.protocol == protocol
     ]
     if not found:
-        raise NotFound(f"no public port '{number}/{protocol}' published for {record.name}")
+        raise NotFound(f"No public port '{number}/{protocol}' published for {record.name}")
     return found
 
 

@@ -247,6 +247,8 @@ def log_path(engine: Engine, container_id: str) -> str:
 def rename(engine: Engine, container_id: str, new_name: str) -> None:
     from inception.engine.endpoints import rename_names
 
+    if not new_name:
+        raise InvalidArgument("Neither old nor new names may be empty")
     name = check_name(new_name)
     with ContainerLock(engine, container_id):
         record = records.load(engine, container_id)

@@ -7,7 +7,6 @@ the start. On other networks it is an alias that only this container's resolver 
 from __future__ import annotations
 
 from inception.engine import records
-from inception.engine.config import has_own_network
 from inception.errors import Conflict, InvalidArgument, NotFound
 from inception.record import replace
 
@@ -32,9 +31,7 @@ def parse_link(text: str) -> tuple[str, str]:
 
 
 def check_links(engine: Engine, config: ContainerConfig) -> None:
-    """Raises InvalidArgument for one that leads nowhere, Conflict where no link can be."""
-    if config.links and not has_own_network(config):
-        raise Conflict("conflicting options: host type networking can't be used with links")
+    """Raises InvalidArgument for one that leads nowhere."""
     for text in config.links:
         name, _ = parse_link(text)
         try:
@@ -119,11 +116,22 @@ def _linked(engine: Engine, record: ContainerRecord) -> list[tuple[ContainerReco
     found = []
     for text in record.config.links:
         name, alias = parse_link(text)
-        other = records.find(engine, name)
+        other = _in_network(engine, records.find(engine, name))
         if not _address(other):
             raise Conflict(f"Cannot link to a non running container: /{other.name} AS /{record.name}/{alias}")
         found.append((other, alias))
     return found
+
+
+def _in_network(engine: Engine, other: ContainerRecord) -> ContainerRecord:
+    """The container whose addresses *other* has: itself, or that whose network it shares."""
+    seen = {other.id}
+    while other.config.network_mode.startswith("container:"):
+        other = records.find(engine, other.config.network_mode.removeprefix("container:"))
+        if other.id in seen:
+            break
+        seen.add(other.id)
+    return other
 
 
 def _address(other: ContainerRecord) -> str:

@@ -97,6 +97,8 @@ class Networks:
             raise InvalidArgument(f"Invalid network name ({config.name})", "anything that can be printed, without a slash")
         if config.name in PREDEFINED or config.name in ("default", "container"):
             raise Forbidden(f"operation is not permitted on predefined {config.name} network")
+        if config.driver in ("host", "null"):
+            raise Forbidden(f'only one instance of "{config.driver}" network is allowed')
         if config.driver != "bridge":
             raise InvalidArgument(
                 f'could not find plugin {config.driver} in v1 plugin registry: plugin "{config.driver}" not found',

@@ -12,6 +12,7 @@ from inception.engine.merge import arguments, merge_env
 from inception.engine.records import MountPoint
 from inception.errors import InvalidArgument
 from inception.linux import capabilities
+from inception.linux.labels import apparmor_enabled
 from inception.oci.runtime import (
     Capabilities,
     Device,
@@ -155,11 +156,13 @@ def security_options(config: ContainerConfig) -> dict[str, str]:
 
 def apparmor_profile(config: ContainerConfig) -> str:
     """The profile of its processes; empty for that of whoever starts it."""
-    return "" if config.privileged else security_options(config).get("apparmor", "")
+    profile = "" if config.privileged else security_options(config).get("apparmor", "")
+    return "" if profile == "unconfined" and not apparmor_enabled() else profile
 
 
 def _mounts(config: ContainerConfig, around: Surroundings) -> list[Mount]:
-    own = [*around.mounts, *(_file_mount(place, source) for place, source in around.files.items())]
+    files = [_file_mount(place, source, config.read_only) for place, source in around.files.items()]
+    own = [*around.mounts, *files]
     taken = {mount.destination for mount in own}
     standard = [_standard(mount, config) for mount in defaults.default_mounts() if mount.destination not in taken]
     if "ipc" in around.shared or config.ipc_mode.startswith("container:") or config.ipc_mode == "none":
@@ -177,8 +180,9 @@ def _standard(mount: Mount, config: ContainerConfig) -> Mount:
     return replace(mount, options=options)
 
 
-def _file_mount(place: str, source: str) -> Mount:
-    return Mount(destination=place, type="bind", source=source, options=["bind", "rprivate"])
+def _file_mount(place: str, source: str, read_only: bool) -> Mount:
+    options = ["bind", "rprivate", *(["ro"] if read_only else [])]
+    return Mount(destination=place, type="bind", source=source, options=options)
 
 
 def plan_mount(point: MountPoint, source: str) -> Mount:
@@ -256,7 +260,7 @@ def _sysctls(config: ContainerConfig, around: Surroundings) -> dict[str, str]:
             raise InvalidArgument(f"sysctl '{name}' not allowed in host ipc namespace")
         if not name.startswith(("net.", "kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")):
             raise InvalidArgument(
-                f"sysctl '{name}' is not whitelisted", "allowed are net.*, kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*"
+                f"sysctl '{name}' is not allowed", "allowed are net.*, kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*"
             )
     if "network" in around.shared or around.joined.get("network") == "fd:joined-network":
         return config.sysctls

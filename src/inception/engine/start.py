@@ -21,6 +21,7 @@ from inception.engine.cgroups import cgroup_of
 from inception.engine.config import PortBinding, has_own_network, wanted_networks
 from inception.engine.lifecycle import log_path
 from inception.engine.live import ContainerLock
+from inception.engine.logtags import log_attributes
 from inception.engine.owner import start_or_zero, take
 from inception.engine.published import Targets, hold_ports
 from inception.engine.records import event_attributes, snapshot_of
@@ -336,6 +337,7 @@ class Start:
             log_path=log_path(engine, record.id) if config.log.driver == "json-file" else "",
             log_max_size_bytes=max_size,
             log_max_files=max_files,
+            log_attributes=log_attributes(record),
             restart=config.restart.name or "no",
             restart_maximum_retries=config.restart.maximum_retries,
             stop_signal=parse_signal(config.stop_signal or "TERM"),

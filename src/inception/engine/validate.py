@@ -5,8 +5,9 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # `signal` builds enums, 5 ms
 import os
 
-from inception.engine.config import ContainerConfig, MountConfig, ResourceConfig, RestartPolicy
+from inception.engine.config import ContainerConfig, EndpointConfig, MountConfig, ResourceConfig, RestartPolicy
 from inception.engine.limits import DEVICE_LIMITS, check_cpuset, check_device_limit
+from inception.engine.logtags import OPTIONS, check_tags
 from inception.engine.merge import clean
 from inception.errors import InvalidArgument
 from inception.network.address import is_mac
@@ -17,6 +18,12 @@ _HOST_NAME_SIGNS = str.maketrans("", "", "._-")
 _MAX_HOST_NAME = 253
 _PROPAGATIONS = ("", "private", "rprivate", "slave", "rslave", "shared", "rshared")
 _MIN_MEMORY_BYTES = 6 << 20
+# Source: mount(8), tmpfs(5).
+_TMPFS_WORDS = """
+    ro rw suid nosuid dev nodev exec noexec sync async dirsync atime noatime diratime nodiratime relatime norelatime
+    strictatime nostrictatime defaults size mode uid gid nr_inodes nr_blocks mpol huge inode32 inode64 noswap
+"""
+_TMPFS_OPTIONS = frozenset(_TMPFS_WORDS.split())
 
 
 _LISTS = ("command", "entrypoint", "env", "cap_add", "cap_drop", "security_opt", "dns", "extra_hosts", "group_add")
@@ -75,6 +82,8 @@ def _is_host_name(text: str) -> bool:
 
 def _check_modes(config: ContainerConfig) -> None:
     network = config.network_mode
+    if network == "container" or network == "container:":
+        raise InvalidArgument("invalid network mode: invalid container format container:<name|id>")
     if network.startswith("container:"):
         for given, what in (
             (config.ports or config.publish_all, "port publishing and the container type network mode"),
@@ -82,15 +91,18 @@ def _check_modes(config: ContainerConfig) -> None:
             (config.hostname, "hostname and the network mode"),
             (config.dns, "dns and the network mode"),
             (config.extra_hosts, "custom host-to-IP mapping and the network mode"),
-            (any(endpoint.mac_address for endpoint in config.networks.values()), "mac-address and the network mode"),
         ):
             if given:
                 raise InvalidArgument(f"conflicting options: {what}")
+    if network == "host" or network.startswith("container:"):
+        _check_foreign(network, [*config.networks.values()], config.links)
     for name, endpoint in config.networks.items():
         if endpoint.aliases and name in ("bridge", "default", "host", "none"):
             raise InvalidArgument(
                 "network-scoped aliases are only supported for user-defined networks", "inception network create NAME"
             )
+        if (endpoint.ipv4_address or endpoint.ipv6_address) and (name in ("host", "none") or name.startswith("container:")):
+            raise InvalidArgument("user specified IP address is supported on user defined networks only")
         if endpoint.mac_address and not is_mac(endpoint.mac_address):
             raise InvalidArgument(f"{endpoint.mac_address} is not a valid mac address")
     if config.uts_mode == "host" and config.hostname:
@@ -112,6 +124,15 @@ def _check_modes(config: ContainerConfig) -> None:
         name, _, address = entry.replace("=", ":", 1).partition(":")
         if not name or not address or any(c.isspace() for c in entry):
             raise InvalidArgument(f'bad format for add-host: "{entry}"')
+
+
+def _check_foreign(mode: str, endpoints: list[EndpointConfig], links: list[str]) -> None:
+    """What has no meaning in a network namespace that is the host's or another container's."""
+    if any(endpoint.mac_address for endpoint in endpoints):
+        raise InvalidArgument("conflicting options: mac-address and the network mode")
+    if links or any(endpoint.links for endpoint in endpoints):
+        what = "host type networking" if mode == "host" else "container type network"
+        raise InvalidArgument(f"conflicting options: {what} can't be used with links. This would result in undefined behavior")
 
 
 def _is_container_mode(mode: str) -> bool:
@@ -169,7 +190,11 @@ def _check_mounts(mounts: list[MountConfig]) -> None:
             raise InvalidArgument(f"{where}: invalid specification: destination can't be '/'")
         if target in seen:
             raise InvalidArgument(f"Duplicate mount point: {mount.target}")
-        seen.add(target)
+        if not mount.anonymous:  # any other mount takes its place
+            seen.add(target)
+        unknown = [option for option in mount.tmpfs_options if option.partition("=")[0] not in _TMPFS_OPTIONS]
+        if unknown:
+            raise InvalidArgument(f'invalid tmpfs option ["{unknown[0]}"]')
         if mount.type == "bind" and not mount.source.startswith("/"):
             raise InvalidArgument(f"{where}: invalid mount path: '{mount.source}' mount path must be absolute")
         if mount.type == "tmpfs" and mount.source:
@@ -191,6 +216,8 @@ def check_resources(resources: ResourceConfig) -> None:
             raise InvalidArgument("You should always set the Memory limit when using Memoryswap limit, see usage")
         if resources.memory_swap_bytes < resources.memory_bytes:
             raise InvalidArgument("Minimum memoryswap limit should be larger than memory limit, see usage")
+    if 0 < resources.memory_reservation_bytes < _MIN_MEMORY_BYTES:
+        raise InvalidArgument("Minimum memory reservation allowed is 6MB")
     if resources.memory_bytes and resources.memory_reservation_bytes > resources.memory_bytes:
         raise InvalidArgument("Minimum memory limit can not be less than memory reservation limit, see usage")
     if resources.memory_swappiness is not None and not -1 <= resources.memory_swappiness <= 100:
@@ -260,6 +287,8 @@ def log_limits(config: ContainerConfig) -> tuple[int, int]:
             if not value.isdecimal() or int(value) < 1:
                 raise InvalidArgument("max-file cannot be less than 1")
             files = int(value)
+        elif key in OPTIONS:
+            check_tags(config)
         else:
             raise InvalidArgument(f"unknown log opt '{key}' for {config.log.driver} log driver")
     return size, files

@@ -159,9 +159,22 @@ def check_driver(config: VolumeConfig) -> None:
         )
 
 
+def _check_name(name: str) -> None:
+    if len(name) == 1:
+        raise InvalidArgument(f"create {name}: volume name is too short, names should be at least two alphanumeric characters")
+    try:
+        check_name(name, "volume")
+    except InvalidArgument:
+        raise InvalidArgument(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" '
+            "are allowed",
+            "a host folder is given with its absolute path, or with ./",
+        ) from None
+
+
 def ensure_volume(engine: Engine, config: VolumeConfig, *, anonymous: bool) -> Volume:
     """The volume of *config*.name, made when it is not there. May run inside a transaction of the caller."""
-    check_name(config.name, "volume")
+    _check_name(config.name)
     check_driver(config)
     # Durable: data whose row a power cut has taken back would be cleared as a dead removal's leftovers.
     with engine.database.transaction(durable=True) as tx:

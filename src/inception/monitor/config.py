@@ -38,7 +38,8 @@ class PublishedPort(Record):
 class MonitorConfig(Record):
     """One container, as its monitor needs to know it.
 
-    `log_path` empty is the log driver `none`; `log_max_size_bytes` 0 is no limit. `restart` and what belongs to it are a
+    `log_path` empty is the log driver `none`; `log_max_size_bytes` 0 is no limit; `log_attributes` go with
+    every record. `restart` and what belongs to it are a
     policy's as in `restart.py`. `oom_paths` are cgroup files with an `oom_kill N` line. What only the monitor sees (die, oom,
     restarts, health) it adds to `events_path`, a JSON line each, with `event_attributes`.
     """
@@ -54,6 +55,7 @@ class MonitorConfig(Record):
     log_path: str = ""
     log_max_size_bytes: int = 0
     log_max_files: int = 1
+    log_attributes: dict[str, str] = {}
     restart: str = "no"
     restart_maximum_retries: int = 0
     restart_count: int = 0

@@ -21,13 +21,15 @@ _COMMON = b"\t\n\r\x1b" + bytes(range(32, 256))
 _quote = _json.encode_basestring
 
 
-def encode_lines(data: bytes, stream: str, when: str) -> bytes:
+def encode_lines(data: bytes, stream: str, when: str, attributes: str = "") -> bytes:
     """Records for *data*, which ends at a line's end, every line at most PART_BYTES long.
+
+    *attributes* are what `encode_attributes` makes.
 
     >>> encode_lines(b"a\\n", "stdout", "T")
     b'{"log":"a\\\\n","stream":"stdout","time":"T"}\\n'
     """
-    end = f'","stream":"{stream}","time":"{when}"}}\n'
+    end = f'","stream":"{stream}",{attributes}"time":"{when}"}}\n'
     if not data.translate(None, _COMMON) and _is_text(data):
         # In bytes: each replacement is one pass over memory, and most find nothing.
         text = data[:-1]
@@ -49,9 +51,16 @@ def _is_text(data: bytes) -> bool:
     return True
 
 
-def encode_part(data: bytes, stream: str, when: str) -> bytes:
+def encode_part(data: bytes, stream: str, when: str, attributes: str = "") -> bytes:
     """One record for *data* as it is: a piece of a line, or a line with its end."""
-    return f'{{"log":{_quote(data.decode("utf-8", "replace"))},"stream":"{stream}","time":"{when}"}}\n'.encode()
+    text = _quote(data.decode("utf-8", "replace"))
+    return f'{{"log":{text},"stream":"{stream}",{attributes}"time":"{when}"}}\n'.encode()
+
+
+def encode_attributes(attributes: dict[str, str]) -> str:
+    """The member `attrs` of a record, with the comma after it; nothing without any."""
+    pairs = ",".join(f"{_quote(name)}:{_quote(value)}" for name, value in attributes.items())
+    return f'"attrs":{{{pairs}}},' if pairs else ""
 
 
 def split_parts(data: bytes) -> list[bytes]:
@@ -90,12 +99,15 @@ class JsonLog:
     off again, `error` says so, and the next write tries anew.
     """
 
-    def __init__(self, path: str, max_size_bytes: int = 0, max_files: int = 1) -> None:
+    def __init__(
+        self, path: str, max_size_bytes: int = 0, max_files: int = 1, attributes: dict[str, str] | None = None
+    ) -> None:
         self.path = path
         self.error = ""
         self.dropped_bytes = 0
         self._max_size = max_size_bytes
         self._max_files = max(1, max_files)
+        self._attributes = encode_attributes(attributes or {})
         self._fd: int | None = None
         self._size = 0
         self._rest: dict[str, bytes] = {}
@@ -111,13 +123,13 @@ class JsonLog:
         records = b""
         if whole:
             if has_long_line(whole):
-                records = b"".join([encode_part(part, stream, when) for part in split_parts(whole)])
+                records = b"".join([encode_part(part, stream, when, self._attributes) for part in split_parts(whole)])
             else:
-                records = encode_lines(whole, stream, when)
+                records = encode_lines(whole, stream, when, self._attributes)
         if len(rest) >= PART_BYTES:
             parts = split_parts(rest)
             rest = parts.pop() if len(parts[-1]) < PART_BYTES else b""
-            records += b"".join([encode_part(part, stream, when) for part in parts])
+            records += b"".join([encode_part(part, stream, when, self._attributes) for part in parts])
         self._rest[stream] = rest
         if records:
             self._append(records)
@@ -126,7 +138,7 @@ class JsonLog:
         """Logs unfinished lines: nothing more will come."""
         for stream, rest in self._rest.items():
             if rest:
-                self._append(encode_part(rest, stream, timestamp()))
+                self._append(encode_part(rest, stream, timestamp(), self._attributes))
         self._rest.clear()
 
     def close(self) -> None:

@@ -26,14 +26,26 @@ MOST_FILES = 1000
 
 
 class LogLine:
-    """One record: what *stream* said at *time* (RFC 3339). Without a newline at its end, *data* is a piece of a longer line."""
+    """One record: what *stream* said at *time* (RFC 3339). Without a newline at its end, *data* is a piece of a longer line.
 
-    __slots__ = ("data", "stream", "time")
+    *attributes* are what the log options `labels`, `env` and `tag` added, None for nothing.
+    """
 
-    def __init__(self, stream: str, time: str, data: bytes) -> None:
+    __slots__ = ("attributes", "data", "stream", "time")
+
+    def __init__(self, stream: str, time: str, data: bytes, attributes: dict[str, str] | None = None) -> None:
         self.stream = stream
         self.time = time
         self.data = data
+        self.attributes = attributes
+
+    @property
+    def details(self) -> bytes:
+        """The attributes as `logs --details` shows them before a line, with a space after them."""
+        from urllib.parse import quote_plus
+
+        pairs = [f"{quote_plus(name)}={quote_plus(value)}" for name, value in sorted((self.attributes or {}).items())]
+        return f"{','.join(pairs)} ".encode()
 
     @property
     def time_ns(self) -> int:
@@ -159,7 +171,7 @@ def _records(file: BinaryIO) -> Iterator[LogLine]:
             return
         try:
             record = jsontext.loads(line)
-            yield LogLine(record["stream"], record["time"], record["log"].encode("utf-8", "replace"))
+            yield LogLine(record["stream"], record["time"], record["log"].encode("utf-8", "replace"), record.get("attrs"))
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
 

@@ -62,7 +62,11 @@ class Monitor:
         self._spawn = spawn
         self._slots = {name.removeprefix("plan."): fd for name, fd in fds.items() if name.startswith("plan.")}
         self._policy = RestartPolicy(config.restart, config.restart_maximum_retries, config.restart_count)
-        self._log = JsonLog(config.log_path, config.log_max_size_bytes, config.log_max_files) if config.log_path else None
+        self._log = (
+            JsonLog(config.log_path, config.log_max_size_bytes, config.log_max_files, config.log_attributes)
+            if config.log_path
+            else None
+        )
         self._pidfd: int | None = None
         self._root: int | None = None
         self._outputs: list[Output] = []

@@ -121,8 +121,8 @@ def test_debug_shows_the_causes_and_where_they_were_raised(capsys):
         (["image", "lss"], 1, "inception: unknown command: inception image lss\nhint: did you mean 'inception image ls'?\n"
                               "\nUsage:  inception image\n\nRun 'inception image --help' for more information\n"),
         (["swarm", "init"], 1, "inception: 'swarm' is not supported: Swarm is not supported\n"),
-        (["--nope"], 1, "inception: unknown flag: --nope\nhint: see 'inception --help'\n"),
-        (["--root"], 1, "inception: flag needs an argument: --root\nhint: see 'inception --help'\n"),
+        (["--nope"], 125, "inception: unknown flag: --nope\nhint: see 'inception --help'\n"),
+        (["--root"], 125, "inception: flag needs an argument: --root\nhint: see 'inception --help'\n"),
         (["ps", "--nope"], 125, "unknown flag: --nope\n\nUsage:  inception ps [OPTIONS]\n\n"
                                "Run 'inception ps --help' for more information\n"),
         (["run"], 1, "inception: 'inception run' requires at least 1 argument\n\n"

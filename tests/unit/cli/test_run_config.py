@@ -116,8 +116,8 @@ def test_the_command_line_wins_over_the_env_file_and_bare_names_come_from_here(t
     ]
 
 
-def test_an_empty_entrypoint_resets_the_images():
-    assert config("--entrypoint", "").entrypoint == []
+def test_an_empty_entrypoint_resets_the_images_and_its_command():
+    assert config("--entrypoint", "").entrypoint == [""]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_unmasked_system_paths_and_seccomp_profiles_from_files(tmp_path):
         (["--security-opt", "seccomp=/none"], "opening seccomp profile (/none) failed: open /none: no such file or directory"),
         (["-l", "=x"], "invalid label '=x': empty name"),
         (["-p", "80:x"], "inception: invalid containerPort: x"),
-        (["--expose", "x"], "inception: invalid containerPort: x"),
+        (["--expose", "x"], "inception: invalid range format for --expose: x, error: invalid containerPort: x"),
         (["--gpus", "all"], "--gpus is not supported: no driver for GPUs is there"),
         (["-v", "a::b"], "inception: invalid spec: a::b: empty section between colons"),
         (["--mount", "type=bind"], 'invalid argument "type=bind" for "--mount" flag: target is required'),

@@ -259,7 +259,7 @@ def test_what_makes_no_sense_is_refused_in_docker_s_words(fields: dict[str, obje
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"sysctls": {"kernel.panic": "1"}}, "sysctl 'kernel.panic' is not whitelisted"),
+        ({"sysctls": {"kernel.panic": "1"}}, "sysctl 'kernel.panic' is not allowed"),
         ({"resources": ResourceConfig(ulimits=[Ulimit(name="magic", soft=1, hard=1)])}, "invalid ulimit type: magic"),
         ({"resources": ResourceConfig(device_cgroup_rules=["x 1:2 rwm"])}, "invalid device cgroup rule format"),
     ],
