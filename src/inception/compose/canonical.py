@@ -82,10 +82,6 @@ def _scalar(parse: Callable[[Any], Any]) -> Form:
     return lambda context, value, path: parse(value)
 
 
-def _string(context: Context, value: Any, path: str) -> str:
-    return go_string(value)
-
-
 def _path(context: Context, value: str, path: str) -> str:
     return context.path(value)
 

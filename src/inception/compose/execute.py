@@ -67,7 +67,6 @@ class Executor:
         self.no_cache, self.pull = no_cache, pull
         self.created: dict[str, str] = {}
         self.started: list[str] = []
-        self._locks: dict[str, threading.Lock] = {}
 
     def run(self, plan: Plan) -> None:
         """Every operation of *plan*. Raises the first error, or KeyboardInterrupt."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 AF_NETLINK, NETLINK_ROUTE, NETLINK_NETFILTER = 16, 0, 12
 AF_INET, AF_INET6, AF_BRIDGE, AF_UNSPEC = 2, 10, 7, 0
-SOL_NETLINK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 11, 12
+SOL_NETLINK, NETLINK_EXT_ACK = 270, 11
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 F_REQUEST, F_ACK, F_DUMP, F_EXCL, F_CREATE, F_REPLACE = 0x1, 0x4, 0x300, 0x200, 0x400, 0x100
@@ -37,25 +37,22 @@ NLA_F_NESTED, NLA_TYPE_MASK = 0x8000, 0x3FFF
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
+RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_PROTINFO = 1, 3, 4, 5, 10, 12
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_PROTINFO = 1, 3, 4, 10, 12
 IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_NET_NS_FD = 18, 26, 28
 IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE = 8, 1
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 VETH_INFO_PEER = 1
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
-IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST, IFA_FLAGS, IFA_RT_PRIORITY = 1, 2, 3, 4, 8, 9
+IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS, IFA_RT_PRIORITY = 1, 2, 4, 8, 9
 IFA_F_NODAD, IFA_F_PERMANENT = 0x2, 0x80
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 7, 15
-NDA_DST, NDA_LLADDR = 1, 2
+RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
 NLMSGERR_ATTR_MSG = 1
 
 IFF_UP = 0x1
 RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST = 254, 4, 1
-RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254
-NUD_PERMANENT = 0x80
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 _SIOCGIFINDEX, _SIOCETHTOOL, _ETHTOOL_GLINK = 0x8933, 0x8946, 0x0A
 IFNAMSIZ = 16
 
@@ -63,7 +60,6 @@ _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, po
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
 _ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst len, src len, tos, table, protocol, scope, type, flags
-_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # ndmsg: family, index, state, flags, type
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 
@@ -83,7 +79,7 @@ class Request:
 class Link:
     """A network interface as the kernel reports it; `kind` is `bridge`, `veth`, ... or empty for hardware."""
 
-    __slots__ = ("flags", "index", "kind", "mac", "master", "mtu", "name", "peer_index")
+    __slots__ = ("flags", "index", "kind", "mac", "master", "mtu", "name")
 
     def __init__(self, index: int, flags: int, attributes: dict[int, bytes]) -> None:
         info = parse_attributes(attributes.get(IFLA_LINKINFO, b""))
@@ -93,7 +89,6 @@ class Link:
         self.mac = attributes.get(IFLA_ADDRESS, b"").hex(":")
         self.mtu = _u32(attributes.get(IFLA_MTU))
         self.master = _u32(attributes.get(IFLA_MASTER))
-        self.peer_index = _u32(attributes.get(IFLA_LINK))
         self.kind = _text(info.get(IFLA_INFO_KIND, b""))
 
     @property
@@ -366,20 +361,6 @@ def add_route(index: int, *, destination: str = "", prefix: int = 0, gateway: st
     body = _route(index, destination, prefix, gateway)
     words = f"route {'replace' if replace else 'add'} {_route_words(index, destination, prefix, gateway)}"
     return Request(RTM_NEWROUTE, F_CREATE | (F_REPLACE if replace else F_EXCL), body, words)
-
-
-def delete_route(index: int, *, destination: str = "", prefix: int = 0, gateway: str = "") -> Request:
-    """Delete a route; one that is gone already counts as done."""
-    body = _route(index, destination, prefix, gateway)
-    words = f"route delete {_route_words(index, destination, prefix, gateway)}"
-    return Request(RTM_DELROUTE, 0, body, words, allow=(3,))  # ESRCH
-
-
-def add_neighbour(index: int, address: str, mac: str) -> Request:
-    """A permanent neighbour entry: no ARP for *address* on this link."""
-    body = _NEIGHBOUR.pack(AF_INET, index, NUD_PERMANENT, 0, 0)
-    body += attribute(NDA_DST, _socket.inet_pton(AF_INET, address)) + attribute(NDA_LLADDR, mac_bytes(mac))
-    return Request(RTM_NEWNEIGH, F_CREATE | F_REPLACE, body, f"neighbour replace {address} lladdr {mac} dev {index}")
 
 
 def attribute(kind: int, payload: bytes) -> bytes:

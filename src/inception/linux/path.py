@@ -30,11 +30,6 @@ def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) 
     raise AssertionError("unreachable")
 
 
-def renameat2(old_dirfd: int, old_path: str, new_dirfd: int, new_path: str, flags: int = 0) -> None:
-    """renameat2(2); *flags* RENAME_NOREPLACE or RENAME_EXCHANGE."""
-    syscall(abi.SYS_renameat2, old_dirfd, old_path, new_dirfd, new_path, flags)
-
-
 class RootDir:
     """A directory as the root of everything beneath it. Owns its fd; use it in a `with` block or call `close`."""
 

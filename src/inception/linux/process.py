@@ -7,20 +7,11 @@ from __future__ import annotations
 
 import os
 import select
-import struct
 
 from inception.caching import lru_cache
 from inception.linux import abi
 from inception.linux.call import syscall
 from inception.linux.files import read_file
-from inception.record import Record
-
-
-class ProcessId(Record):
-    """A process that may have gone; `start_time` is field 22 of /proc/PID/stat, in clock ticks since boot."""
-
-    pid: int
-    start_time: int
 
 
 def pidfd_open(pid: int) -> int:
@@ -95,29 +86,14 @@ def boot_id() -> str:
     return read_file("/proc/sys/kernel/random/boot_id").decode().strip()
 
 
-def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
-    """close_range(2)."""
-    syscall(abi.SYS_close_range, first, last, flags)
-
-
 def set_no_new_privs() -> None:
     """PR_SET_NO_NEW_PRIVS for the calling thread."""
     syscall(abi.SYS_prctl, abi.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def set_child_subreaper() -> None:
-    """Orphans beneath the calling process become its children instead of init's."""
-    syscall(abi.SYS_prctl, abi.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
 def set_pdeathsig(signal: int) -> None:
     """Get *signal* when the thread that made this process ends."""
     syscall(abi.SYS_prctl, abi.PR_SET_PDEATHSIG, signal, 0, 0, 0)
-
-
-def set_name(name: str) -> None:
-    """The calling thread's name, 15 bytes."""
-    syscall(abi.SYS_prctl, abi.PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def memfd(name: str, data: bytes) -> int:
@@ -130,9 +106,3 @@ def memfd(name: str, data: bytes) -> int:
     seals = abi.F_SEAL_SEAL | abi.F_SEAL_SHRINK | abi.F_SEAL_GROW | abi.F_SEAL_WRITE
     syscall(abi.SYS_fcntl, fd, abi.F_ADD_SEALS, seals)
     return fd
-
-
-def sched_setattr(pid: int, policy: int, nice: int = 0, priority: int = 0, flags: int = 0) -> None:
-    """sched_setattr(2) without the deadline fields."""
-    attr = struct.pack("=IIQiIQQQ", 48, policy, flags, nice, priority, 0, 0, 0)
-    syscall(abi.SYS_sched_setattr, pid, attr, 0)

@@ -47,7 +47,3 @@ def test_requests_print_as_ip_would_be_told_them():
         str(netlink.add_route(2, destination="10.0.0.0", prefix=8, gateway="10.1.1.1"))
         == "route add 10.0.0.0/8 via 10.1.1.1 dev 2"
     )
-    assert (
-        str(netlink.add_neighbour(2, "10.0.0.1", "02:42:ac:11:00:02"))
-        == "neighbour replace 10.0.0.1 lladdr 02:42:ac:11:00:02 dev 2"
-    )
