@@ -28,6 +28,7 @@ from inception import (
     ResourceConfig,
     RestartPolicy,
     StartFailed,
+    Unavailable,
     VolumeConfig,
 )
 from inception.engine.config import CommitConfig, DeviceLimit, UpdateConfig
@@ -209,6 +210,17 @@ def test_health_is_asked_inside_and_shown(engine: Engine) -> None:
     wait_until(lambda: container.state.health.status == "healthy")
     assert container.status_text.endswith("(healthy)")
     assert container.inspect()["State"]["Health"]["Log"][-1]["ExitCode"] == 0
+
+
+def test_what_a_health_check_tells_meanwhile_makes_no_wait_longer(engine: Engine) -> None:
+    """Each probe began the time anew, so that with one every second nothing that ignores TERM was ever killed."""
+    check = Healthcheck(test=["CMD", "true"], interval=100_000_000)
+    container = make(engine, "sh", "-c", "trap '' TERM; sleep 20; exit 3", healthcheck=check)
+    container.start()
+    with pytest.raises(Unavailable):
+        container.wait(timeout_s=0.5)
+    container.stop(timeout_s=0.5)
+    assert container.state.exit_code == 137
 
 
 def test_names_and_published_ports_work_when_start_returns(engine: Engine) -> None:

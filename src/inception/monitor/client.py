@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket
 import os
 import select
+import time
 
 from inception import jsontext
 from inception.errors import Unavailable
@@ -18,7 +19,7 @@ from inception.record import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any, Self
 
     from inception.monitor.config import DnsConfig
@@ -89,9 +90,15 @@ class Connection:
         except TimeoutError:
             return None
 
+    def _frames(self, timeout_s: float | None) -> Iterator[bytes]:
+        """Frames until *timeout_s* (None: never) is over, however many come: health is told at every probe."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while (frame := self.frame(None if deadline is None else max(0.0, deadline - time.monotonic()))) is not None:
+            yield frame
+
     def wait_exit(self, timeout_s: float | None = None) -> MonitorStatus | None:
-        """The status at the next exit; None when a wait of *timeout_s* for a frame ran out. Raises MonitorGone."""
-        while (frame := self.frame(timeout_s)) is not None:
+        """The status at the next exit; None when there was none in *timeout_s* (default: for ever). Raises MonitorGone."""
+        for frame in self._frames(timeout_s):
             if frame[:1] == protocol.EXIT:
                 return parse_status(frame[1:])
         return None
@@ -138,10 +145,9 @@ class AttachStream(Connection):
 
         At the end `exit_status` is set. A restarting container is not at its end: reading goes on with its next run.
         """
-        while self.exit_status is None:
-            frame = self.frame(timeout_s)
-            if frame is None:
-                return None
+        if self.exit_status is not None:
+            return None
+        for frame in self._frames(timeout_s):
             stream = _STREAMS.get(frame[:1])
             if stream is not None:
                 return stream, frame[1:]
@@ -151,6 +157,7 @@ class AttachStream(Connection):
                 status = parse_status(frame[1:])
                 if status.phase == "exited":
                     self.exit_status = status
+                    break
         return None
 
     def __iter__(self) -> AttachStream:
@@ -263,7 +270,7 @@ class ExecWatch(Connection):
 
     def exit_code(self, timeout_s: float | None = None) -> int | None:
         """Its exit code; None when *timeout_s* ran out. Raises MonitorGone."""
-        while (frame := self.frame(timeout_s)) is not None:
+        for frame in self._frames(timeout_s):
             if frame[:1] == protocol.EXEC_EXIT:
                 code: int = jsontext.loads(frame[1:])["exit_code"]
                 return code
