@@ -118,6 +118,20 @@ parse_exec(struct call *call, int i)
     call->id = arguments[i];
 }
 
+/* An ordinary user, be it as root of a user namespace of their own: linux/namespaces.py has the same rule. */
+static int
+is_rootless(void)
+{
+    char map[64] = "";
+    unsigned long inside, outside, size;
+    int fd;
+    if (geteuid() != 0 || (fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC)) < 0)
+        return 1;
+    ssize_t length = read(fd, map, sizeof map - 1);
+    close(fd);
+    return length <= 0 || sscanf(map, "%lu %lu %lu", &inside, &outside, &size) != 3 || inside || outside || size != 4294967295UL;
+}
+
 /* Anything that is not plainly one of ours goes to Python, its errors too. */
 static struct call
 parse(void)
@@ -171,7 +185,7 @@ parse(void)
         static char own[SIZE];
         const char *folder = getenv("XDG_RUNTIME_DIR");
         call.root = "/run/inception-runc";
-        if (geteuid() != 0 && folder != NULL && *folder) {
+        if (folder != NULL && *folder && is_rootless()) {
             if (snprintf(own, sizeof own, "%s/inception-runc", folder) >= (int)sizeof own)
                 python(NULL);
             call.root = own;

@@ -36,10 +36,10 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def as_user(folder: Path, *words: str, ranges: str = "") -> int:
+def as_user(folder: Path, *words: str, ranges: str = "", as_its_root: bool = False) -> int:
     """Run our command line as USER, in a process of its own; its exit code. Output goes to files in *folder*.
 
-    *ranges* is what /etc/subuid and /etc/subgid give to the user.
+    *ranges* is what /etc/subuid and /etc/subgid give to the user. *as_its_root*: it is root in a user namespace of its own.
     """
     pid = os.fork()
     if pid == 0:
@@ -50,6 +50,8 @@ def as_user(folder: Path, *words: str, ranges: str = "") -> int:
             os.setgroups([])
             os.setresgid(USER, USER, USER)
             os.setresuid(USER, USER, USER)
+            if as_its_root:
+                _become_its_root()
             os.chdir(folder / "bundle")
             for fd, name in ((1, "out"), (2, "err")):
                 os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), fd)
@@ -62,6 +64,15 @@ def as_user(folder: Path, *words: str, ranges: str = "") -> int:
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _become_its_root() -> None:
+    """As `unshare --user --map-root-user`."""
+    user, libc = 0x10000000, ctypes.CDLL(None, use_errno=True)
+    # Files of a process that gave up its root belong to root until it may be dumped again (proc(5)).
+    assert libc.prctl(4, 1, 0, 0, 0) == 0 and libc.unshare(user) == 0
+    for file, text in (("setgroups", "deny"), ("uid_map", f"0 {USER} 1"), ("gid_map", f"0 {USER} 1")):
+        Path(f"/proc/self/{file}").write_text(text)
 
 
 def _give_ranges(folder: Path, ranges: str) -> None:
@@ -108,6 +119,32 @@ def test_a_limit_that_a_user_cannot_set_is_an_error(folder: Path):
     change(folder, "true")
     assert as_user(folder, "run", "one") == 1
     assert "linux.resources" in (folder / "err").read_text()
+
+
+def test_a_user_who_says_that_it_is_not_rootless_needs_a_cgroup(folder: Path):
+    assert as_user(folder, "spec", "--rootless") == 0
+    change(folder, "true")
+    assert as_user(folder, "--rootless=false", "run", "one") == 1
+    assert "cgroup" in (folder / "err").read_text()
+    for word in ("--rootless=true", "--rootless=auto", "--rootless="):
+        assert as_user(folder, word, "run", "one") == 0, (word, (folder / "err").read_text())
+    assert as_user(folder, "--rootless=perhaps", "run", "one") == 1
+    assert "invalid value 'perhaps' for flag -rootless: expected true, false or auto" in (folder / "err").read_text()
+
+
+def test_root_of_a_users_own_namespace_is_no_root_of_cgroups(folder: Path):
+    assert as_user(folder, "spec") == 0
+    change(folder, "sh", "-c", "id -u; exit 6")
+    path = folder / "bundle/config.json"
+    spec = json.loads(path.read_text())
+    spec["linux"]["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
+    for mount in spec["mounts"]:
+        mount["options"] = [option for option in mount.get("options", []) if option != "gid=5"]  # is not mapped
+    path.write_text(json.dumps(spec))
+    assert as_user(folder, "run", "one", as_its_root=True) == 6, (folder / "err").read_text()
+    assert (folder / "out").read_text() == "0\n"
+    assert as_user(folder, "--rootless=false", "run", "one", as_its_root=True) == 1
+    assert "cgroup" in (folder / "err").read_text()
 
 
 def with_ranges(folder: Path, size: int = 1000) -> None:

@@ -13,6 +13,7 @@ from _thread import allocate_lock, start_new_thread
 from inception import _spawn
 from inception.linux import abi
 from inception.linux.call import failed, syscall
+from inception.linux.files import read_file
 
 # OCI name -> (file in /proc/PID/ns, clone flag). Source: namespaces(7); runtime-spec config-linux.md, "Namespaces".
 KINDS: dict[str, tuple[str, int]] = {
@@ -107,3 +108,8 @@ def setns(fd: int, flags: int = 0) -> None:
 def unshare(flags: int) -> None:
     """unshare(2) of the calling thread."""
     syscall(abi.SYS_unshare, flags)
+
+
+def is_rootless() -> bool:
+    """Whether we are an ordinary user, be it as root of a user namespace of their own (user_namespaces(7))."""
+    return os.geteuid() != 0 or read_file("/proc/self/uid_map").split() != [b"0", b"0", b"4294967295"]

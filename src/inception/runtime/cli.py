@@ -1,9 +1,9 @@
 """`inception-runc`: the runtime as a command, with runc's command line, so that podman, containerd and dockerd can use it.
 
-This module knows the commands and their options; `cli_create`, `cli_process`, `cli_control`, `cli_show` and `cli_spec` run
-them and are imported by the one command that needs them. Exit codes: 0; the program's own for `run` and `exec`; 1 for errors,
-255 for those of `exec`, 3 for a command that does not exist. An error is one line on stderr and, with --log, one in the log,
-where engines look for it.
+This module knows the commands and their options; `cli_help` shows them, `cli_create`, `cli_process`, `cli_control`, `cli_show`
+and `cli_spec` run them and are imported by the one command that needs them. Exit codes: 0; the program's own for `run` and
+`exec`; 1 for errors, 255 for those of `exec`, 3 for a command that does not exist. An error is one line on stderr and, with
+--log, one in the log, where engines look for it.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ VERBS: dict[str, Verb] = {
         short="b=bundle d=detach",
     ),
 }
-_GLOBAL = Verb(
+GLOBAL = Verb(
     "",
     "COMMAND",
     "",
@@ -146,7 +146,7 @@ _GLOBAL = Verb(
     short="v=version",
     ordered=True,
 )
-_REFUSED = {
+REFUSED = {
     "process-label": "the kernel has no SELinux",
     "kernel-memory": "no kernel that this runs on has the limit",
 }
@@ -161,6 +161,7 @@ class Call:
         self.verb = ""  # by its name
         self.criu = ""  # the program of --criu
         self.systemd = False  # the cgroup driver of --systemd-cgroup
+        self.rootless: bool | None = None  # of --rootless; None: auto
         self.kept = ""  # where `_shortcut.c` would find what this command does, if it were kept: runtime/kept.py
         self.started: tuple[int, int] | None = None  # what `_shortcut.c` hands over: a connection to init, and its pidfd
         self.values: dict[str, list[str]] = {}
@@ -209,8 +210,8 @@ class Call:
             self.values["systemd-cgroup"] = ["true"]
 
     def _check(self, name: str) -> None:
-        if name in _REFUSED and name in self.values:
-            raise InvalidArgument(f"--{name}: {_REFUSED[name]}")
+        if name in REFUSED and name in self.values:
+            raise InvalidArgument(f"--{name}: {REFUSED[name]}")
 
     def text(self, name: str, default: str = "") -> str:
         """The last value of an option."""
@@ -229,6 +230,15 @@ class Call:
             return int(text, 0)
         except ValueError:
             raise InvalidArgument(f"invalid value {text!r} for flag -{name}: expected a number") from None
+
+    def choice(self, name: str) -> bool | None:
+        """The value of an option that is true, false or auto (None). Raises InvalidArgument."""
+        text = self.text(name, "auto").lower()
+        if text in ("", "auto"):
+            return None
+        if text not in ("1", "t", "true", "0", "f", "false"):
+            raise InvalidArgument(f"invalid value {text!r} for flag -{name}: expected true, false or auto")
+        return text in ("1", "t", "true")
 
     @property
     def id(self) -> str:
@@ -308,13 +318,13 @@ def run(words: list[str], started: tuple[int, int] | None = None, kept: str = ""
     """Run the command line *words*; the exit code. *started* and *kept* are `Call`'s."""
     log, verb = Log(), ""
     try:
-        options = Call(words, _GLOBAL)
+        options = Call(words, GLOBAL)
         log = Log(options.text("log"), options.text("log-format", "text"), debug=options.on("debug"))
         options.choose_cgroup_manager()
         if options.on("version"):
             return _version()
         if options.on("help") or not options.arguments or options.arguments[0] in ("help", "h"):
-            return _help(options.arguments[1:2])
+            return _help("".join(options.arguments[1:2]))
         verb, *rest = options.arguments
         if verb not in VERBS:
             log.error(f"No help topic for {verb!r}")
@@ -335,13 +345,12 @@ def _run(name: str, words: list[str], options: Call, log: Log) -> int:
     verb = VERBS[name]
     call = Call(words, verb)
     if call.on("help"):
-        return _help([name])
+        return _help(name)
     least = 1 if verb.usage.startswith("CONTAINER-ID") else 0
     if not least <= len(call.arguments) <= verb.most:
         raise InvalidArgument(f'"{name}" expects {verb.usage or "no arguments"}')
-    if options.text("rootless", "auto") not in ("auto", "true", "false"):
-        raise InvalidArgument(f"invalid value {options.text('rootless')!r} for flag -rootless: expected true, false or auto")
-    call.root = os.path.abspath(options.text("root", default_root()))
+    call.rootless = options.choice("rootless")
+    call.root = os.path.abspath(options.text("root") or default_root())
     call.verb, call.criu = name, options.text("criu")
     call.log, call.started, call.kept, call.systemd = log, options.started, options.kept, options.on("systemd-cgroup")
     preload(f"inception.runtime.{verb.module}")
@@ -363,9 +372,13 @@ def _words(error: OSError) -> str:
 
 
 def default_root() -> str:
-    """Below /run as root, else below the user's own run-time folder."""
-    runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
-    return f"{runtime_dir}/{NAME}" if os.geteuid() and runtime_dir else DEFAULT_ROOT
+    """Below /run as the machine's root, else below the user's own run-time folder. `_shortcut.c` has the same rule."""
+    if runtime_dir := os.environ.get("XDG_RUNTIME_DIR"):
+        from inception.linux.namespaces import is_rootless
+
+        if is_rootless():
+            return f"{runtime_dir}/{NAME}"
+    return DEFAULT_ROOT
 
 
 def _version() -> int:
@@ -377,29 +390,11 @@ def _version() -> int:
     return 0
 
 
-def _help(names: list[str]) -> int:
-    if names and names[0] in VERBS:
-        verb = VERBS[names[0]]
-        print(f"NAME:\n   {NAME} {names[0]} - {verb.summary}\n\nUSAGE:\n   {NAME} {names[0]} [OPTIONS] {verb.usage}\n")
-        _show_options("OPTIONS", verb)
-        return 0
-    print(
-        f"NAME:\n   {NAME} - Open Container Initiative runtime\n\nUSAGE:\n   {NAME} [OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]\n"
-    )
-    print("COMMANDS:")
-    for name, verb in VERBS.items():
-        print(f"   {name:<10} {verb.summary}")
-    print()
-    _show_options("GLOBAL OPTIONS", _GLOBAL)
+def _help(verb: str) -> int:
+    from inception.runtime.cli_help import show
+
+    show(verb if verb in VERBS else "")
     return 0
-
-
-def _show_options(title: str, verb: Verb) -> None:
-    letters = {name: letter for letter, name in verb.short.items()}
-    print(f"{title}:")
-    for option in sorted(verb.valued | verb.switches):
-        short = f", -{letters[option]}" if option in letters else ""
-        print(f"   --{option}{' VALUE' if option in verb.valued else ''}{short}")
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def _explain_start(call: Call, spec: Spec, bundle: str) -> None:
 
 def _kept(call: Call, spec: Spec) -> Kept | None:
     """What keeps this for the next time, where `_shortcut.c` asks for it."""
-    if not call.kept or spec.root is None:
+    if not call.kept or call.rootless is not None or spec.root is None:
         return None
     from inception.runtime.kept import Kept  # engines never need it
 
@@ -122,6 +122,7 @@ def options_of(call: Call, console: int | None) -> CreateOptions:
         preserve_fds=preserve,
         listen_fds=listen_fds_given(),
         systemd=call.systemd,
+        rootless=call.rootless,
     )
 
 

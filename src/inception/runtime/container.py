@@ -84,6 +84,7 @@ def plan_container(
     keyring: str = "",
     preserve_fds: int = 0,
     rootless: bool = False,
+    nested: bool = False,
     termios: bytes | None = None,
 ) -> Plan:
     """The plan of *spec*'s init, with *rootfs* (an overlay or bind mount) as its root.
@@ -93,7 +94,8 @@ def plan_container(
     pivot_root (value 1, with the hooks of that moment) and before the program (value 2), where it waits on the listening
     socket `start` for whoever lets it go on. Not `pivot`: chroot, for a host on a ramdisk. `keyring` names a session keyring
     of its own. The descriptors `preserve0`.. become 3.. of the program. `rootless`: our rights come from the container's user
-    namespace. `termios` is the terminal's mode.
+    namespace. `nested`: we are root of a user namespace, where nobody makes device nodes; the host's are bound. `termios` is
+    the terminal's mode.
 
     A namespace whose path is `fd:NAME` is joined through the inherited descriptor NAME; a bind mount's source may be `fd:NAME`
     too; with a terminal the plan needs the socket `console`, with hooks of the container's namespaces `state.creating`,
@@ -113,7 +115,7 @@ def plan_container(
     _plan_cgroups(plan, join)
     if hold:
         process_steps.plan_affinity(plan)
-    builder = _Root(plan, spec, join, rootfs.source if rootfs.type == "bind" else "")
+    builder = _Root(plan, spec, join, rootfs.source if rootfs.type == "bind" else "", nested=nested)
     if has_user_namespace(linux) and not rootless:
         # While the host's paths can be reached: its root may use what the namespace's root may not.
         _plan_root(plan, spec, rootfs)
@@ -165,7 +167,7 @@ def plan_container(
         init=init,
         start_hooks=(hooks.start_container if hooks is not None else []) if hold else None,
         preserved=preserved,
-        rootless=rootless,
+        rootless=rootless or nested,
         # crun's word for it, which `podman run --group-add keep-groups` uses. Only from the command line's bundles.
         keep_groups=hold and spec.annotations.get("run.oci.keep_original_groups") == "1",
     )
@@ -347,7 +349,7 @@ _release: list[tuple[int, int]] = []
 class _Root:
     """The part of the plan that fills the root, with the descriptors it makes on the way."""
 
-    def __init__(self, plan: Plan, spec: Spec, join: Join | None, root: str) -> None:
+    def __init__(self, plan: Plan, spec: Spec, join: Join | None, root: str, *, nested: bool) -> None:
         assert spec.linux is not None
         self.root = root  # where it is on the host, if it is a folder there
         self.plan = plan
@@ -361,7 +363,8 @@ class _Root:
         self.readonly_dev = False  # ... once they are in it
         self.devpts: Slot | None = None
         self.opened: dict[str, Slot] = {}  # sources of bind mounts by their place, nodes by their path
-        self.in_userns = has_user_namespace(spec.linux)
+        self.nested = nested
+        self.in_userns = nested or has_user_namespace(spec.linux)
 
     def sources(self) -> None:
         """Take what comes from the host before a user namespace is entered whose root may not."""
@@ -378,7 +381,8 @@ class _Root:
         for path in (f"/dev/{name}" for name, _, _ in _DEFAULT_DEVICES):
             self._take_node(AT_FDCWD, path, path)
         made = [device for device in self.linux.devices if device.type != "p" and device.path not in self.opened]
-        if made and _kernel() < (6, 15):  # before, nothing could be cloned out of a mount that is attached nowhere
+        # Before Linux 6.15, nothing could be cloned out of a mount that is attached nowhere.
+        if made and (self.nested or _kernel() < (6, 15)):
             for device in made:
                 self._take_node(AT_FDCWD, device.path, device.path)
                 kind = _DEVICE_TYPES.get(device.type, 0)

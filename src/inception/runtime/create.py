@@ -19,7 +19,7 @@ import time
 
 from inception._spawn import SpawnError
 from inception.errors import InceptionError, InvalidArgument
-from inception.linux import abi, process, socket
+from inception.linux import abi, namespaces, process, socket
 from inception.linux.cgroup import JoinPlan
 from inception.linux.mount import load_mountinfo, umount2
 from inception.oci.runtime import Hooks, Mount, Spec
@@ -53,6 +53,7 @@ class CreateOptions(Record):
     preserve_fds: int = 0  # from 3 on, after those of LISTEN_FDS
     listen_fds: int = 0
     systemd: bool = False  # which then makes the cgroup
+    rootless: bool | None = None  # whether it may go without a cgroup; None: where we are not the machine's root
 
 
 def create(
@@ -121,6 +122,7 @@ def plan_creation(root: str, id: str, spec: Spec, options: CreateOptions, join: 
         keyring=f"_ses.{id}" if options.keyring else "",
         preserve_fds=options.listen_fds + options.preserve_fds,
         rootless=os.geteuid() != 0,
+        nested=os.geteuid() == 0 and namespaces.is_rootless(),
         termios=options.termios,
     )
 
@@ -179,9 +181,10 @@ class Creation:
             return cgroups.make(self.cgroup, resources)
         except InceptionError:
             limits = encode(resources) if resources else {}
-            if os.geteuid() == 0 or set(limits) - {"devices"}:
+            rootless = self.options.rootless
+            if set(limits) - {"devices"} or not (namespaces.is_rootless() if rootless is None else rootless):
                 raise
-            return None  # an ordinary user who asked for no limits
+            return None  # nobody asked for limits
 
     def _start_scope(self, scope: Scope, resources: Resources | None) -> JoinPlan:
         from inception.runtime import systemd

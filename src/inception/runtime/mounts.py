@@ -141,8 +141,7 @@ def plan_filesystem(
     path beneath a root, if that is there."""
     fs = Slot("fs")
     plan.call("fsopen", fstype, abi.FSOPEN_CLOEXEC, out=fs, why=why)
-    if source:
-        plan.call("fsconfig", fs, abi.FSCONFIG_SET_STRING, "source", source, 0)
+    plan.call("fsconfig", fs, abi.FSCONFIG_SET_STRING, "source", source or fstype, 0)
     for option in options.data:
         key, equals, value = option.partition("=")
         if equals:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from inception.errors import InvalidArgument
-from inception.runtime.cli import VERBS, Call, run
+from inception.runtime.cli import GLOBAL, VERBS, Call, run
 from inception.runtime.cli_control import _from_options, _without_zeroes, parse_signal
+from inception.runtime.cli_help import OPTIONS
 from inception.runtime.cli_show import pretty
 
 
@@ -112,3 +113,23 @@ def test_features_and_spec_are_made_of_what_the_runtime_knows(tmp_path: Path, ca
     from inception.runtime.validate import check_spec
 
     check_spec(decode(Spec, loads((tmp_path / "config.json").read_text()), unknown="error"))
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_a_help_page_says_what_every_option_means(verb: str, capsys: pytest.CaptureFixture[str]):
+    assert run([verb, "--help"] if verb else ["--help"]) == 0
+    known = VERBS[verb] if verb else GLOBAL
+    lines = capsys.readouterr().out.partition("OPTIONS:\n")[2].splitlines()
+    assert len(lines) == len(known.valued | known.switches)
+    for line in lines:
+        option, _, meaning = line.strip().partition("  ")
+        assert meaning.strip(), f"{option} has no meaning"
+        name, _, value = option.rpartition("--")[2].partition(" ")
+        assert bool(value) == (name in known.valued), (
+            f"{option}: a value is shown for an option that takes none, or the reverse"
+        )
+
+
+def test_no_meaning_is_left_of_an_option_that_is_gone():
+    taken = frozenset().union(*(verb.valued | verb.switches for verb in [GLOBAL, *VERBS.values()]))
+    assert set(OPTIONS) == taken
