@@ -23,14 +23,17 @@ if TYPE_CHECKING:
     from inception.api.host import docker_host
     from inception.engine import Engine
     from inception.engine.config import (
+        CommitConfig,
         ContainerConfig,
         EndpointConfig,
         ExecConfig,
+        LogConfig,
         MountConfig,
         NetworkConfig,
         PortBinding,
         ResourceConfig,
         RestartPolicy,
+        UpdateConfig,
         VolumeConfig,
     )
     from inception.engine.container import Container
@@ -45,8 +48,10 @@ if TYPE_CHECKING:
         StartFailed,
         Unavailable,
     )
+    from inception.oci.health import Healthcheck
 
 __all__ = [
+    "CommitConfig",
     "Conflict",
     "Container",
     "ContainerConfig",
@@ -54,8 +59,10 @@ __all__ = [
     "Engine",
     "ExecConfig",
     "Forbidden",
+    "Healthcheck",
     "InceptionError",
     "InvalidArgument",
+    "LogConfig",
     "MountConfig",
     "NetworkConfig",
     "NotFound",
@@ -65,6 +72,7 @@ __all__ = [
     "RestartPolicy",
     "StartFailed",
     "Unavailable",
+    "UpdateConfig",
     "VolumeConfig",
     "__version__",
     "docker_host",
@@ -74,6 +82,7 @@ __all__ = [
 _HOMES = {
     "Engine": "engine.engine",
     "Container": "engine.container",
+    "Healthcheck": "oci.health",
     "docker_host": "api.host",
     "run": "engine.supervisor",
 }
@@ -88,3 +97,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"inception.{home}"), "run_here" if name == "run" else name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})  # what is still to be imported too: for completion and help()

@@ -53,6 +53,20 @@ class _Keys:
         return cls.__keys__
 
 
+class _Signature:
+    """What help() and shells that complete say of a record's fields; nobody else pays for `inspect`."""
+
+    def __get__(self, record: Record | None, cls: type[Record]) -> Any:
+        import inspect
+
+        def field(name: str) -> inspect.Parameter:
+            default = cls.__defaults__.get(name, inspect.Parameter.empty)
+            return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=cls.__fields__[name])
+
+        given = sorted(cls.__fields__, key=lambda name: name in cls.__defaults__)
+        return inspect.Signature([field(name) for name in given])
+
+
 @dataclass_transform(kw_only_default=True)
 class Record:
     """Base of every value type; subclass it and annotate the fields.
@@ -67,6 +81,7 @@ class Record:
     __copied__: tuple[str, ...] = ()
     __keys__: dict[str, str] = {}
     __types__: dict[str, Any] = {}
+    __signature__ = _Signature()
 
     def __init_subclass__(cls, style: str = "snake", names: dict[str, str] | None = None) -> None:
         own, given = _annotations(cls), cls.__dict__

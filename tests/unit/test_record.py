@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 
 from inception.errors import InvalidArgument
@@ -71,3 +73,8 @@ def test_replace_changes_a_copy():
     leaf = Leaf(leaf_size=1)
     assert replace(leaf, leaf_size=2) == Leaf(leaf_size=2)
     assert leaf.leaf_size == 1
+
+
+def test_help_and_shells_see_the_fields_first_those_that_must_be_given():
+    assert str(inspect.signature(Leaf)) == "(*, leaf_size: int, names: list[str] = [])"
+    assert list(inspect.signature(Tree).parameters) == list(Tree.__fields__)

@@ -47,10 +47,13 @@ else:
 
 
 class Engine:
-    """Containers, images, networks and volumes under one root.
+    """Containers, images, networks and volumes under one root: `containers`, `images`, `networks`, `volumes`, `system` (disk
+    usage, prune, information), `events`; `help(engine.containers)` says what each can do. Building is
+    `inception.build.build(engine, ...)`, Compose `inception.compose.up(engine, ...)`.
 
-    *root* and *run_root* default to `INCEPTION_ROOT` and `INCEPTION_RUN_ROOT`, then to the system's places (see above).
-    Safe to share between threads. Use it as a context manager, or `close` it, to let go of the database.
+    *root* and *run_root* default to `INCEPTION_ROOT` and `INCEPTION_RUN_ROOT`, then to the system's places:
+    /var/lib/inception and /run/inception as root, else below XDG_DATA_HOME and XDG_RUNTIME_DIR. Nothing is opened or made
+    until it is used. Safe to share between threads. Use it as a context manager, or `close` it, to let go of the database.
     """
 
     def __init__(self, root: str | None = None, run_root: str | None = None) -> None:
@@ -60,6 +63,9 @@ class Engine:
         self.boot_checked = False
         self.filters: dict[str, bytes] = {}
         self.users: dict[tuple[object, ...], FoundUser] = {}
+
+    def __repr__(self) -> str:
+        return f"Engine({self.root!r}, {self.run_root!r})"
 
     def __enter__(self) -> Engine:
         return self

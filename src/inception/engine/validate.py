@@ -5,12 +5,23 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # `signal` builds enums, 5 ms
 import os
 
-from inception.engine.config import ContainerConfig, EndpointConfig, MountConfig, ResourceConfig, RestartPolicy
+from inception.engine.config import (
+    ContainerConfig,
+    EndpointConfig,
+    MountConfig,
+    PortBinding,
+    ResourceConfig,
+    RestartPolicy,
+)
 from inception.engine.limits import DEVICE_LIMITS, check_cpuset, check_device_limit
 from inception.engine.logtags import OPTIONS, check_tags
 from inception.engine.merge import clean
 from inception.errors import InvalidArgument
 from inception.network.address import is_mac
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 RESTART_POLICIES = ("no", "always", "on-failure", "unless-stopped")
 # By hand where regular expressions would say it: `re` costs 3 ms to import, and every start checks.
@@ -27,6 +38,12 @@ _TMPFS_OPTIONS = frozenset(_TMPFS_WORDS.split())
 
 
 _LISTS = ("command", "entrypoint", "env", "cap_add", "cap_drop", "security_opt", "dns", "extra_hosts", "group_add")
+_EXAMPLES = {
+    "command": '["sleep", "60"]',
+    "env": '["NAME=value"]',
+    "mounts": '[inception.MountConfig(type="bind", source="/srv", target="/data")]',
+    "ports": "[inception.PortBinding(container_port=80, host_port=8080)]",
+}
 
 
 def check_config(config: ContainerConfig) -> None:
@@ -48,9 +65,11 @@ def check_config(config: ContainerConfig) -> None:
 
 
 def _check_process(config: ContainerConfig) -> None:
+    # What a person writes in Python; everybody else's lists come from code. A string would be a list of its letters.
     for name in _LISTS:
-        if isinstance(getattr(config, name), str):  # a list of words to Python, one letter each
-            raise InvalidArgument(f"{name}: expected a list of strings, not the string {getattr(config, name)!r}")
+        _check_list(name, getattr(config, name), str, "strings")
+    _check_list("ports", config.ports, PortBinding, "PortBinding")
+    _check_list("mounts", config.mounts, MountConfig, "MountConfig")
     if config.working_dir and not config.working_dir.startswith("/"):
         raise InvalidArgument(f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute path")
     for item in config.env:
@@ -73,6 +92,15 @@ def _check_process(config: ContainerConfig) -> None:
                 raise InvalidArgument(f"{name} in Healthcheck cannot be less than 1ms")
         if health.retries < 0:
             raise InvalidArgument("Retries in Healthcheck cannot be negative")
+
+
+def _check_list(name: str, value: list[Any] | None, kind: type, called: str) -> None:
+    if value is None or (isinstance(value, (list, tuple)) and all(isinstance(item, kind) for item in value)):
+        return
+    example = _EXAMPLES.get(name)
+    raise InvalidArgument(
+        f"{name}: expected a list of {called}, not {value!r}", f"for example {name}={example}" if example else ""
+    )
 
 
 def _is_host_name(text: str) -> bool:
