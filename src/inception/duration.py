@@ -76,3 +76,24 @@ def _decimal(value: int, unit: int) -> str:
     whole, part = divmod(value, unit)
     digits = str(part).zfill(len(str(unit)) - 1).rstrip("0")
     return f"{whole}.{digits}" if digits else str(whole)
+
+
+def human_duration(seconds: float) -> str:
+    """Docker's rough ages: `Less than a second`, `5 minutes`, `About an hour`, `3 weeks`.
+
+    >>> human_duration(61), human_duration(7300), human_duration(0)
+    ('About a minute', '2 hours', 'Less than a second')
+    """
+    whole = int(seconds)
+    if whole < 1:
+        return "Less than a second"
+    if whole < 60:
+        return "1 second" if whole == 1 else f"{whole} seconds"
+    minutes = whole // 60
+    if minutes < 60:
+        return "About a minute" if minutes == 1 else f"{minutes} minutes"
+    hours = int(seconds / 3600 + 0.5)
+    for limit, unit, name in ((48, 1, "hours"), (336, 24, "days"), (1440, 168, "weeks"), (17520, 720, "months")):
+        if hours < limit:
+            return "About an hour" if hours == 1 else f"{hours // unit} {name}"
+    return f"{hours // 8760} years"

@@ -73,6 +73,17 @@ def test_no_file_of_ours_is_opened_while_the_pack_is_current(checkout):
     assert opened(checkout, "inception", "help", "run") == []
 
 
+@pytest.mark.needs("strace")
+def test_a_plain_listing_of_images_comes_without_most_of_python(checkout, tmp_path):
+    words = ("inception", "--root", tmp_path / "root", "--run-root", tmp_path / "run")
+    heading = run(checkout, *words, "images")  # there is no store yet, so this is the ordinary command
+    assert heading.split() == ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]
+    assert run(checkout, *words, "images") == heading
+    assert opened(checkout, *words, "images") == []
+    assert "/os." not in (checkout / "trace").read_text()
+    assert "/root/state.db" in (checkout / "trace").read_text()
+
+
 def test_a_changed_source_wins_over_the_pack(checkout):
     with put_back(checkout / "src/inception/__init__.py") as source:
         source.write_text(source.read_text().replace('__version__ = "', '__version__ = "9.'))
@@ -107,7 +118,7 @@ def test_helpers_are_started_out_of_the_pack_too(checkout):
 def test_tracebacks_and_stated_places_are_those_of_the_source(checkout):
     code = (
         "import marshal, posix, sys; text = open(sys.argv.pop(1)).read(); "
-        "exec(text.rpartition('\\nfrom ')[0]); "
+        "exec(text.partition('\\nif ')[0]); "
         "import inception.errors as e; print(e.__file__, e.__spec__.origin, e.__package__)"
     )
     done = subprocess.run(

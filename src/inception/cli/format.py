@@ -32,7 +32,9 @@ def columns(lines: Sequence[Sequence[str]], minimum: int = _MINIMUM_WIDTH) -> st
     """
     heads = [line[:-1] for line in lines]
     widths = [max(minimum, _PADDING + max(map(len, cells))) for cells in zip_longest(*heads, fillvalue="")]
-    return "".join(["".join(map(str.ljust, head, widths)) + line[-1] + "\n" for head, line in zip(heads, lines, strict=True)])
+    padded = [f"%-{width}s" for width in widths]
+    templates = {length: "".join(padded[: length - 1]) + "%s\n" for length in {len(line) for line in lines}}
+    return "".join([templates[len(line)] % tuple(line) for line in lines])
 
 
 class Listing:

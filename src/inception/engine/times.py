@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from inception.duration import parse_duration_ns
+from inception.duration import human_duration, parse_duration_ns
 from inception.errors import InvalidArgument
 from inception.monitor.times import NEVER, parse, timestamp
 
@@ -33,24 +33,3 @@ def parse_when_ns(text: str) -> int:
 
 def _local_offset_ns(utc_s: int) -> int:
     return time.localtime(utc_s).tm_gmtoff * 10**9
-
-
-def human_duration(seconds: float) -> str:
-    """Docker's rough ages: `Less than a second`, `5 minutes`, `About an hour`, `3 weeks`.
-
-    >>> human_duration(61), human_duration(7300), human_duration(0)
-    ('About a minute', '2 hours', 'Less than a second')
-    """
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole < 60:
-        return "1 second" if whole == 1 else f"{whole} seconds"
-    minutes = whole // 60
-    if minutes < 60:
-        return "About a minute" if minutes == 1 else f"{minutes} minutes"
-    hours = int(seconds / 3600 + 0.5)
-    for limit, unit, name in ((48, 1, "hours"), (336, 24, "days"), (1440, 168, "weeks"), (17520, 720, "months")):
-        if hours < limit:
-            return "About an hour" if hours == 1 else f"{hours // unit} {name}"
-    return f"{hours // 8760} years"

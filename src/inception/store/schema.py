@@ -113,4 +113,12 @@ STEPS = (
     ) STRICT, WITHOUT ROWID""",
     # When an image got its name.
     "ALTER TABLE image_names ADD COLUMN named_at TEXT NOT NULL DEFAULT ''",
+    # What `inception images` shows, when all images have names: no row, or the one for the tables as they are, since
+    # whatever changes them takes it away (cli/brief.py).
+    "CREATE TABLE listing (lines TEXT NOT NULL) STRICT",
+    *(
+        f"CREATE TRIGGER listing_{table}_{event} AFTER {event} ON {table} BEGIN DELETE FROM listing; END"
+        for table in ("images", "image_names")
+        for event in ("INSERT", "UPDATE", "DELETE")
+    ),
 )
