@@ -313,3 +313,12 @@ def test_a_second_name_of_a_file_that_was_written_over_meanwhile_has_its_own_con
     os.link(builder.context / "a/one", builder.context / "b/two")
     builder.build("FROM scratch\nCOPY a b /d/\n")
     assert (builder.read("d/one"), builder.read("d/two")) == ("another", "of both")
+
+
+def test_chmod_is_for_what_parents_brings_too(builder):
+    builder.write("d/e/f/x", "x", 0o640)
+    builder.build(
+        "FROM scratch\nCOPY --parents --chmod=751 d/e/f/x /o/\nCOPY --parents --chmod=u=rwX,go=rX d/./e /p/\n", tags=["result"]
+    )
+    modes = {path: oct(builder.stat(path).st_mode & 0o7777) for path in ("o/d", "o/d/e/f", "o/d/e/f/x", "p/e", "p/e/f/x")}
+    assert modes == {"o/d": "0o751", "o/d/e/f": "0o751", "o/d/e/f/x": "0o751", "p/e": "0o755", "p/e/f/x": "0o644"}

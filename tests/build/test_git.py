@@ -90,10 +90,12 @@ def test_add_takes_a_repository_and_asks_for_it_only_when_it_moved(builder, serv
     git(folder, "commit", "-qam", "three")
     builder.build()
     assert builder.read("src/tool") == "three"
-    with pytest.raises(BuildFailed, match="digest mismatch"):
+    with pytest.raises(BuildFailed, match=r"expected checksum to match 0123456789, got [0-9a-f]{40}"):
         builder.build(f"FROM scratch\nADD --checksum=0123456789 {address} /src\n")
     commit = git(folder, "rev-parse", "HEAD")
     builder.build(f"FROM scratch\nADD --checksum={commit} {address} /src\n")
+    builder.build(f"FROM scratch\nADD {address}?tag=v1&subdir=sub /src\n")
+    assert builder.read("src/tool") == "one"
 
 
 def add_submodule(folder, path, name: str, url: str) -> None:
@@ -142,7 +144,18 @@ def test_addresses_and_what_they_mean():
     assert parse_repository("https://h/a.git#v1:d/e") == Repository(url="https://h/a.git", ref="v1", folder="d/e")
     assert parse_repository("github.com/a/b") == Repository(url="https://github.com/a/b")
     assert parse_repository("git@h:a/b.git#x") == Repository(url="git@h:a/b.git", ref="x")
+    assert parse_repository("https://h/a.git?tag=v1&subdir=/d/e&keep-git-dir=1&submodules=false") == Repository(
+        url="https://h/a.git", ref="refs/tags/v1", folder="d/e", keep_git_dir=True, submodules=False
+    )
+    assert parse_repository("git://h/a?branch=x&commit=0123456") == Repository(
+        url="git://h/a", ref="refs/heads/x", checksum="0123456"
+    )
+    commit = "0123456789" * 4
+    assert parse_repository(f"https://h/a.git?checksum={commit}") == Repository(
+        url="https://h/a.git", ref=commit, checksum=commit
+    )
     assert parse_repository("https://h/a.tar") is None
+    assert parse_repository("https://h/a?ref=x.git") is None
     assert parse_repository("ext::sh -c x") is None
     for wrong in (
         "https://h/a.git#-u",
@@ -153,6 +166,12 @@ def test_addresses_and_what_they_mean():
         "ssh://-oProxyCommand=x/a.git",
         "ssh://me@-oProxyCommand=x/a.git",
         "https://h/a.git#x y",
+        "https://h/a.git?ref=-u",
+        "https://h/a.git?tag=a&branch=b",
+        "https://h/a.git?ref=a#b",
+        "https://h/a.git?subdir=../x",
+        "https://h/a.git?checksum=nothex",
+        "https://h/a.git?x=y",
     ):
         with pytest.raises(InvalidArgument):
             parse_repository(wrong)

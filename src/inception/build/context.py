@@ -125,10 +125,10 @@ def _from_url(store: Store, config: BuildConfig, scratch: Scratch) -> Context:
             context = _from_stream(config, scratch, stream)
         context.source = hide_password(config.context)
         return context
-    keep = config.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "") in ("1", "true")
+    repository.keep_git_dir |= config.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "") in ("1", "true")
     path = f"{scratch.path}/context"
     commit = resolve_commit(repository)
-    checkout(repository, commit, path, keep_git_dir=keep)
+    checkout(repository, commit, path)
     with RootDir.open_host(path) as top:
         try:
             root = top.open_root(repository.folder)

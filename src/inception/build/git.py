@@ -40,42 +40,88 @@ _SETTINGS = (
 
 
 class Repository(Record):
-    """`ref` empty is the default branch; `folder` is inside the checkout."""
+    """`ref` empty is the default branch; `folder` is inside the checkout; `checksum` is how the commit must begin."""
 
     url: str
     ref: str = ""
     folder: str = ""
+    checksum: str = ""
+    keep_git_dir: bool = False
+    submodules: bool = True
 
 
 def parse_repository(text: str) -> Repository | None:
-    """None when *text* is no git address. Raises InvalidArgument for one that is not to be used."""
+    """`URL#REF:FOLDER`, or `URL?ref=REF&subdir=FOLDER`, with more that `_read_query` knows. None when *text* is no git address.
+    Raises InvalidArgument for one that is not to be used."""
     url, _, fragment = text.partition("#")
+    url, _, query = url.partition("?")
     if url.startswith("github.com/"):
         url = f"https://{url}"
     elif url.startswith(("http://", "https://")):
-        if not url.partition("?")[0].endswith(".git"):
+        if not url.endswith(".git"):
             return None
     elif not (url.startswith(("git://", "ssh://")) or _SCP.fullmatch(url)):
         return None
-    if "?" in url or any(ord(char) <= 32 for char in text):
+    if any(ord(char) <= 32 for char in text):
         raise InvalidArgument(f"invalid git URL {hide_password(text)!r}: expected URL#REF:FOLDER")
     if re.match(r"[a-z]+://-", url) or "@-" in url:
         raise InvalidArgument(f"invalid git URL {hide_password(text)!r}: a host can't begin with a dash")
     ref, _, folder = fragment.partition(":")
+    found = Repository(url=url, ref=ref, folder=folder)
+    _read_query(found, query)
+    ref, folder = found.ref, found.folder
     if ref and (not _REF.fullmatch(ref) or ".." in ref):
         raise InvalidArgument(f"invalid git ref {ref!r}")
     if ".." in folder.split("/") or ".git" in folder.split("/"):
         raise InvalidArgument(f"invalid git subdirectory {folder!r}: it leaves the tree")
-    return Repository(url=url, ref=ref, folder=folder.strip("/"))
+    found.folder = folder.strip("/")
+    return found
+
+
+def _read_query(found: Repository, query: str) -> None:
+    if not query:
+        return
+    from urllib.parse import parse_qsl
+
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        if key in ("ref", "branch", "tag"):
+            ref = {"ref": "", "branch": "refs/heads/", "tag": "refs/tags/"}[key] + value
+            if found.ref not in ("", ref) or not value:
+                raise InvalidArgument(f"invalid git URL: {key}={value} conflicts with the ref {found.ref!r}")
+            found.ref = ref
+        elif key == "subdir":
+            if found.folder and found.folder != value:
+                raise InvalidArgument(f"invalid git URL: subdir={value} conflicts with the folder {found.folder!r}")
+            found.folder = value
+        elif key in ("checksum", "commit"):
+            if found.checksum or not is_commit(value):
+                raise InvalidArgument(f'invalid git URL: invalid checksum "{value}", expected hex commit hash')
+            found.checksum = value
+        elif key in ("keep-git-dir", "submodules") and value in ("", "1", "0", "true", "false"):
+            setattr(found, key.replace("-", "_"), value in ("", "1", "true"))
+        else:
+            raise InvalidArgument(f'invalid git URL: unexpected query "{key}={value}"')
+    if not found.ref and _SHA.fullmatch(found.checksum):
+        found.ref = found.checksum
+
+
+def is_commit(text: str) -> bool:
+    """Whether *text* is a commit's name, or the beginning of one."""
+    return 7 <= len(text) <= 64 and not text.strip("0123456789abcdef")
 
 
 def resolve_commit(repository: Repository) -> str:
-    """The commit that the ref is now. Raises NotFound, Unavailable."""
-    if _SHA.fullmatch(repository.ref):
-        return repository.ref
+    """The commit that the ref is now. Raises NotFound, Unavailable, InvalidArgument for another than was expected."""
+    commit = repository.ref if _SHA.fullmatch(repository.ref) else _ask(repository)
+    if not commit.startswith(repository.checksum):
+        raise InvalidArgument(f"expected checksum to match {repository.checksum}, got {commit}")
+    return commit
+
+
+def _ask(repository: Repository) -> str:
     ref = repository.ref or "HEAD"
     names = (
-        [ref]
+        [f"{ref}^{{}}", ref]
         if ref == "HEAD" or ref.startswith("refs/")
         else [f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"]
     )
@@ -87,7 +133,7 @@ def resolve_commit(repository: Repository) -> str:
     raise NotFound(f"repository {hide_password(repository.url)} does not contain ref {ref}")
 
 
-def checkout(repository: Repository, commit: str, path: str, *, keep_git_dir: bool) -> None:
+def checkout(repository: Repository, commit: str, path: str) -> None:
     """The files of *commit* at *path*, which must not exist. Raises NotFound, Unavailable, InvalidArgument."""
     os.mkdir(path, 0o700)
     _git(repository, ["init", "--quiet", "--template=", "."], path)
@@ -98,7 +144,7 @@ def checkout(repository: Repository, commit: str, path: str, *, keep_git_dir: bo
     except Unavailable:  # a server that gives no single commits: all of it then
         _git(repository, [*fetch, "--", repository.url, "+refs/*:refs/remotes/origin/*"], path)
     _git(repository, ["-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", "--detach", commit, "--"], path)
-    if os.path.lexists(f"{path}/.gitmodules"):
+    if repository.submodules and os.path.lexists(f"{path}/.gitmodules"):
         # Relative addresses are those beside this one.
         _git(repository, ["config", "remote.origin.url", repository.url], path)
         update = ["submodule", "--quiet", "update", "--init", "--recursive"]
@@ -106,7 +152,7 @@ def checkout(repository: Repository, commit: str, path: str, *, keep_git_dir: bo
             _git(repository, [*update, "--depth=1"], path)
         except Unavailable:
             _git(repository, update, path)
-    if not keep_git_dir:
+    if not repository.keep_git_dir:
         _remove_git_dirs(path)
 
 

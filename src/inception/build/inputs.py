@@ -10,7 +10,6 @@ from inception.build.image import Outcome
 from inception.build.operations import Copy, Operation, Run, holds_layers
 from inception.build.selection import Selection, hash_file, select
 from inception.build.tree import Tree
-from inception.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,16 +99,11 @@ class Inputs:
         if step.repositories:
             from inception.build.git import resolve_commit
 
-            self.repositories = [_repository(text) for text in step.repositories]
+            self.repositories = [_repository(text, step) for text in step.repositories]
             self.commits = [resolve_commit(repository) for repository in self.repositories]
             for text, commit in zip(step.repositories, self.commits, strict=True):
                 self._build.note_download(text, "sha1" if len(commit) == 40 else "sha256", commit)
-                if step.checksum and not commit.startswith(step.checksum):
-                    raise InvalidArgument(f"digest mismatch {commit}: {step.checksum}")
-            keep = "with .git" if step.keep_git_dir else ""
-            commits = [
-                f"git {commit} {each.folder} {keep}" for each, commit in zip(self.repositories, self.commits, strict=True)
-            ]
+            commits = [_git_content(each, commit) for each, commit in zip(self.repositories, self.commits, strict=True)]
             if not step.urls:
                 return commits
         from inception.build.remote import check
@@ -142,12 +136,19 @@ class Inputs:
         return self._selected[number]
 
 
-def _repository(text: str) -> Repository:
+def _repository(text: str, step: Copy) -> Repository:
     from inception.build.git import parse_repository
 
     found = parse_repository(text)
     assert found is not None  # that is how it came to be among the repositories
+    found.checksum = step.checksum or found.checksum
+    found.keep_git_dir |= step.keep_git_dir
     return found
+
+
+def _git_content(repository: Repository, commit: str) -> str:
+    submodules = "" if repository.submodules else " without submodules"
+    return f"git {commit} {repository.folder} {'with .git' if repository.keep_git_dir else ''}{submodules}"
 
 
 def _copies(step: Operation) -> list[Copy]:

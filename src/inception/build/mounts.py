@@ -29,6 +29,7 @@ _ALLOWED = {
     "secret": ("target", "id", "required", "mode", "uid", "gid", "env"),
     "ssh": ("target", "id", "required", "mode", "uid", "gid"),
 }
+_KEYS = ("type", *dict.fromkeys(name for names in _ALLOWED.values() for name in names))
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -66,18 +67,20 @@ def parse_mount(text: str, expand: Callable[[str], str], find: Callable[[str], s
     """*text* is the flag's value. *expand* replaces variables, *find* gives the origin that a `from` names, *place* makes a
     path absolute. Raises ValueError with Docker's words."""
     given = _fields(text, expand)
-    kind = given.pop("type", "bind")
+    kind = given.pop("type", "bind").lower()
     if kind not in TYPES:
-        raise ValueError(f"unsupported mount type {kind!r}")
+        raise ValueError(f'unsupported mount type "{kind}"{suggest(kind, TYPES)}')
+    if kind == "secret" and "source" in given:  # another word for it
+        given.setdefault("id", given.pop("source"))
     for name in given:
         if name not in _ALLOWED[kind]:
-            raise ValueError(f"unexpected key {name!r} for mount type {kind!r}{suggest(name, _ALLOWED[kind])}")
+            raise ValueError(f"unexpected key '{name}' for mount type '{kind}'{suggest(name, _ALLOWED[kind])}")
     found = RunMount(type=kind, read_only=_read_only(kind, given), required=given.get("required") == "true")
     found.source, found.id, found.env = given.get("source", ""), given.get("id", ""), given.get("env", "")
     found.origin = find(given["from"]) if "from" in given else "none" if kind == "cache" else ""
     found.sharing = given.get("sharing", "shared").lower()
     if found.sharing not in _SHARING:
-        raise ValueError(f"unsupported sharing value {given['sharing']!r}")
+        raise ValueError(f'unsupported sharing value "{given["sharing"]}"{suggest(found.sharing, _SHARING)}')
     found.mode = _number(given, "mode", {"cache": 0o755, "secret": 0o400, "ssh": 0o600}.get(kind, 0), 8)
     found.uid, found.gid = _number(given, "uid", 0), _number(given, "gid", 0)
     found.size_bytes = _size(given.get("size", "0"))
@@ -98,8 +101,10 @@ def _fields(text: str, expand: Callable[[str], str]) -> dict[str, str]:
         key = _NAMES.get(key.lower(), key.lower())
         if not equals:
             if key not in _SWITCHES:
-                raise ValueError(f"invalid field {word!r} must be a key=value pair")
+                raise ValueError(f"invalid field '{word}' must be a key=value pair")
             value = "true"
+        if key not in _KEYS:
+            raise ValueError(f"unexpected key '{key}' in '{word}'{suggest(key, _KEYS)}")
         if key == "from" and "$" in value:
             raise ValueError("'from' doesn't support variable expansion, define alias stage instead")
         value = value if key == "from" else expand(value)

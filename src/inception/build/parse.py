@@ -47,7 +47,12 @@ class Dockerfile(Record):
 
 def parse_dockerfile(data: bytes, name: str = "Dockerfile") -> Dockerfile:
     """Raises DockerfileError naming file, line and instruction."""
-    file = _Reader(_read_lines(data, name)).read()
+    reader = _Reader(_read_lines(data, name))
+    try:
+        file = reader.read()
+    except DockerfileError as error:
+        error.before = reader.file
+        raise
     if not file.instructions:
         raise DockerfileError("the Dockerfile cannot be empty", file.source, 1, 1)
     return file

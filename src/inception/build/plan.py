@@ -211,7 +211,7 @@ class Planner:
         try:
             return expand(text, self.globals, self.file.escape)
         except ExpansionError as error:
-            raise self.fail(f"failed to process {text!r}: {error}", at) from None
+            raise self.fail(f'failed to process "{text}": {error}', at) from None
 
     def _target(self) -> int:
         wanted = self.config.target
@@ -267,7 +267,10 @@ class Planner:
 
     def _begin(self, source: StageSource) -> StagePlan:
         head = source.head
-        platform = self._platform(self._expand(head.flag("platform"), head), self.platform, head)
+        asked = self._expand(head.flag("platform"), head)
+        if head.flag("platform") and not asked:
+            raise self.fail(f"empty platform value from expression {head.flag('platform')}", head)
+        platform = self._platform(asked, self.platform, head)
         name = self._expand(head.arguments[0], head)
         if not name:
             raise self.fail(f"base name ({head.arguments[0]}) should not be blank", head)

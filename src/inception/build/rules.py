@@ -35,13 +35,59 @@ _ALWAYS_KNOWN = {
 _PREDEFINED = {name for word in ("http", "https", "ftp", "no", "all") for name in (f"{word}_proxy", f"{word}_proxy".upper())}
 
 
+# What each rule is about, for clients that list them.
+DESCRIPTIONS = {
+    "ConsistentInstructionCasing": "All commands within the Dockerfile should use the same casing (either upper or lower)",
+    "CopyIgnoredFile": "Attempting to Copy file that is excluded by .dockerignore",
+    "DuplicateStageName": "Stage names should be unique",
+    "ExposeInvalidFormat": "IP address and host-port mapping should not be used in EXPOSE instruction. "
+    "This will become an error in a future release",
+    "ExposeProtoCasing": "Protocol in EXPOSE instruction should be lowercase",
+    "FromAsCasing": "The 'as' keyword should match the case of the 'from' keyword",
+    "FromPlatformFlagConstDisallowed": "FROM --platform flag should not use a constant value",
+    "InvalidBaseImagePlatform": "Base image platform does not match expected target platform",
+    "InvalidDefaultArgInFrom": "Default value for global ARG results in an empty or invalid base image name",
+    "InvalidDefinitionDescription": "Comment for build stage or argument should follow the format: "
+    "`# <arg/stage name> <description>`. If this is not intended to be a description comment, add an empty line or comment "
+    "between the instruction and the comment.",
+    "JSONArgsRecommended": "JSON arguments recommended for ENTRYPOINT/CMD to prevent unintended behavior related to OS signals",
+    "LegacyKeyValueFormat": "Legacy key/value format with whitespace separator should not be used",
+    "MaintainerDeprecated": "The MAINTAINER instruction is deprecated, use a label instead to define an image author",
+    "MultipleInstructionsDisallowed": "Multiple instructions of the same type should not be used in the same stage",
+    "NoEmptyContinuation": "Empty continuation lines will become errors in a future release",
+    "RedundantTargetPlatform": "Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default "
+    "behavior",
+    "ReservedStageName": "Reserved words should not be used as stage names",
+    "SecretsUsedInArgOrEnv": "Sensitive data should not be used in the ARG or ENV commands",
+    "StageNameCasing": "Stage names should be lowercase",
+    "UndefinedArgInFrom": "FROM command must use declared ARGs",
+    "UndefinedVar": "Variables should be defined before their use",
+    "WorkdirRelativePath": "Relative workdir without an absolute workdir declared within the build can have unexpected results "
+    "if the base image changes",
+}
+# A build says these of the stages that it makes alone.
+_OF_A_STAGE = {
+    "CopyIgnoredFile",
+    "ExposeInvalidFormat",
+    "ExposeProtoCasing",
+    "JSONArgsRecommended",
+    "LegacyKeyValueFormat",
+    "MultipleInstructionsDisallowed",
+    "SecretsUsedInArgOrEnv",
+    "UndefinedVar",
+    "WorkdirRelativePath",
+}
+
+
 class Warning(Record):
-    """`short` is all of it in a line, as a build says it."""
+    """`short` is all of it in a line, as a build says it. `stage` is the number of the one that it counts for alone, -1 when it
+    is about the file."""
 
     rule: str
     message: str
     line: int
     excerpt: str
+    stage: int = -1
 
     @property
     def url(self) -> str:
@@ -79,6 +125,7 @@ class Checker:
         self.stage_names: set[str] = set()
         self.seen_once: dict[str, Instruction] = {}
         self.in_stage = False
+        self.number = -1
 
     def run(self) -> list[Warning]:
         self._casing()
@@ -89,7 +136,8 @@ class Checker:
 
     def warn(self, rule: str, message: str, at: Instruction) -> None:
         excerpt = self.file.source.excerpt(at.first_line, at.last_line)
-        self.found.append(Warning(rule=rule, message=message, line=at.first_line, excerpt=excerpt))
+        stage = self.number if rule in _OF_A_STAGE else -1
+        self.found.append(Warning(rule=rule, message=message, line=at.first_line, excerpt=excerpt, stage=stage))
 
     def _casing(self) -> None:
         words = [(each.original.split(None, 1)[0], each) for each in self.file.instructions]
@@ -144,6 +192,7 @@ class Checker:
         if name:
             self._described("FROM", [name], at)
         self.in_stage = True
+        self.number += 1
         self.stage = self._inherited(base)
         if name:
             self.stages[name] = self.stage

@@ -106,11 +106,18 @@ class Session(Running):
 
     def make_plan(self) -> BuildPlan:
         """What is to be done. Raises DockerfileError, and what finding base images raises."""
-        from inception.build.checks import check_for_build, read_checked  # a build that is known as a whole has been checked
+        from inception.build.checks import check_for_build, read_checked, warnings_before  # none for a build that is known
 
-        file = read_checked(self.context, self.config)
-        plan = plan_build(file, self.config, self.resolve)
-        plan.warnings[:0] = check_for_build(file, self.context, self.store.images)
+        file = None
+        try:
+            file = read_checked(self.context, self.config)
+            plan = plan_build(file, self.config, self.resolve)
+        except DockerfileError as error:
+            error.before = error.before or file
+            for warning in warnings_before(error):
+                self.reporter.warn(warning.short)
+            raise
+        plan.warnings[:0] = check_for_build(plan, self.context, self.store.images)
         return plan
 
     def key(self, definition: list[object], diff_ids: Sequence[str], content: Sequence[str]) -> str:

@@ -89,9 +89,10 @@ def check_flags(found: Instruction) -> None:
         if len(values) > 1 and name not in _REPEATED:
             raise ValueError(f"duplicate flag specified: --{name}")
         if name in _SWITCHES:
-            if values[0] not in ("", "true", "false"):
+            value = values[0].lower() or "true"
+            if value not in ("true", "false"):
                 raise ValueError(f"expecting boolean value for flag --{name}, not: {values[0]}")
-            values[0] = values[0] or "true"
+            values[0] = value
         elif not all(values):
             raise ValueError(f"missing a value on flag: --{name}")
 
@@ -198,7 +199,7 @@ def _pairs(found: Instruction, rest: str, escape: str) -> None:
     for word in words:
         name, equals, text = word.partition("=")
         if not equals:
-            raise ValueError(f"Syntax error - can't find = in {word!r}. Must be of the form: name=value")
+            raise ValueError(f"Syntax error - can't find = in {jsontext.quote(word)}. Must be of the form: name=value")
         if not name:
             raise ValueError(f"{found.name} names can not be blank")
         found.pairs.append((name, text))
@@ -243,7 +244,7 @@ def _healthcheck(found: Instruction, rest: str, escape: str) -> None:
     kind = kind.upper()
     if kind not in ("CMD", "NONE"):
         raise ValueError(
-            f"Unknown type {kind!r} in HEALTHCHECK (try CMD)" if kind else "HEALTHCHECK requires at least one argument"
+            f'Unknown type "{kind}" in HEALTHCHECK (try CMD)' if kind else "HEALTHCHECK requires at least one argument"
         )
     if kind == "NONE" and (rest or found.flags):
         raise ValueError("HEALTHCHECK NONE takes no arguments" if rest else "HEALTHCHECK NONE takes no flags")

@@ -8,6 +8,10 @@ from __future__ import annotations
 from inception.errors import InceptionError, InvalidArgument
 from inception.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from inception.build.parse import Dockerfile
+
 # Lines shown before and after the one that an error is about.
 _CONTEXT = 3
 # Of a long instruction (a heredoc) this many lines are shown.
@@ -45,7 +49,10 @@ class Located:
 
 
 class DockerfileError(InvalidArgument, Located):
-    """The Dockerfile can't be read, or asks for something that doesn't exist. Nothing was run."""
+    """The Dockerfile can't be read, or asks for something that doesn't exist. Nothing was run. `before` is what was read of it
+    before the error, where it is one of reading."""
+
+    before: Dockerfile | None = None
 
     def __init__(self, cause: str, source: Source, first: int, last: int, instruction: str = "", hint: str = "") -> None:
         place = f"{source.name}:{first}: " + (f"{instruction}: " if instruction else "")

@@ -439,8 +439,10 @@ def _split_pair(text: str) -> tuple[str, str]:
 
 
 def _ports(text: str) -> list[str]:
-    """`80`, `80/udp`, `8000-8010/tcp` as the keys of ExposedPorts."""
+    """`80`, `80/udp`, `8000-8010/tcp` as the keys of ExposedPorts. Of `127.0.0.1:8080:80`, which a build check warns of, the
+    container's side."""
     ports, _, protocol = text.partition("/")
+    ports = ports.rpartition(":")[2]
     protocol = protocol.lower() or "tcp"
     first, dash, last = ports.partition("-")
     last = last if dash else first
@@ -485,8 +487,10 @@ def _check_add(instruction: Instruction, sources: list[str], urls: list[str], re
     if len(sources) + len(urls) + len(repositories) != 1 or sources:
         raise ValueError("checksum can't be specified for " + ("non-HTTP(S) sources" if not urls else "multiple sources"))
     if repositories:
-        if not 7 <= len(checksum) <= 64 or checksum.strip("0123456789abcdef"):
-            raise ValueError(f"invalid checksum {checksum!r}: expected a commit's hex digits")
+        from inception.build.git import is_commit
+
+        if not is_commit(checksum):
+            raise ValueError(f'invalid checksum "{checksum}", expected hex commit hash')
         return
     algorithm, _, digits = checksum.partition(":")
     if algorithm != "sha256" or len(digits) != 64 or digits.strip("0123456789abcdef"):
@@ -499,7 +503,7 @@ def _duration(instruction: Instruction, name: str) -> int:
         return 0
     duration = parse_duration_ns(text)
     if duration and duration < _MINIMUM_DURATION_NS:
-        raise ValueError(f"Interval {name!r} cannot be less than 1ms")
+        raise ValueError(f'Interval "{name}" cannot be less than 1ms')
     return duration
 
 

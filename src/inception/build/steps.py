@@ -223,7 +223,7 @@ def copy_repository(root: RootDir, step: Copy, repository: Repository, commit: s
     from inception.build.git import checkout
 
     path = f"{scratch}/{os.urandom(8).hex()}"
-    checkout(repository, commit, path, keep_git_dir=step.keep_git_dir)
+    checkout(repository, commit, path)
     taken = replace(files_copy(repository.folder or ".", step.destination), exclude=step.exclude)
     with RootDir.open_host(path) as top:
         writer = Writer(root, step, _owner(root, step.chown) if step.chown else None)

@@ -33,13 +33,16 @@ def build(call: Call) -> int:
     if flags.on("debug") and not (os.isatty(0) and os.isatty(1) and progress != "quiet"):
         raise InvalidArgument("--debug opens a shell when a step fails: it needs a terminal")
     config = _config(flags, call.arguments[0])
-    for name in ("explain", "check", "why", "debug"):
-        if flags.on(name) and call.is_remote:
+    asked = _asked(flags)
+    for name in ("explain", "call", "check", "why", "debug"):
+        if flags.given(name) and call.is_remote:
             raise InvalidArgument(f"build --{name} is not possible on another engine", "run it on that machine, without --host")
     if flags.on("explain"):
         return _explain(call, config)
-    if flags.on("check"):
+    if asked == ("lint", "text"):
         return _check(call, config)
+    if asked:
+        return _ask(call, config, *asked)
     result = _build(call, config, progress)
     if flags.text("iidfile"):
         _write(flags.text("iidfile"), result.image_id)
@@ -65,22 +68,64 @@ def _explain(call: Call, config: BuildConfig) -> int:
     return 0
 
 
-def _check(call: Call, config: BuildConfig) -> int:
-    """As `docker build --check`: the warnings with their lines; the exit code is 1 when there are any."""
+_CALLS = {"check": "lint", "outline": "outline", "targets": "targets"}
+
+
+def _asked(flags: Flags) -> tuple[str, str] | None:
+    """What is wanted in the place of a build: one of the questions of `build/calls.py`, and the form of the answer."""
+    if flags.on("check"):
+        return "lint", "text"
+    words = flags.text("call").split(",")
+    name, form = words[0], "text"
+    for word in words[1:]:
+        key, _, value = word.partition("=")
+        if key != "format" or value not in ("text", "json"):
+            raise InvalidArgument(f"invalid call {flags.text('call')!r}: {word!r} is no format=text or format=json")
+        form = value
+    if name in ("", "build"):
+        return None
+    if name not in _CALLS:
+        raise InvalidArgument(f"invalid call {name!r}: expected one of build, {', '.join(_CALLS)}")
+    return _CALLS[name], form
+
+
+def _ask(call: Call, config: BuildConfig, name: str, form: str) -> int:
     from inception.build import DockerfileError
-    from inception.build.checks import check
+    from inception.build.calls import call as ask
 
     try:
-        warnings = check(call.engine, config)
+        answer = ask(call.engine, config, name)
     except DockerfileError as error:
         show_failure(error)
         raise
-    if not warnings:
+    if form == "json":
+        import json  # nothing smaller indents
+
+        print(json.dumps(answer.document, indent=2))
+    else:
+        print(answer.text, end="")
+    return 1 if answer.failed else 0
+
+
+def _check(call: Call, config: BuildConfig) -> int:
+    """As `docker build --check`: the warnings with their lines; the exit code is 1 when there are any."""
+    from inception.build import DockerfileError
+    from inception.build.checks import check, warnings_before
+
+    failure = None
+    try:
+        warnings = check(call.engine, config)
+    except DockerfileError as error:
+        warnings, failure = warnings_before(error), error
+    if warnings:
+        count = "1 warning has" if len(warnings) == 1 else f"{len(warnings)} warnings have"
+        print(f"Check complete, {count} been found!\n\n" + "\n\n".join(map(str, warnings)), flush=True)
+    elif failure is None:
         print("Check complete, no warnings found.")
-        return 0
-    count = "1 warning has" if len(warnings) == 1 else f"{len(warnings)} warnings have"
-    print(f"Check complete, {count} been found!\n\n" + "\n\n".join(map(str, warnings)))
-    return 1
+    if failure is not None:
+        show_failure(failure)
+        raise failure
+    return 1 if warnings else 0
 
 
 def _write(path: str, text: str) -> None:
@@ -313,6 +358,7 @@ BUILD = Command(
       --build-context strings    Additional build contexts (e.g., name=path)
       --cache-from list          External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")
       --cache-to list            Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir")
+      --call string              Set method for evaluating build ("check", "outline", "targets") (default "build")
       --check                    Check the Dockerfile and show warnings; nothing is built
       --cpu-period int           Limit the CPU CFS (Completely Fair Scheduler) period
       --cpu-quota int            Limit the CPU CFS (Completely Fair Scheduler) quota

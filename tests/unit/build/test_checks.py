@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from inception.build.checks import check_file
+from inception.build.checks import check_file, warnings_before
 from inception.build.parse import parse_dockerfile
+from inception.build.source import DockerfileError
 
 
 def found(text: str) -> list[str]:
@@ -132,3 +133,29 @@ def test_a_default_that_makes_a_name_and_a_description_that_describes_are_fine()
         found("# check=experimental=InvalidDefinitionDescription\n\n# one the first\nFROM scratch AS one\n# A so\nARG A") == []
     )
     assert found("FROM scratch\n# free words\nARG A") == []
+
+
+def test_what_was_read_before_an_error_is_still_checked():
+    text = b"FROM scratch AS Bad\nMAINTAINER me\nBADCMD\n"
+    with pytest.raises(DockerfileError, match="unknown instruction: BADCMD") as caught:
+        parse_dockerfile(text)
+    assert [each.rule for each in warnings_before(caught.value)] == ["StageNameCasing", "MaintainerDeprecated"]
+
+
+def test_each_rule_has_a_description():
+    import inspect
+    import re
+
+    from inception.build import checks, rules
+
+    named = set(re.findall(r'\b(?:warn\(\s*|rule=)"(\w+)"', inspect.getsource(rules) + inspect.getsource(checks)))
+    assert named == set(rules.DESCRIPTIONS)
+
+
+def test_what_is_about_a_stage_says_which():
+    text = b"FROM scratch as a\nENV k v\nFROM scratch AS b\nCMD x\n"
+    assert [(each.rule, each.stage) for each in check_file(parse_dockerfile(text))] == [
+        ("FromAsCasing", -1),
+        ("LegacyKeyValueFormat", 0),
+        ("JSONArgsRecommended", 1),
+    ]

@@ -26,6 +26,7 @@ def test_the_defaults_of_every_type():
     assert parse("type=secret,id=k") == RunMount(type="secret", target="/run/secrets/k", id="k", mode=0o400)
     assert parse("type=secret,id=k,env=K").target == ""
     assert parse("type=secret,target=/a/b.txt").id == "b.txt"
+    assert parse("type=secret,source=k") == parse("type=SECRET,id=k")
     assert parse("type=ssh").id == "default"
 
 
@@ -40,6 +41,22 @@ def test_values_are_expanded_and_may_be_quoted():
 def test_nonsense_is_an_error(text: str):
     with pytest.raises(ValueError):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("typ=tmpfs", "unexpected key 'typ' in 'typ=tmpfs' (did you mean type?)"),
+        ("type=tmp", 'unsupported mount type "tmp" (did you mean tmpfs?)'),
+        ("type=cache,target=/a,sharing=share", 'unsupported sharing value "share" (did you mean shared?)'),
+        ("type=tmpfs,target=/a,uid=1", "unexpected key 'uid' for mount type 'tmpfs'"),
+        ("from=$x,target=/a", "'from' doesn't support variable expansion, define alias stage instead"),
+    ],
+)
+def test_nonsense_is_refused_in_words(text: str, cause: str):
+    with pytest.raises(ValueError) as caught:
+        parse(text)
+    assert str(caught.value) == cause
 
 
 def test_what_a_secret_holds_is_in_no_definition():

@@ -194,7 +194,7 @@ def test_onbuild_keeps_its_trigger_with_heredocs():
         ("FROM a\nENV a", "Dockerfile:2: ENV: ENV must have two arguments"),
         (
             "FROM a\nENV a=b c",
-            "Dockerfile:2: ENV: Syntax error - can't find = in 'c'. Must be of the form: name=value",
+            'Dockerfile:2: ENV: Syntax error - can\'t find = in "c". Must be of the form: name=value',
         ),
         ("FROM a\nENV =b", "Dockerfile:2: ENV: ENV names can not be blank"),
         ("FROM a\nRUN [1]", "Dockerfile:2: RUN: when using JSON array syntax, arrays must be comprised of strings only"),
@@ -204,7 +204,7 @@ def test_onbuild_keeps_its_trigger_with_heredocs():
         ("FROM a\nADD --from=x a b", "Dockerfile:2: ADD: unknown flag: --from"),
         ("FROM a\nCOPY --chown=1 --chown=2 a b", "Dockerfile:2: COPY: duplicate flag specified: --chown"),
         ("FROM a\nCOPY --link=2 a b", "Dockerfile:2: COPY: expecting boolean value for flag --link, not: 2"),
-        ("FROM a\nHEALTHCHECK RUN x", "Dockerfile:2: HEALTHCHECK: Unknown type 'RUN' in HEALTHCHECK (try CMD)"),
+        ("FROM a\nHEALTHCHECK RUN x", 'Dockerfile:2: HEALTHCHECK: Unknown type "RUN" in HEALTHCHECK (try CMD)'),
         ("FROM a\nHEALTHCHECK CMD", "Dockerfile:2: HEALTHCHECK: Missing command after HEALTHCHECK CMD"),
         ("FROM a\nONBUILD FROM b", "Dockerfile:2: ONBUILD: FROM isn't allowed as an ONBUILD trigger"),
         ("FROM a\nONBUILD ONBUILD RUN b", "Dockerfile:2: ONBUILD: Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"),

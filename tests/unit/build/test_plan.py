@@ -331,7 +331,7 @@ def test_errors_name_the_line_and_the_instruction(text: str, message: str):
         ("ADD git@x:a.git#main:../../etc /x", "invalid git subdirectory '../../etc': it leaves the tree"),
         ("ADD --checksum=sha256:ab http://x/y /x", "invalid checksum 'sha256:ab': expected sha256: and 64 hex digits"),
         ("HEALTHCHECK --interval=1 CMD x", 'time: missing unit in duration "1"'),
-        ("HEALTHCHECK --interval=1us CMD x", "Interval 'interval' cannot be less than 1ms"),
+        ("HEALTHCHECK --interval=1us CMD x", 'Interval "interval" cannot be less than 1ms'),
         ("HEALTHCHECK --retries=-1 CMD x", "--retries cannot be negative or that large: -1"),
     ],
 )

@@ -130,10 +130,10 @@ class Gateway:
         return {}
 
     async def _subrequest(self, asked: Request, client: Client, job: Job) -> dict[str, bytes]:
-        """`build --check`, `build --call targets`; other questions about a Dockerfile are refused."""
-        from inception.api.buildkit.questions import ANSWERS, answer
+        """`build --check`, `build --call`; other questions about a Dockerfile are refused."""
+        from inception.api.buildkit.questions import NAMES, answer
 
-        if asked.subrequest not in ANSWERS:
+        if asked.subrequest not in NAMES:
             raise unsupported_subrequest(asked.subrequest)
         return await self._solver.server.threads.long(answer, self._solver.server.engine.store, asked, client)
 

@@ -1,4 +1,4 @@
-"""What a client asks of a Dockerfile without building it: `build --check`, `build --call targets`.
+"""What a client asks of a Dockerfile without building it: `build --check`, `build --call targets`, `build --call outline`.
 
 An answer is `result.json` (buildx writes tables of its own from it), `result.txt` for others, and the version of its form.
 Source: BuildKit's frontend/subrequests.
@@ -7,89 +7,54 @@ Source: BuildKit's frontend/subrequests.
 from __future__ import annotations
 
 import json
-from base64 import b64encode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inception.api.buildkit.remote import RemoteCaller
-from inception.build.checks import check_file
-from inception.build.parse import parse_dockerfile
+from inception.build.calls import ANSWERS as OF_A_FILE
+from inception.build.calls import Answer
 from inception.build.progress import Reporter
 
 if TYPE_CHECKING:
     from inception.api.buildkit.options import Request
     from inception.api.buildkit.session import Client
-    from inception.build.context import Context
     from inception.store import Store
 
 
 def answer(store: Store, asked: Request, client: Client) -> dict[str, bytes]:
     """The metadata of the result. Raises what reading a Dockerfile raises."""
+    if asked.subrequest == _DESCRIBE:
+        return _encoded(_described())
     caller = RemoteCaller(asked, client, lambda cancel: None)
     with store.lease(), store.scratch() as scratch:
         context = caller.open_context(store, scratch, Reporter(None))
         try:
-            return ANSWERS[asked.subrequest](context)
+            return _encoded(ANSWERS[asked.subrequest](store.images, context, asked.config))
         finally:
             context.close()
 
 
-def _lint(context: Context) -> dict[str, bytes]:
-    warnings = check_file(parse_dockerfile(context.dockerfile, context.name), context)
-    source = {"filename": context.name, "data": b64encode(context.dockerfile).decode(), "language": "Dockerfile"}
+def _encoded(found: Answer) -> dict[str, bytes]:
+    result = {"result.json": json.dumps(found.document).encode(), "result.txt": found.text.encode()}
+    if found.failed is not None:
+        result["result.statuscode"] = b"1" if found.failed else b"0"
+    return {**result, "version": found.version.encode()}
+
+
+def _described() -> Answer:
+    files = [{"name": "result.json"}, {"name": "result.txt"}]
     found = [
-        {
-            "ruleName": each.rule,
-            "detail": each.message,
-            "description": "",
-            "url": "",
-            "location": _location(each.line, each.line),
-        }
-        for each in warnings
+        {"name": name, "version": version, "type": "rpc", "description": words, "metadata": files}
+        for name, version, words in _KNOWN
     ]
-    text = "\n\n".join(map(str, warnings)) + ("\n" if warnings else "")
-    status = b"1" if warnings else b"0"
-    return {**_result({"warnings": found, "sources": [source]}, text, b"1.2.0"), "result.statuscode": status}
+    return Answer(document=found, text="".join(f"{each['name']}\t{each['description']}\n" for each in found), version="1.0.0")
 
 
-def _targets(context: Context) -> dict[str, bytes]:
-    file = parse_dockerfile(context.dockerfile, context.name)
-    found: list[dict[str, Any]] = []
-    for each in file.instructions:
-        if each.name != "FROM":
-            continue
-        base, *rest = each.arguments
-        name = rest[1] if len(rest) == 2 else ""
-        found.append(
-            {
-                "name": name.lower(),
-                "description": _description(file.source.lines, each.first_line, name),
-                "base": base,
-                "platform": each.flag("platform"),
-                "location": _location(each.first_line, each.last_line),
-            }
-        )
-    if found:
-        found[-1]["default"] = True
-    rows = [
-        f"{each['name'] or '(unnamed)'}{' (default)' if 'default' in each else ''}\t{each['description']}" for each in found
-    ]
-    text = "TARGET\tDESCRIPTION\n" + "".join(f"{row}\n" for row in rows)
-    return _result({"targets": found, "sources": [b64encode(context.dockerfile).decode()]}, text, b"1.0.0")
-
-
-def _description(lines: list[str], first_line: int, name: str) -> str:
-    """What a comment above the stage says of it: `# NAME description`."""
-    above = lines[first_line - 2].strip() if first_line > 1 else ""
-    word, _, rest = above.removeprefix("#").strip().partition(" ")
-    return rest.strip() if above.startswith("#") and name and word.lower() == name.lower() else ""
-
-
-def _location(first: int, last: int) -> dict[str, Any]:
-    return {"sourceIndex": 0, "ranges": [{"start": {"line": first}, "end": {"line": last}}]}
-
-
-def _result(document: dict[str, Any], text: str, version: bytes) -> dict[str, bytes]:
-    return {"result.json": json.dumps(document).encode(), "result.txt": text.encode(), "version": version}
-
-
-ANSWERS = {"frontend.lint": _lint, "frontend.targets": _targets}
+_DESCRIBE = "frontend.subrequests.describe"
+_KNOWN = (
+    ("frontend.outline", "1.0.0", "List all parameters current build target supports"),
+    ("frontend.targets", "1.0.0", "List all targets current build supports"),
+    ("frontend.lint", "1.2.0", "Lint a Dockerfile"),
+    (_DESCRIBE, "1.0.0", "List available subrequest types"),
+)
+ANSWERS = {f"frontend.{name}": found for name, found in OF_A_FILE.items()}
+NAMES = (*ANSWERS, _DESCRIBE)
