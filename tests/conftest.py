@@ -33,7 +33,8 @@ ALLOWED_SKIPS: dict[str, str] = {
     "no-apparmor": "the machine's kernel may have it",
     "no-selinux": "the machine's kernel may have it",
     "criu": "later releases of Debian and Ubuntu may have none",
-    "criu-works": "Debian's criu is of 2022 and may not know the machine's kernel",
+    "criu-works": "no criu of Debian's may know the machine's kernel",
+    "soft-dirty": "not every kernel is built with it",
     "apparmor_parser": "of no use without AppArmor",
     "test-machine": "only in the machine of `make test-vm`",
     "engine-api": "the Engine API's specification may not lie beside the checkout",
@@ -47,6 +48,13 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BUILDX = Path(__file__).parents[1] / ".venv/plugins/docker-buildx"
+
+#: The machine's, or the one that `tools/criu` has fetched since that doesn't know this kernel; ours is told of it.
+CRIU = str(Path(__file__).parents[1] / ".venv/plugins/criu")
+if os.path.exists(CRIU):
+    os.environ["INCEPTION_CRIU"] = CRIU
+else:
+    CRIU = "/usr/sbin/criu"
 
 
 def _mounted(kind: str) -> bool:
@@ -69,17 +77,18 @@ def _cgroup2_has_memory() -> bool:
     return False
 
 
-def criu_works() -> bool:
+def criu_works(*options: str) -> bool:
     """Whether criu knows this kernel."""
-    if not os.path.exists("/usr/sbin/criu"):
+    if not os.path.exists(CRIU):
         return False
     # A configuration of the machine's may have it write a log where it is started.
     with tempfile.TemporaryDirectory() as folder:
-        return subprocess.run(["/usr/sbin/criu", "check"], capture_output=True, cwd=folder).returncode == 0
+        return subprocess.run([CRIU, "check", *options], capture_output=True, cwd=folder).returncode == 0
 
 
 NEEDS = {
     "criu-works": functools.cache(criu_works),
+    "soft-dirty": functools.cache(lambda: criu_works("--feature", "mem_dirty_track")),
     "disk": lambda: any(not name.startswith(("loop", "ram", "zram")) for name in os.listdir("/sys/block")),
     "buildx": lambda: os.access(BUILDX, os.X_OK),
     "root": lambda: os.geteuid() == 0,

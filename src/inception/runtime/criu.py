@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DUMP, RESTORE, CHECK, _PRE_DUMP, _NOTIFY, _FEATURE_CHECK, _VERSION, _SINGLE_PRE_DUMP = 1, 2, 3, 4, 6, 9, 10, 13
 CGROUP_MODES = {"": 6, "ignore": 0, "none": 1, "props": 2, "soft": 3, "full": 4, "strict": 5}
 LOG_LEVEL = 4
+PROGRAM = "INCEPTION_CRIU"  # in the environment: a criu of another place
 # Fixed places: a PATH that a caller set must not choose what runs as root. criu finds its own helpers (tar, ip) in them too.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SOCKET, IMAGES, WORK, INHERITED = 3, 4, 5, 6  # descriptors in criu
@@ -92,14 +93,16 @@ class Criu:
     """The program, found and asked for its version."""
 
     def __init__(self, program: str = "") -> None:
-        """*program* is a path, or empty for where packages put it. Raises Unavailable when there is none."""
-        self.program = program or next(
+        """*program* is a path, or empty for `$INCEPTION_CRIU` or where packages put it. Raises Unavailable when there is none."""
+        named = f"--criu {program}" if program else f"INCEPTION_CRIU={os.environ.get(PROGRAM, '')}"
+        self.program = program or os.environ.get(PROGRAM, "")
+        if self.program and not os.access(self.program, os.X_OK):
+            raise InvalidArgument(f"{named}: there is no such program")
+        self.program = self.program or next(
             (path for folder in _PATH.split(":") if os.access(path := f"{folder}/criu", os.X_OK)), ""
         )
         if not self.program:
             raise Unavailable("criu isn't installed", hint="apt install criu")
-        if not os.access(self.program, os.X_OK):
-            raise InvalidArgument(f"--criu {program}: there is no such program")
         self._version = 0
 
     @property
