@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -205,6 +206,50 @@ def test_a_joined_network_namespace_is_the_same_afterwards(rt: Runtime):
 
 
 @with_criu
+def test_one_with_a_user_namespace_comes_back_in_one_with_its_devices():
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # criu finds devices as the container's root
+        os.chmod(folder, 0o755)
+        rt = Runtime("inception-runc", Path(folder))
+        try:
+            _in_a_user_namespace(rt, 200_000)
+        finally:
+            rt.close()
+
+
+def _in_a_user_namespace(rt: Runtime, own: int) -> None:
+    for path in (rt.rootfs, *rt.rootfs.rglob("*")):
+        os.lchown(path, own, own)
+    maps = [{"containerID": 0, "hostID": own, "size": 65536}]
+    devices = [{"path": "/dev/mine", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 0, "gid": 7}]
+    linux = {"namespaces": namespaces("user"), "uidMappings": maps, "gidMappings": maps, "devices": devices}
+    _detached(rt, f"exec >/dev/null 2>&1; {COUNTER}", linux=linux)
+    for _ in range(2):
+        _eventually(lambda: (rt.rootfs / "count").exists() and _count(rt) > 3)
+        _checkpoint(rt)
+        assert (rt.bundle / "checkpoint").stat().st_mode & 0o777 == 0o700, "memory is nobody else's business"
+        _restore(rt)
+        _counts(rt)
+    script = "cat /proc/self/uid_map; head -c 3 /dev/mine | wc -c; stat -c %a:%g /dev/mine; echo x >/dev/null; id -u"
+    found = rt.command("exec", rt.id, "sh", "-c", script)
+    assert found.out.split() == ["0", str(own), "65536", "3", "640:7", "0"], found
+
+
+@with_criu
+def test_damaged_memory_for_which_criu_waits_for_ever_is_given_up(rt: Runtime):
+    _detached(rt, f"exec >/dev/null 2>&1; sleep 60 & {COUNTER}")
+    _checkpoint(rt)
+    pages = rt.bundle / "checkpoint/pages-1.img"
+    os.truncate(pages, pages.stat().st_size // 2)
+    impatient = "import sys; from inception.runtime import cli, restore; restore._PATIENCE_S = 2.0; sys.exit(cli.main())"
+    argv = [*PRIVATE, sys.executable, "-c", impatient, "--root", str(rt.root), "restore", "--detach", rt.id]
+    failed = subprocess.run(argv, cwd=rt.bundle, capture_output=True, text=True, timeout=60)
+    assert failed.returncode == 1 and failed.stderr.startswith(f"restore {rt.id}: criu "), failed
+    assert rt.command("list", "-q").out == "" and not cgroups_named(rt.id)
+    left = subprocess.run(["pgrep", "-f", str(rt.folder)], capture_output=True, text=True).stdout
+    assert left == "", left
+
+
+@with_criu
 def test_what_criu_cannot_restore_leaves_nothing_and_says_why(rt: Runtime):
     _detached(rt, COUNTER)
     _checkpoint(rt)
@@ -280,14 +325,6 @@ def test_a_criu_that_is_not_there_is_named(rt: Runtime):
     assert (failed.code, failed.err) == (1, f"checkpoint {rt.id}: --criu /no/criu: there is no such program\n")
     failed = rt.command("--criu", "/bin/false", "checkpoint", rt.id)
     assert failed.code == 1 and failed.err.startswith(f"checkpoint {rt.id}: criu ended without an answer"), failed
-    assert rt.state()["status"] == "running"
-
-
-def test_one_with_a_user_namespace_is_not_saved_since_it_could_not_come_back(rt: Runtime):
-    maps = [{"containerID": 0, "hostID": 0, "size": 65536}]
-    _detached(rt, COUNTER, linux={"namespaces": namespaces("user"), "uidMappings": maps, "gidMappings": maps})
-    failed = rt.command("checkpoint", rt.id)
-    assert failed.code == 1 and "a user namespace is not supported" in failed.err, failed
     assert rt.state()["status"] == "running"
 
 

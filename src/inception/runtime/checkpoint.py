@@ -22,7 +22,19 @@ from inception.linux.mount import load_mountinfo
 from inception.linux.path import RootDir
 from inception.record import Record
 from inception.runtime import cgroups
-from inception.runtime.criu import CGROUP_MODES, CHECK, CHECK_HINT, DUMP, IMAGES, LOG_LEVEL, WORK, Criu, Worker, log_errors
+from inception.runtime.criu import (
+    CGROUP_MODES,
+    CHECK_HINT,
+    DUMP,
+    IMAGES,
+    LOG_LEVEL,
+    WORK,
+    Criu,
+    Stuck,
+    Worker,
+    log_errors,
+    open_folders,
+)
 from inception.runtime.mounts import MountOptions, is_bind
 from inception.runtime.namespaces import has_user_namespace
 
@@ -31,7 +43,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from inception.linux.mount import MountInfo
-    from inception.oci.runtime import Mount, Spec
+    from inception.oci.runtime import Device, Mount, Spec
     from inception.runtime.state import RuntimeState
 
 DESCRIPTORS = "descriptors.json"
@@ -67,11 +79,8 @@ class CriuOptions(Record):
 
 def dump(state: RuntimeState, spec: Spec, options: CriuOptions) -> None:
     """Write the images of a container that runs. Raises InvalidArgument, Unavailable; it runs on then."""
-    if spec.linux is not None and has_user_namespace(spec.linux):
-        # What is restored opens images as a user of its own, to whom they are closed: better said before it is gone.
-        raise Unavailable("a container with a user namespace is not supported: criu can't restore it")
     criu = Criu(options.program)
-    images, work = folders = make_folders(options)
+    images, work = make_folders(options)
     request = {
         **common_options(spec, options, "dump.log"),
         "pid": state.pid,
@@ -100,11 +109,11 @@ def dump(state: RuntimeState, spec: Spec, options: CriuOptions) -> None:
         names, files = descriptors(state.pid, {mount.id for mount in mounts})
         request["external"] += files
         _write(f"{images}/{DESCRIPTORS}", compact(names))
-    worker = Worker(criu.program, folders)
+    worker = Worker(criu.program, lambda: open_folders(images, work))
     try:
         worker.ask({"type": criu.pre_dump if options.pre_dump else DUMP, "opts": request}, _Ready(options.status_fd))
     except Unavailable as error:
-        raise explained(error, criu, f"{work}/dump.log") from None
+        raise explained(error, f"{work}/dump.log") from None
     finally:
         worker.close()
 
@@ -144,19 +153,13 @@ def common_options(spec: Spec, options: CriuOptions, log_file: str) -> dict[str,
     return found
 
 
-def explained(error: Unavailable, criu: Criu, log: str) -> InceptionError:
-    """The error with the reason that criu's log has, and where to read on; a machine that criu can't work on is named."""
-    why = log_errors(log)
-    if why:
+def explained(error: Unavailable, log: str) -> InceptionError:
+    """The error with the reason that criu's log has, and where to read on."""
+    if isinstance(error, Stuck):
+        return Unavailable(f"{error} (see {log})")
+    if why := log_errors(log):
         return Unavailable(f"criu: {why} (see {log})")
-    worker = Worker(criu.program)
-    try:
-        worker.ask({"type": CHECK, "opts": {"images_dir_fd": -1, "log_level": 0}})
-    except Unavailable as refusal:
-        error = refusal
-    finally:
-        worker.close()
-    return Unavailable(str(error), hint=CHECK_HINT)
+    return Unavailable(f"{error} (see {log})" if os.path.exists(log) else str(error), hint=CHECK_HINT)
 
 
 def external_namespaces(spec: Spec, criu: Criu) -> list[str]:
@@ -180,6 +183,7 @@ def external_mounts(pid: int, spec: Spec, mounts: list[MountInfo]) -> dict[str, 
     with RootDir.open_host(f"/proc/{pid}/root") as root:
         binds = [resolved(root, mount.destination) for mount in spec.mounts if _is_bind(mount)]
         masks = {resolved(root, path) for path in spec.linux.masked_paths}
+        nodes = {resolved(root, path) for path in bound_nodes(spec)}
     found = {}
     for mount in mounts:
         place = mount.mount_point
@@ -187,7 +191,7 @@ def external_mounts(pid: int, spec: Spec, mounts: list[MountInfo]) -> dict[str, 
             found[place] = place
         elif place in masks and mount.root.endswith("/null"):
             found[place] = MASK
-        elif mount.fstype in ("cgroup", "cgroup2") and not own_cgroups:
+        elif place in nodes or (mount.fstype in ("cgroup", "cgroup2") and not own_cgroups):
             found[place] = place
     return found
 
@@ -195,6 +199,17 @@ def external_mounts(pid: int, spec: Spec, mounts: list[MountInfo]) -> dict[str, 
 def bind_mounts(spec: Spec) -> list[Mount]:
     """Those of the spec that show what the host has."""
     return [mount for mount in spec.mounts if _is_bind(mount)]
+
+
+def bound_nodes(spec: Spec) -> dict[str, Device | None]:
+    """The devices that are mounts, since the root of a user namespace can't make them; None where the host's is taken."""
+    from inception.runtime.container import DEFAULT_DEVICES
+
+    assert spec.linux is not None
+    if not has_user_namespace(spec.linux):
+        return {}
+    made: dict[str, Device | None] = {device.path: device for device in spec.linux.devices if device.type != "p"}
+    return made | {f"/dev/{name}": None for name, _, _ in DEFAULT_DEVICES}
 
 
 def _is_bind(mount: Mount) -> bool:

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 ROOT = Slot("rootfs")
 _PATH_DIR: int = abi.O_PATH | abi.O_DIRECTORY | abi.O_CLOEXEC
 _DEVICE_TYPES = {"c": abi.S_IFCHR, "u": abi.S_IFCHR, "b": abi.S_IFBLK, "p": abi.S_IFIFO}
-_DEFAULT_DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+DEFAULT_DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _DEV_LINKS = (
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -378,7 +378,7 @@ class _Root:
                 plan_source(self.plan, mount, options, where, self.opened[where], self._idmap(index, mount, options))
                 self._detach(self.opened[where])
         self.plan.source = "linux.devices"
-        for path in (f"/dev/{name}" for name, _, _ in _DEFAULT_DEVICES):
+        for path in (f"/dev/{name}" for name, _, _ in DEFAULT_DEVICES):
             self._take_node(AT_FDCWD, path, path)
         made = [device for device in self.linux.devices if device.type != "p" and device.path not in self.opened]
         # Before Linux 6.15, nothing could be cloned out of a mount that is attached nowhere.
@@ -407,7 +407,7 @@ class _Root:
             name = f"n{index}"
             uid = outside(device.uid or 0, self.linux.uid_mappings)
             gid = outside(device.gid or 0, self.linux.gid_mappings)
-            plan.call("mknodat", nodes, name, _device_mode(device, plan.source), os.makedev(device.major, device.minor))
+            plan.call("mknodat", nodes, name, device_mode(device, plan.source), os.makedev(device.major, device.minor))
             plan.call("fchownat", nodes, name, uid, gid, abi.AT_SYMLINK_NOFOLLOW)
             self._take_node(nodes, name, device.path)
 
@@ -467,12 +467,12 @@ class _Root:
         if self.dev is None:
             self.dev = Slot("dev")
             plan.call("target", ROOT, "/dev", abi.TARGET_DIRECTORY, -1, 0o755, IN_ROOT, out=self.dev)
-        for name, major, minor in _DEFAULT_DEVICES:
+        for name, major, minor in DEFAULT_DEVICES:
             if self.in_userns:
                 self._bind_node(f"/dev/{name}", self.dev, name)
             else:
                 self._node(name, abi.S_IFCHR | 0o666, os.makedev(major, minor))
-        defaults = {f"/dev/{name}" for name, _, _ in _DEFAULT_DEVICES}
+        defaults = {f"/dev/{name}" for name, _, _ in DEFAULT_DEVICES}
         for index, device in enumerate(self.linux.devices):
             plan.source = f"linux.devices[{index}]"
             if device.path not in defaults:
@@ -520,7 +520,7 @@ class _Root:
         if self.in_userns and device.type != "p":
             self._bind_node(device.path, directory or self.dev or ROOT, name)
             return
-        mode = _device_mode(device, plan.source)
+        mode = device_mode(device, plan.source)
         number = 0 if device.type == "p" else os.makedev(device.major, device.minor)
         self._node(name, mode, number, directory)
         if device.uid or device.gid:
@@ -601,7 +601,7 @@ class _Root:
         self.plan.call("target", ROOT, path, abi.TARGET_DIRECTORY, -1, 0o755, IN_ROOT, out=Slot("cwd"))
 
 
-def _device_mode(device: Device, where: str) -> int:
+def device_mode(device: Device, where: str) -> int:
     kind = _DEVICE_TYPES.get(device.type)
     if kind is None:
         raise InvalidArgument(f"{where}.type: unknown device type {device.type!r}")

@@ -14,9 +14,11 @@ Source: criu's images/rpc.proto (/usr/include/criu/rpc.proto of its package), wh
 from __future__ import annotations
 
 import os
+import select
 import socket
 
 from inception.errors import InvalidArgument, Unavailable
+from inception.linux.files import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
 
     Notified = Callable[[str, int, list[int]], None]
 
-DUMP, RESTORE, CHECK, _PRE_DUMP, _NOTIFY, _FEATURE_CHECK, _VERSION, _SINGLE_PRE_DUMP = 1, 2, 3, 4, 6, 9, 10, 13
+DUMP, RESTORE, _PRE_DUMP, _NOTIFY, _FEATURE_CHECK, _VERSION, _SINGLE_PRE_DUMP = 1, 2, 4, 6, 9, 10, 13
 CGROUP_MODES = {"": 6, "ignore": 0, "none": 1, "props": 2, "soft": 3, "full": 4, "strict": 5}
-LOG_LEVEL = 4
+LOG_LEVEL = 3  # with 4 damaged images can make it write a gigabyte of log in half a minute
+_TICK_S = 1.0
 PROGRAM = "INCEPTION_CRIU"  # in the environment: a criu of another place
 # Fixed places: a PATH that a caller set must not choose what runs as root. criu finds its own helpers (tar, ip) in them too.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -35,6 +38,8 @@ _SOCKET, IMAGES, WORK, INHERITED = 3, 4, 5, 6  # descriptors in criu
 _HIGH = 256  # above every number that a descriptor gets in criu
 _MAX_BYTES = 1 << 16
 _SHOWN = 3  # lines of criu's log
+_EFFECTS = ("Restoring FAILED", "Dumping FAILED", "cg: cgroupd: recv req error")  # of another, which says more
+_HARMLESS = ("tun: ", "rlimit: ")  # what it looks for, or would like, and can do without
 CHECK_HINT = "`criu check -v4` tells whether criu and this kernel work together"
 
 # name -> its number, and what its fields are if it is a message.
@@ -89,11 +94,18 @@ _ANSWER = {
 }
 
 
+class Stuck(Unavailable):
+    """Damaged images can make criu wait for ever, or spin."""
+
+
 class Criu:
     """The program, found and asked for its version."""
 
     def __init__(self, program: str = "") -> None:
-        """*program* is a path, or empty for `$INCEPTION_CRIU` or where packages put it. Raises Unavailable when there is none."""
+        """*program* is a path, or empty for `$INCEPTION_CRIU` or where packages put it.
+
+        Raises InvalidArgument when that isn't there, Unavailable when there is none.
+        """
         named = f"--criu {program}" if program else f"INCEPTION_CRIU={os.environ.get(PROGRAM, '')}"
         self.program = program or os.environ.get(PROGRAM, "")
         if self.program and not os.access(self.program, os.X_OK):
@@ -141,23 +153,22 @@ class Criu:
 
 
 class Worker:
-    """One process of criu's, with *images* and *work* as the descriptors `IMAGES` and `WORK`, and *fds* from `INHERITED` on.
+    """One process of criu's, with the folders that *opened* gives as `IMAGES` and `WORK`, and *fds* from `INHERITED` on.
 
-    *inside* is called in it before it is criu. The socket is made there too: criu looks for the folders among the
-    descriptors of whoever made it, and must find them in the mount namespace that *inside* may have made.
+    *opened* is called in it before it is criu. The socket is made there too: criu looks for the folders among the
+    descriptors of whoever made it, and must find them in the mount namespace that *opened* may have made.
     """
 
     def __init__(
         self,
         program: str,
-        folders: tuple[str, ...] = (),
+        opened: Callable[[], list[int]] = list,
         fds: list[int] | None = None,
-        inside: Callable[[], None] | None = None,
     ) -> None:
         ours, theirs = socket.socketpair()
         self.pid = os.fork()
         if self.pid == 0:
-            _become(program, folders, fds or [], inside, theirs)
+            _become(program, opened, fds or [], theirs)
         theirs.close()
         _, handed, _, _ = socket.recv_fds(ours, 1, 1)
         self._socket = socket.socket(fileno=handed[0]) if handed else ours
@@ -167,15 +178,16 @@ class Worker:
             raise Unavailable(f"{program}: {failure or 'did not start'}")
         ours.close()
 
-    def ask(self, request: dict[str, Any], notified: Notified | None = None) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], notified: Notified | None = None, patience_s: float | None = None) -> dict[str, Any]:
         """The answer to *request*. Raises Unavailable with criu's words when it says no, or ends without a word.
 
-        *notified* gets what criu is about to do, a pid, and descriptors that it need not close.
+        *notified* gets what criu is about to do, a pid, and descriptors that it need not close. Raises Stuck when for
+        *patience_s* nothing is heard of criu and nothing read by it or what it restores.
         """
         self._send(request)
         while True:
             try:
-                data, fds, _, _ = socket.recv_fds(self._socket, _MAX_BYTES, 4)
+                data, fds = self._receive(patience_s)
             except ConnectionResetError:
                 data, fds = b"", []
             try:
@@ -195,6 +207,16 @@ class Worker:
             raise Unavailable(_refusal(answer))
         return answer
 
+    def _receive(self, patience_s: float | None) -> tuple[bytes, list[int]]:
+        done, left = _bytes_read(), patience_s or 0.0
+        while patience_s is not None and not select.select([self._socket], [], [], _TICK_S)[0]:
+            done, before = _bytes_read(), done
+            left = left - _TICK_S if done == before else patience_s
+            if left <= 0:
+                raise Stuck(f"criu has read nothing for {patience_s:.0f} s; the images may be damaged, or of another container")
+        data, fds, _, _ = socket.recv_fds(self._socket, _MAX_BYTES, 4)
+        return data, fds
+
     def _send(self, message: dict[str, Any]) -> None:
         try:
             self._socket.sendall(encode(message, _REQUEST))
@@ -209,26 +231,42 @@ class Worker:
         os.waitpid(self.pid, 0)
 
 
+def _bytes_read() -> dict[str, bytes]:
+    """By pid, what this process and those below it have read so far: what is restored is below us, beside criu."""
+    found: dict[str, bytes] = {}
+    pids = [str(os.getpid())]
+    while pids:
+        pid = pids.pop()
+        try:
+            found[pid] = read_file(f"/proc/{pid}/io").partition(b"\n")[0]
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                pids += read_file(f"/proc/{pid}/task/{thread}/children").decode().split()
+        except OSError:
+            continue  # it has ended
+    return found | {str(os.getpid()): b""}  # but for these files
+
+
 def _refusal(answer: dict[str, Any]) -> str:
     number = answer.get("cr_errno", 0)
     words = answer.get("cr_errmsg", "") or (os.strerror(number) if number else "")
     return f"criu: {words.strip()}" if words else "criu refused"
 
 
-def _become(
-    program: str, folders: tuple[str, ...], fds: list[int], inside: Callable[[], None] | None, teller: socket.socket
-) -> None:
+def open_folders(*paths: str) -> list[int]:
+    """Descriptors of folders."""
+    return [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in paths]
+
+
+def _become(program: str, opened: Callable[[], list[int]], fds: list[int], teller: socket.socket) -> None:
     """The forked child."""
     import fcntl
 
     try:
-        if inside is not None:
-            inside()
+        folders = opened()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         socket.send_fds(teller, [b"+"], [theirs.fileno()])
-        opened = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in folders]
         told = fcntl.fcntl(teller.fileno(), fcntl.F_DUPFD_CLOEXEC, _HIGH)
-        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in (ours.fileno(), *opened, *fds)]
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in (ours.fileno(), *folders, *fds)]
         os.closerange(_SOCKET, _HIGH)
         for number, fd in enumerate(high, _SOCKET):
             os.dup2(fd, number)
@@ -255,11 +293,12 @@ def log_errors(path: str) -> str:
         with open(path, encoding="utf-8", errors="replace") as file:
             for line in file:
                 _, error, text = line.partition("Error (")
-                if error and len(found) < _SHOWN and not text.startswith("criu/tun.c"):  # that it looks for and can do without
-                    found.append(text.partition("): ")[2].strip())
+                text = text.partition("): ")[2].strip()
+                if error and text and len(found) < _SHOWN and not text.startswith(_HARMLESS):
+                    found.append(text)
     except OSError:
         return ""
-    return "; ".join(text for text in found if text)
+    return "; ".join([text for text in found if not text.startswith(_EFFECTS)] or found)
 
 
 # ---- protobuf -----------------------------------------------------------------------------------------------------------

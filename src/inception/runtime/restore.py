@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 
 from inception.errors import InvalidArgument, Unavailable
 from inception.jsontext import loads
@@ -26,9 +27,11 @@ from inception.oci.runtime import Namespace
 from inception.record import replace
 from inception.runtime import cgroups, checkpoint
 from inception.runtime.child import Child
+from inception.runtime.container import device_mode, outside
 from inception.runtime.create import Creation
-from inception.runtime.criu import INHERITED, RESTORE, Criu, Worker
+from inception.runtime.criu import INHERITED, RESTORE, Criu, Stuck, Worker, open_folders
 from inception.runtime.hooks import run_hooks
+from inception.runtime.namespaces import has_user_namespace
 from inception.runtime.shortcut import shortcut_of
 
 TYPE_CHECKING = False
@@ -42,7 +45,9 @@ if TYPE_CHECKING:
     from inception.runtime.systemd import Scope
 
 _STREAMS = ("stdin", "stdout", "stderr")
-_ROOT = "root"  # in criu's mount namespace
+_ROOT, _NODE = "root", "node"  # in criu's mount namespace
+_PATIENCE_S = 20.0  # for criu, once it reads nothing any more
+_MAX_PARENTS = 64  # of images that build upon others, each a mount
 
 
 class Restoration(Creation):
@@ -59,26 +64,28 @@ class Restoration(Creation):
     ) -> None:
         super().__init__(folder, spec, state, options, scope)
         self.images = images
+        self.work = ""
+        self.nodes = [device for device in checkpoint.bound_nodes(spec).values() if device is not None]
 
     def run(self) -> Child:
         criu = Criu(self.images.program)
         if not os.path.isdir(self.images.images):
             raise InvalidArgument(f"--image-path {self.images.images}: there is no checkpoint")
-        _, work = folders = checkpoint.make_folders(self.images)
+        self.work = checkpoint.make_folders(self.images)[1]
         self._make_mount_points()
         request, inherited = self._request(criu)
         try:
             join = self._make_cgroup()
-            worker = Worker(criu.program, folders, inherited, self._mount_root)
+            worker = Worker(criu.program, self._enter, inherited)
         finally:
             for fd in inherited:
                 os.close(fd)
         try:
             request["cg_root"] = _join(worker.pid, join)
-            worker.ask({"type": RESTORE, "opts": request}, self._notified)
+            worker.ask({"type": RESTORE, "opts": request}, self._notified, _PATIENCE_S)
         except Unavailable as error:
-            worker.close()
-            raise checkpoint.explained(error, criu, f"{work}/restore.log") from None
+            worker.close(kill=isinstance(error, Stuck))
+            raise checkpoint.explained(error, f"{self.work}/restore.log") from None
         except BaseException:
             worker.close(kill=True)
             raise
@@ -88,6 +95,12 @@ class Restoration(Creation):
         self.folder.save(self.state)
         self.folder.save_shortcut(shortcut_of(self.state, self.spec, self.cgroup))
         return self.child
+
+    def undo(self) -> None:
+        """As with `create`; what criu has begun to restore is in the cgroup from its first moment, told of or not."""
+        if not self.state.foreign_cgroups:
+            self.cgroup.kill()
+        super().undo()
 
     # ---- what criu is asked for -------------------------------------------------------------------------------------
 
@@ -168,6 +181,9 @@ class Restoration(Creation):
                 for each in self.spec.mounts:
                     if each.type in ("cgroup", "cgroup2"):
                         found.update(_cgroup_mounts(checkpoint.resolved(root, each.destination), self.cgroup))
+            for path, device in checkpoint.bound_nodes(self.spec).items():
+                place = f"{self.folder.path}/{_NODE}{self.nodes.index(device)}" if device else path
+                found[checkpoint.resolved(root, path)] = place
         return found
 
     def _make_mount_points(self) -> None:
@@ -185,14 +201,50 @@ class Restoration(Creation):
                     with RootDir.open_host(above[1]) as source:
                         _make_mount_point(source, each, place[len(above[0]) :], bind)
 
-    def _mount_root(self) -> None:
-        """In criu's process: the root must be a mount of its own. Nobody else sees it, and it goes with criu."""
+    def _enter(self) -> list[int]:
+        """In criu's process: the root must be a mount of its own. Nobody else sees it, and it goes with criu.
+
+        The folders of the images and of the work.
+        """
         namespaces.unshare(abi.CLONE_NEWNS)
         mount.mount(None, "/", None, abi.MS_REC | abi.MS_PRIVATE)
         target = f"{self.folder.path}/{_ROOT}"
         mount.mount("tmpfs", self.folder.path, "tmpfs", 0, "mode=755")
         os.mkdir(target)
         mount.mount(self.state.rootfs, target, None, abi.MS_BIND | abi.MS_REC)
+        self._make_nodes()
+        (work,) = open_folders(self.work)
+        if self.spec.linux is not None and has_user_namespace(self.spec.linux):
+            self._open_images()
+        return [*open_folders(self.images.images), work]
+
+    def _make_nodes(self) -> None:
+        """The devices that its user namespace can't make."""
+        assert self.spec.linux is not None
+        for index, device in enumerate(self.nodes):
+            path = f"{self.folder.path}/{_NODE}{index}"
+            os.mknod(path, device_mode(device, device.path), os.makedev(device.major, device.minor))
+            uid, gid = device.uid or 0, device.gid or 0
+            os.chown(path, outside(uid, self.spec.linux.uid_mappings), outside(gid, self.spec.linux.gid_mappings))
+            os.chmod(path, stat.S_IMODE(device_mode(device, device.path)))
+
+    def _open_images(self) -> None:
+        """Let its root look into the folders of the images: it does so itself once it is in its user namespace.
+
+        The folders are root's alone, and stay so: what is opened is an overlay of each, which nobody else sees.
+        """
+        place = self.images.images
+        for number in range(_MAX_PARENTS):
+            upper = [f"{self.folder.path}/{kind}{number}" for kind in ("upper", "work")]
+            for path in upper:
+                os.mkdir(path, 0o711)
+            (lower,) = open_folders(place)
+            options = f"lowerdir=/proc/self/fd/{lower},upperdir={upper[0]},workdir={upper[1]}"
+            mount.mount("overlay", place, "overlay", 0, options)
+            os.close(lower)
+            place = os.path.realpath(f"{place}/parent")
+            if not os.path.isdir(place):
+                return
 
     # ---- what criu tells --------------------------------------------------------------------------------------------
 
