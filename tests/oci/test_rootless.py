@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,24 @@ def test_a_user_execs_kills_and_deletes(folder: Path):
     assert as_user(folder, "exec", "one", "sh", "-c", "exit 7") == 7
     assert as_user(folder, "delete", "--force", "one") == 0
     assert as_user(folder, "state", "one") == 1
+
+
+def test_without_a_cgroup_the_pid_namespace_tells_what_belongs_to_a_container(folder: Path):
+    assert as_user(folder, "spec", "--rootless") == 0
+    change(folder, "sh", "-c", "trap 'exit 5' HUP; sleep 60 & sleep 61 & wait")
+    assert as_user(folder, "run", "--detach", "one") == 0
+    deadline = time.monotonic() + 10
+    found: list[int] = []
+    while len(found) < 3 and time.monotonic() < deadline:
+        assert as_user(folder, "ps", "--format", "json", "one") == 0
+        found = json.loads((folder / "out").read_text())
+    assert sorted(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-2][:2] for pid in found[1:]) == [b"60", b"61"]
+    assert as_user(folder, "pause", "one") == 1
+    assert (folder / "err").read_text().startswith("unable to freeze: the container has no cgroup")
+    assert as_user(folder, "kill", "--all", "one", "KILL") == 0
+    while as_user(folder, "state", "one") == 0 and json.loads((folder / "out").read_text())["status"] != "stopped":
+        assert time.monotonic() < deadline
+    assert not any(Path(f"/proc/{pid}").exists() for pid in found[1:])
 
 
 def test_a_limit_that_a_user_cannot_set_is_an_error(folder: Path):

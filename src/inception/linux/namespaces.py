@@ -100,6 +100,19 @@ def ns_id(pid: int | str, kind: str) -> int:
     return os.stat(f"/proc/{pid}/ns/{KINDS[kind][0]}").st_ino
 
 
+def members(pid: int, kind: str) -> list[int]:
+    """The processes in that namespace of *pid*'s, as far as /proc shows them to us."""
+    wanted, found = ns_id(pid, kind), []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                if ns_id(name, kind) == wanted:
+                    found.append(int(name))
+            except OSError:  # it has ended, or is not ours to look at
+                continue
+    return sorted(found)
+
+
 def setns(fd: int, flags: int = 0) -> None:
     """setns(2): move the calling thread; *fd* is a namespace, or a pidfd with CLONE_NEW* *flags* (Linux 5.8)."""
     syscall(abi.SYS_setns, fd, flags)

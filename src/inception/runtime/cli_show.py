@@ -72,7 +72,7 @@ def ps(call: Call) -> int:
     form = call.text("format", "table")
     if form not in ("table", "json"):
         raise InvalidArgument("invalid format option")
-    pids = _pids(Container(call.root, call.id))
+    pids = Container(call.root, call.id).pids()
     if form == "json":
         print(compact(pids))
         return 0
@@ -90,13 +90,6 @@ def ps(call: Call) -> int:
         if len(words) > column and words[column].isdigit() and int(words[column]) in pids:
             print(line)
     return 0
-
-
-def _pids(container: Container) -> list[int]:
-    try:
-        return container.cgroup().pids()
-    except FileNotFoundError:
-        return []
 
 
 def _output(argv: list[str]) -> list[str]:

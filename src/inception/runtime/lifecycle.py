@@ -13,7 +13,7 @@ import os
 
 from inception._spawn import SpawnError
 from inception.errors import Conflict, InceptionError, InvalidArgument, NotFound, Unavailable
-from inception.linux import process, socket
+from inception.linux import namespaces, process, socket
 from inception.linux.cgroup import Cgroup
 from inception.oci.runtime import Hooks, Mount, Process, Spec, State
 from inception.runtime import cgroups
@@ -57,6 +57,14 @@ class Container:
     def cgroup(self) -> Cgroup:
         """Its control group."""
         return cgroups.at(self.folder.load().cgroup)
+
+    def pids(self) -> list[int]:
+        """All its processes as we see them; without a cgroup, as rootless, those in the pid namespace of its first one."""
+        state, status = self.load()
+        found = cgroups.at(state.cgroup).pids()
+        if found or status == "stopped":
+            return found
+        return [state.pid] if state.shares_pids else namespaces.members(state.pid, "pid")
 
     # ---- start ------------------------------------------------------------------------------------------------------
 
@@ -199,18 +207,17 @@ class Container:
         finally:
             os.close(pidfd)
 
-    @staticmethod
-    def _kill_all(cgroup: Cgroup, signal: int) -> None:
-        if signal == _SIGKILL:
+    def _kill_all(self, cgroup: Cgroup, signal: int) -> None:
+        if signal == _SIGKILL and cgroup.pids():
             cgroup.kill()
             return
-        for pid in cgroup.pids():
+        for pid in self.pids():
             try:
                 pidfd = process.pidfd_open(pid)
             except OSError:
                 continue
             try:
-                if pid in cgroup.pids():  # still, so the pidfd is of a process of the container
+                if pid in self.pids():  # still, so the pidfd is of a process of the container
                     process.pidfd_send_signal(pidfd, signal)
             except ProcessLookupError:
                 pass
@@ -305,6 +312,8 @@ class Container:
             raise Conflict(f"container not running: {status}")
         try:
             cgroups.at(state.cgroup).freeze()
+        except FileNotFoundError:
+            raise Unavailable("unable to freeze: the container has no cgroup, as an ordinary user made it") from None
         except OSError as error:
             raise Unavailable(f"unable to freeze: {error.strerror}") from error
 
