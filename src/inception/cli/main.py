@@ -218,7 +218,7 @@ def _report(error: Exception, debug: bool, code: int) -> int:
 def _in_words(error: OSError) -> Exception:
     """An OSError without Python's brackets: `open env.list: no such file or directory`, as Go says it."""
     if error.filename is None or error.strerror is None:
-        return error
+        return InceptionError(str(error).removeprefix(f"[Errno {error.errno}] "))
     name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)
     return InceptionError(f"open {name}: {error.strerror.lower()}")
 

@@ -100,5 +100,6 @@ def open_cgroup(engine: Engine, record: ContainerRecord, limits: Limits) -> Join
     except OSError as error:
         if isinstance(error, FileNotFoundError) and error.filename and os.path.isdir(os.path.dirname(error.filename)):
             raise Unavailable(f"this kernel has no limit {os.path.basename(error.filename)}") from error
-        raise Unavailable(f"create cgroup {cgroup.path}: {error}") from error
+        hint = "containers need root; images can be pulled, loaded and saved without" if os.geteuid() else ""
+        raise Unavailable(f"create cgroup {cgroup.path}: {(error.strerror or str(error)).lower()}", hint) from error
     return join

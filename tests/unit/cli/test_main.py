@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 
@@ -181,3 +182,9 @@ def test_the_bash_completion_is_sound_bash(capsys):
     )
     done = subprocess.run(["bash", "-c", script + driver], capture_output=True, text=True, check=True)
     assert done.stdout == "connect create\n--memory-swap --memory-swappiness\n"
+
+
+def test_an_error_of_the_system_is_told_without_pythons_number():
+    missing = PermissionError(errno.EPERM, "nft list table ip x: Operation not permitted")
+    assert str(cli._in_words(missing)) == "nft list table ip x: Operation not permitted"
+    assert str(cli._in_words(FileNotFoundError(errno.ENOENT, "No such file", "env.list"))) == "open env.list: no such file"
