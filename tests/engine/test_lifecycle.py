@@ -55,6 +55,20 @@ def test_run_is_a_function_of_the_package(engine: Engine) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (4, b"0\n", b"no\n")
 
 
+def test_exec_goes_where_init_is_once_the_container_hands_its_controllers_on(engine: Engine) -> None:
+    """As a service manager makes its cgroup do; no process may be in that one any more."""
+    with engine.containers.run("busybox", ["sleep", "60"], network_mode="none") as container:
+        folder = engine.cgroups.at(f"/inception/{container.id}").folder(None)
+        if folder is None or not (controllers := Path(folder, "cgroup.controllers").read_text().split()):
+            return  # there is nothing to hand on
+        below = Path(folder, "init.scope")
+        below.mkdir()
+        (below / "cgroup.procs").write_text(str(container.state.pid))
+        Path(folder, "cgroup.subtree_control").write_text(f"+{controllers[0]}")
+        found = container.exec(["grep", "^0::", "/proc/self/cgroup"])
+        assert found.exit_code == 0 and found.stdout.endswith(b"/init.scope\n"), found
+
+
 def test_a_container_that_goes_at_its_end_does_not_go_when_it_is_restarted(engine: Engine) -> None:
     container = make(engine, "sh", "-c", "echo said >>/said; sleep 60", stop_signal="KILL", auto_remove=True)
     container.start()

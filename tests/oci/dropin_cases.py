@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from pathlib import Path
+
 from .cases import case
 from .field_cases import CASES
-from .harness import Runtime, mounts, namespaces
+from .harness import CGROUP1, Runtime, mounts, namespaces
 
 __all__ = ["CASES"]
 
@@ -65,6 +69,25 @@ def mount_copy_symlink(rt: Runtime) -> None:
     assert rt.run("readlink /tmp/a/link; cat /tmp/file", mounts=mounts(*both)).out == "points/nowhere\nbound"
 
 
+# ---- descriptors --------------------------------------------------------------------------------------------------------
+
+
+@case("runc: --preserve-fds", "passes on those that are there, each at its own number, and nothing of the runtime's")
+def preserved_gaps(rt: Runtime) -> None:
+    with (rt.folder / "given").open("w") as given:
+        fds = tuple(fcntl.fcntl(given, fcntl.F_DUPFD, least) for least in (40, 60))
+        try:
+            assert "preserved-fd 0" in rt.run("true", "--preserve-fds", "1", fds=fds).err
+            found = rt.run("ls /proc/self/fd", "--preserve-fds", "100", fds=fds)
+            assert found.out.split() == ["0", "1", "2", "3", *map(str, fds)], found  # 3 is ls's own
+            assert rt.create("sleep 60").code == 0 and rt.start().code == 0
+            found = rt.command("exec", "--preserve-fds", "100", rt.id, "ls", "/proc/self/fd", fds=fds)
+            assert found.out.split() == ["0", "1", "2", "3", *map(str, fds)], found
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+
 # ---- the host's mount namespace -----------------------------------------------------------------------------------------
 
 
@@ -113,6 +136,59 @@ def no_interpreter(rt: Runtime) -> None:
     (rt.rootfs / "script").chmod(0o755)
     found = rt.run(["/script"])
     assert found.code != 0 and found.err == "exec /script: no such file or directory\n", found
+
+
+@case("linux: memoryPolicy", "an error says which part of it is invalid; an empty one is none")
+def memory_policy_words(rt: Runtime) -> None:
+    assert rt.run(linux={"memoryPolicy": {}}).code == 0
+    assert rt.run(linux={"memoryPolicy": {"mode": "MPOL_DEFAULT"}}).code == 0
+    wrong = {
+        "mode": {"nodes": "0"},
+        "flag": {"mode": "MPOL_PREFERRED", "nodes": "0", "flags": ["badflag"]},
+        "node": {"mode": "MPOL_BIND", "nodes": "0-9876543210"},
+    }
+    for part, policy in wrong.items():
+        found = rt.run(linux={"memoryPolicy": policy})
+        assert found.code == 1 and f"invalid memory policy {part}" in found.err, (part, found)
+    found = rt.run(linux={"memoryPolicy": {"mode": "MPOL_DEFAULT", "nodes": "0"}})
+    assert found.code == 1 and "set_mempolicy" in found.err and "invalid argument" in found.err, found
+
+
+@case("linux: seccomp.flags", "none said are SPEC_ALLOW, an empty list is none; the debug log has their number")
+def seccomp_flags(rt: Runtime) -> None:
+    wanted = [(None, 4), ([], 0), (["SECCOMP_FILTER_FLAG_LOG"], 2), (["SECCOMP_FILTER_FLAG_TSYNC"], 0)]
+    for flags, number in wanted:
+        seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}
+        if flags is not None:
+            seccomp["flags"] = flags
+        id = rt.write({"process": {"args": ["true"]}, "linux": {"seccomp": seccomp}})
+        found = rt.command("--debug", "run", id)
+        assert f'"seccomp filter flags: {number}"' in found.err, (flags, found)
+
+
+@case("runc: --log", "one that can't be written is an error")
+def log_unwritable(rt: Runtime) -> None:
+    found = rt.command("--log", "/nonexistent/log", "list")
+    assert found.code == 1 and "/nonexistent/log: no such file or directory" in found.err, found
+
+
+@case("runc: exec", "goes where init is, once the container's cgroup hands v2 controllers on to cgroups below it")
+def exec_beside_init(rt: Runtime) -> None:
+    assert rt.create("sleep 60").code == 0 and rt.start().code == 0
+    root = Path("/sys/fs/cgroup/unified" if CGROUP1 else "/sys/fs/cgroup")
+    own = root / rt.id
+    below = own / "init.scope"
+    below.mkdir()
+    for pid in (own / "cgroup.procs").read_text().split():
+        (below / "cgroup.procs").write_text(pid)
+    controllers = (own / "cgroup.controllers").read_text().split()
+    assert rt.command("exec", rt.id, "grep", f"^0::.*{rt.id}$", "/proc/self/cgroup").code == 0
+    if controllers:  # else nothing can be handed on
+        (own / "cgroup.subtree_control").write_text(f"+{controllers[0]}")
+        found = rt.command("exec", rt.id, "grep", "^0::.*/init.scope$", "/proc/self/cgroup")
+        assert found.code == 0, found
+        found = rt.command("exec", "--cgroup", "/", rt.id, "true")
+        assert found.code == 255 and "adding pid" in found.err and "device or resource busy" in found.err, found
 
 
 @case("crun: create", "an id that cannot be one is called so with the character that it must not have")

@@ -361,7 +361,8 @@ def plan_process(engine: Engine, record: ContainerRecord, config: ExecConfig, in
     process = plan_values(record, config, found.user, found.home, hostname(engine, record))
     capabilities = process.capabilities.bounding if process.capabilities else []
     seccomp = None if config.privileged else filter_of(engine, record.config, capabilities)
-    join = cgroup_of(engine, record).create(early_controllers(engine, record.config))
+    cgroup = cgroup_of(engine, record)
+    join = cgroup.join_beside(cgroup.create(early_controllers(engine, record.config)), record.state.pid)
     return plan_exec(process, join=join, seccomp=seccomp)
 
 

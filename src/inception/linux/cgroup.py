@@ -21,7 +21,7 @@ import os
 import time
 
 from inception.linux.files import read_file
-from inception.record import Record
+from inception.record import Record, replace
 
 _SIGKILL = 9  # `signal` builds enums, 5 ms
 
@@ -204,6 +204,20 @@ class Cgroup:
             if controller in self.cgroups.v1 and controller not in self.cgroups.v2_controllers
         }
         return JoinPlan(cgroup2_path=self.folder(None), v1_folders=list(folders))
+
+    def join_beside(self, join: JoinPlan, pid: int) -> JoinPlan:
+        """*join*, for a process beside *pid*: where the cgroup hands v2 controllers on, as a service manager in a container
+        makes it do, no process may be in it, and the one that *pid* is in below it is joined.
+
+        Source: cgroup-v2.rst, "No Internal Process Constraint".
+        """
+        own = self.folder(None)
+        if own is None or join.cgroup2_path != own or not _read(f"{own}/cgroup.subtree_control", "").strip():
+            return join
+        for line in _read(f"/proc/{pid}/cgroup", "").splitlines():
+            if line.startswith(f"0::{self.path}/") and "/../" not in line:
+                return replace(join, cgroup2_path=f"{self.cgroups.v2}{line[3:]}")
+        return join
 
     def folder(self, controller: str | None) -> str | None:
         """The folder that holds *controller*'s files; None asks for the v2 folder. None where there is none."""

@@ -261,7 +261,7 @@ class Seccomp(Record, style="camel"):
     default_action: str
     default_errno_ret: int | None = None
     architectures: list[str] = []
-    flags: list[str] = []
+    flags: list[str] | None = None
     listener_path: str = ""
     listener_metadata: str = ""
     syscalls: list[SeccompSyscall] = []
@@ -276,7 +276,7 @@ class IntelRdt(Record, style="camel", names={"clos_id": "closID"}):
 
 
 class MemoryPolicy(Record, style="camel"):
-    mode: str
+    mode: str = ""
     nodes: str = ""
     flags: list[str] = []
 

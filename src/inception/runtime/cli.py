@@ -255,6 +255,16 @@ class Log:
         self.path = path
         self.form = form
         self.debug_on = debug
+        self._fd = -1
+
+    def open(self) -> None:
+        """Raises InvalidArgument for one that can't be written: nothing is done of which nobody would learn how it went."""
+        if self.path:
+            try:
+                self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                path, self.path = self.path, ""
+                raise InvalidArgument(f"open {path}: {(error.strerror or '').lower()}") from None
 
     def debug(self, message: str) -> None:
         if self.debug_on:
@@ -282,18 +292,10 @@ class Log:
             line = compact({"level": level, "msg": message, "time": now})
         else:
             line = f'time="{now}" level={level} msg={compact(message)}'
-        if not self.path:
+        if self._fd < 0:
             print(line, file=sys.stderr)
-            return
-        try:
-            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            print(f"--log {self.path}: {error.strerror}", file=sys.stderr)
-            return
-        try:
-            os.write(fd, (line + "\n").encode(errors="surrogateescape"))
-        finally:
-            os.close(fd)
+        else:
+            os.write(self._fd, (line + "\n").encode(errors="surrogateescape"))
 
 
 def main() -> None:
@@ -320,6 +322,7 @@ def run(words: list[str], started: tuple[int, int] | None = None, kept: str = ""
     try:
         options = Call(words, GLOBAL)
         log = Log(options.text("log"), options.text("log-format", "text"), debug=options.on("debug"))
+        log.open()
         options.choose_cgroup_manager()
         if options.on("version"):
             return _version()

@@ -7,7 +7,15 @@ import os
 from inception.errors import InceptionError, InvalidArgument
 from inception.record import replace
 from inception.runtime.bundle import load_bundle
-from inception.runtime.cli_process import console_socket, listen_fds_given, own_terminal, send_pidfd, wait, write_pid
+from inception.runtime.cli_process import (
+    absent_fds,
+    console_socket,
+    listen_fds_given,
+    own_terminal,
+    send_pidfd,
+    wait,
+    write_pid,
+)
 from inception.runtime.create import CreateOptions
 from inception.runtime.create import create as create_container
 from inception.runtime.environment import listen_env
@@ -95,6 +103,12 @@ def _explain_start(call: Call, spec: Spec, bundle: str) -> None:
     assert spec.linux is not None
     counts = f"{len(spec.mounts)} mounts, {len(spec.linux.namespaces)} namespaces"
     call.log.debug(f"bundle {bundle}: nsexec container setup, {counts}")
+    if call.log.debug_on and spec.linux.seccomp is not None:
+        from inception.runtime.process import SECCOMP_FLAGS, seccomp_flags
+
+        # runc leaves TSYNC out too: there is one thread.
+        shown = seccomp_flags(spec.linux.seccomp) & ~SECCOMP_FLAGS["SECCOMP_FILTER_FLAG_TSYNC"]
+        call.log.debug(f"seccomp filter flags: {shown}")
     call.log.debug(
         "/proc/self/exe of the container is a sealed memfd that has nothing of the host's, where runc would say"
         ' "runc exeseal: using overlayfs for sealed /proc/self/exe", "runc exeseal: using /proc/self/exe clone"'
@@ -120,6 +134,7 @@ def options_of(call: Call, console: int | None) -> CreateOptions:
         pivot=not call.on("no-pivot"),
         keyring=not call.on("no-new-keyring"),
         preserve_fds=preserve,
+        absent_fds=absent_fds(preserve + listen_fds_given()),
         listen_fds=listen_fds_given(),
         systemd=call.systemd,
         rootless=call.rootless,

@@ -57,11 +57,13 @@ def exec_(call: Call) -> int:
 
         mask = int.from_bytes(number_set(value.exec_cpu_affinity.initial, "process.execCPUAffinity.initial"), "little")
         call.log.debug(f"nsexec: affinity: {mask:#x}")
+    preserve_fds = listen_fds + (call.number("preserve-fds") or 0)
     child, plan = container.exec(
         value,
         console=console,
         termios=terminal.mode if terminal else None,
-        preserve_fds=listen_fds + (call.number("preserve-fds") or 0),
+        preserve_fds=preserve_fds,
+        absent_fds=absent_fds(preserve_fds),
         ignore_paused=call.on("ignore-paused"),
         below=call.values.get("cgroup", []),
     )
@@ -85,6 +87,22 @@ def listen_fds_given() -> int:
         return 0
     text = os.environ.get("LISTEN_FDS", "0")
     return int(text) if text.isascii() and text.isdigit() and int(text) < 100 else 0
+
+
+def absent_fds(count: int) -> list[int]:
+    """Which of *count* descriptors from 3 on nobody gave us, counted from 3. What we opened ourselves is closed on exec. Raises
+    InvalidArgument when there is none at all."""
+    absent = [number for number in range(count) if not _is_given(3 + number)]
+    if count and len(absent) == count:
+        raise InvalidArgument(f"unable to stat preserved-fd 0 (of {count}): descriptor 3 is not open, nor any after it")
+    return absent
+
+
+def _is_given(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False
 
 
 def console_socket(call: Call) -> int | None:

@@ -41,6 +41,7 @@ from inception.runtime.plan import Plan, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Protocol
 
     from inception.oci.runtime import Device, IdMapping, Linux, Mount, Process, Spec
@@ -83,6 +84,7 @@ def plan_container(
     pivot: bool = True,
     keyring: str = "",
     preserve_fds: int = 0,
+    absent_fds: Sequence[int] = (),
     rootless: bool = False,
     nested: bool = False,
     termios: bytes | None = None,
@@ -93,9 +95,9 @@ def plan_container(
     `spec.linux.seccomp` (compiled here when absent). `hold` makes the plan pause twice for the OCI lifecycle: before
     pivot_root (value 1, with the hooks of that moment) and before the program (value 2), where it waits on the listening
     socket `start` for whoever lets it go on. Not `pivot`: chroot, for a host on a ramdisk. `keyring` names a session keyring
-    of its own. The descriptors `preserve0`.. become 3.. of the program. `rootless`: our rights come from the container's user
-    namespace. `nested`: we are root of a user namespace, where nobody makes device nodes; the host's are bound. `termios` is
-    the terminal's mode.
+    of its own. The descriptors `preserve0`.. become 3.. of the program, but for those of `absent_fds`. `rootless`: our rights
+    come from the container's user namespace. `nested`: we are root of a user namespace, where nobody makes device nodes; the
+    host's are bound. `termios` is the terminal's mode.
 
     A namespace whose path is `fd:NAME` is joined through the inherited descriptor NAME; a bind mount's source may be `fd:NAME`
     too; with a terminal the plan needs the socket `console`, with hooks of the container's namespaces `state.creating`,
@@ -167,6 +169,7 @@ def plan_container(
         init=init,
         start_hooks=(hooks.start_container if hooks is not None else []) if hold else None,
         preserved=preserved,
+        absent=absent_fds,
         rootless=rootless or nested,
         # crun's word for it, which `podman run --group-add keep-groups` uses. Only from the command line's bundles.
         keep_groups=hold and spec.annotations.get("run.oci.keep_original_groups") == "1",

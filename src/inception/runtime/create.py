@@ -51,6 +51,7 @@ class CreateOptions(Record):
     pivot: bool = True
     keyring: bool = True
     preserve_fds: int = 0  # from 3 on, after those of LISTEN_FDS
+    absent_fds: list[int] = []  # of these, counted from 3, those that the caller does not have
     listen_fds: int = 0
     systemd: bool = False  # which then makes the cgroup
     rootless: bool | None = None  # whether it may go without a cgroup; None: where we are not the machine's root
@@ -121,6 +122,7 @@ def plan_creation(root: str, id: str, spec: Spec, options: CreateOptions, join: 
         pivot=options.pivot,
         keyring=f"_ses.{id}" if options.keyring else "",
         preserve_fds=options.listen_fds + options.preserve_fds,
+        absent_fds=options.absent_fds,
         rootless=os.geteuid() != 0,
         nested=os.geteuid() == 0 and namespaces.is_rootless(),
         termios=options.termios,
@@ -204,8 +206,8 @@ class Creation:
         for name in plan.fds:
             if name == "console" and self.options.console is not None:
                 self.fds[name] = self.options.console
-            elif name.startswith("preserve"):
-                self.fds[name] = _check_open(3 + int(name[8:]))
+            elif name.startswith("preserve") and (number := int(name[8:])) not in self.options.absent_fds:
+                self.fds[name] = 3 + number
             else:
                 self.fds[name] = self._open_descriptor(name)
                 self.owned.append(self.fds[name])
@@ -215,6 +217,8 @@ class Creation:
             return socket.listen(self.folder.start_socket)
         if name in ("state.creating", "state.created"):
             return os.memfd_create(name, os.MFD_CLOEXEC)
+        if name.startswith("preserve"):
+            return os.memfd_create("nothing", os.MFD_CLOEXEC)
         if name == "output":
             return os.open(self.folder.output, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         if name.startswith("idmap"):
@@ -323,14 +327,6 @@ class Creation:
 
 def _mounts_at(path: str) -> int:
     return sum(mount.mount_point == path for mount in load_mountinfo())
-
-
-def _check_open(fd: int) -> int:
-    try:
-        os.fstat(fd)
-    except OSError:
-        raise InvalidArgument(f"--preserve-fds: descriptor {fd} is not open") from None
-    return fd
 
 
 def _pid_inside(pid: int) -> int:

@@ -24,6 +24,8 @@ from inception.runtime.plan import Plan, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from inception.oci.runtime import Linux, Namespace, Process, Seccomp
     from inception.runtime.container import Join
 
@@ -39,6 +41,7 @@ def plan_exec(
     profile: Seccomp | None = None,
     die_with_parent: bool = False,
     preserve_fds: int = 0,
+    absent_fds: Sequence[int] = (),
     rootless: bool = False,
     linux: Linux | None = None,
     termios: bytes | None = None,
@@ -49,7 +52,8 @@ def plan_exec(
     *namespaces* are those of the container's spec (all but user and time when absent): the ones it shares with the host
     are joined too, which changes nothing. With a terminal the plan needs the socket `console`. *profile* is what *seccomp* was
     compiled from, for its flags and its listener. *root* is a path to its root, for a container that shares the host's mount
-    namespace. The descriptors `preserve0`.. become 3.. of the program.
+    namespace. The descriptors `preserve0`.. become 3.. of the program, but for those of
+    *absent_fds*.
     """
     plan = Plan()
     preserved = [plan.inherit(f"preserve{number}") for number in range(preserve_fds)]
@@ -112,7 +116,13 @@ def plan_exec(
         process_steps.plan_personality(plan, linux)
     filter = process_steps.Filter.of(profile, seccomp)
     process_steps.plan_process(
-        plan, process, filter=filter, die_with_parent=die_with_parent, preserved=preserved, rootless=rootless
+        plan,
+        process,
+        filter=filter,
+        die_with_parent=die_with_parent,
+        preserved=preserved,
+        absent=absent_fds,
+        rootless=rootless,
     )
     return plan
 

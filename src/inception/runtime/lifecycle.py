@@ -24,6 +24,8 @@ from inception.runtime.state import Folder, RuntimeState, remove_resctrl
 # What makes plans is imported where one is made: `state`, `kill` and `delete`, which engines call most, need none.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from inception.runtime.checkpoint import CriuOptions
     from inception.runtime.plan import Plan
 
@@ -141,6 +143,7 @@ class Container:
         console: int | None = None,
         termios: bytes | None = None,
         preserve_fds: int = 0,
+        absent_fds: Sequence[int] = (),
         ignore_paused: bool = False,
         below: list[str] | None = None,
     ) -> tuple[Child, Plan]:
@@ -155,20 +158,23 @@ class Container:
             raise Conflict("cannot exec in a paused container (use --ignore-paused to override)")
         spec = self.folder.load_spec()
         assert spec.linux is not None
+        cgroup = cgroups.at(state.cgroup)
         plan = plan_exec(
             value,
             namespaces=spec.linux.namespaces,
-            join=cgroups.join(cgroups.at(state.cgroup), below),
+            join=cgroup.join_beside(cgroups.join(cgroup, below), state.pid) if not below else cgroups.join(cgroup, below),
             seccomp=filters.load(self.folder.root, spec.linux.seccomp),
             profile=spec.linux.seccomp,
             preserve_fds=preserve_fds,
+            absent_fds=absent_fds,
             rootless=os.geteuid() != 0,
             linux=spec.linux,
             termios=termios,
             root=f"/proc/{state.pid}/root",
         )
         init = self.folder.open_init(state)
-        fds = {f"preserve{number}": 3 + number for number in range(preserve_fds)} | {"init": init}
+        fds = {f"preserve{number}": init if number in absent_fds else 3 + number for number in range(preserve_fds)}
+        fds["init"] = init
         if console is not None:
             fds["console"] = console
         affinity = os.sched_getaffinity(0)

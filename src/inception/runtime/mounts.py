@@ -246,7 +246,8 @@ def plan_source(
     plan.source = where
     options.recursive_bind |= mount.type == "rbind"
     if options.data:
-        raise InvalidArgument(f"{where}.options: {options.data[0]!r} is not an option of a bind mount")
+        why = "bind mounts cannot have any filesystem-specific options applied"
+        raise InvalidArgument(f"{where}.options: {options.data[0]!r} is not an option of a bind mount: {why}")
     plan_bind(plan, inside or mount.source, options, out, root=root if inside else None)
     if idmap is not None:
         plan_idmap(plan, out, idmap, recursive=options.recursive_idmap)

@@ -19,9 +19,12 @@ from inception.runtime.plan import Plan, Program, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from inception.oci.runtime import Capabilities, Hook, Linux, Process, Seccomp
 
 SIGKILL = 9
+_F_SETFD, _FD_CLOEXEC = 2, 1
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SYS_ADMIN = 1 << capabilities.NUMBERS["CAP_SYS_ADMIN"]
 _last_cap: list[int] = []
@@ -120,16 +123,23 @@ class Filter(Record):
             return None
         if seccomp is None:
             return Filter(program=program)
-        flags = 0
-        for index, flag in enumerate(seccomp.flags):
-            if flag not in SECCOMP_FLAGS:
-                raise InvalidArgument(f"linux.seccomp.flags[{index}]: unknown flag {flag!r}")
-            flags |= SECCOMP_FLAGS[flag]
+        flags = seccomp_flags(seccomp)
         actions = {seccomp.default_action, *(rule.action for rule in seccomp.syscalls)}
         listener = "SCMP_ACT_NOTIFY" in actions
         if listener and not seccomp.listener_path:
             raise InvalidArgument("linux.seccomp.listenerPath: is needed with SCMP_ACT_NOTIFY")
         return Filter(program=program, flags=flags, listener=listener)
+
+
+def seccomp_flags(seccomp: Seccomp) -> int:
+    """The flags of seccomp(2). Nothing said about them means what runc makes of it: that speculation is as it was. Raises
+    InvalidArgument."""
+    flags = 0
+    for index, flag in enumerate(["SECCOMP_FILTER_FLAG_SPEC_ALLOW"] if seccomp.flags is None else seccomp.flags):
+        if flag not in SECCOMP_FLAGS:
+            raise InvalidArgument(f"linux.seccomp.flags[{index}]: unknown flag {flag!r}")
+        flags |= SECCOMP_FLAGS[flag]
+    return flags
 
 
 def plan_process(
@@ -141,11 +151,12 @@ def plan_process(
     init: bool = False,
     start_hooks: list[Hook] | None = None,
     preserved: list[Slot] | None = None,
+    absent: Sequence[int] = (),
     rootless: bool = False,
     keep_groups: bool = False,
 ) -> None:
     """Everything from rlimits to execve. With *start_hooks* (a list, if empty) the plan waits for `start` on the way; with
-    *keep_groups* the supplementary groups stay the caller's."""
+    *keep_groups* the supplementary groups stay the caller's. *absent* are those of *preserved* that hold nothing."""
     if not process.args:
         raise InvalidArgument("process.args: must name a program")
     plan_rlimits(plan, process)
@@ -159,9 +170,9 @@ def plan_process(
     if start_hooks:  # programs of the image, in the container: they get no more than its process does
         _plan_lock(plan, process, filter)
         plan_hooks(plan, start_hooks, "startContainer", "state.created", process)
-        _plan_preserve(plan, preserved)
+        _plan_preserve(plan, preserved, absent)
     else:
-        _plan_preserve(plan, preserved)
+        _plan_preserve(plan, preserved, absent)
         _plan_lock(plan, process, filter)
     if init:
         plan.source = "init"
@@ -182,10 +193,12 @@ def _plan_wait(plan: Plan, process: Process, hooks: list[Hook], kept: list[Slot]
     plan.call("accept", listener, why="Waits for `start`.")
 
 
-def _plan_preserve(plan: Plan, preserved: list[Slot] | None) -> None:
+def _plan_preserve(plan: Plan, preserved: list[Slot] | None, absent: Sequence[int]) -> None:
     if preserved:
         plan.source = "preserve-fds"
         plan.call("preserve", preserved[0], len(preserved), why="What the caller passes on to the program.")
+    for number in absent:
+        plan.call("fcntl", 3 + number, _F_SETFD, _FD_CLOEXEC, why="The caller has none of this number.")
 
 
 def plan_hooks(plan: Plan, hooks: list[Hook], kind: str, state: str, process: Process) -> None:
@@ -206,16 +219,16 @@ def plan_personality(plan: Plan, linux: Linux) -> None:
             raise InvalidArgument(f"linux.personality.domain: unknown domain {linux.personality.domain!r}")
         plan.call("personality", _DOMAINS[linux.personality.domain], why="How the kernel looks to the program.")
     policy = linux.memory_policy
-    if policy is not None:
+    if policy is not None and (policy.mode or policy.nodes or policy.flags):
         plan.source = "linux.memoryPolicy"
         if policy.mode not in MEMORY_MODES:
-            raise InvalidArgument(f"linux.memoryPolicy.mode: unknown mode {policy.mode!r}")
+            raise InvalidArgument(f"linux.memoryPolicy.mode: invalid memory policy mode {policy.mode!r}")
         mode = MEMORY_MODES[policy.mode]
         for index, flag in enumerate(policy.flags):
             if flag not in MEMORY_FLAGS:
-                raise InvalidArgument(f"linux.memoryPolicy.flags[{index}]: unknown flag {flag!r}")
+                raise InvalidArgument(f"linux.memoryPolicy.flags[{index}]: invalid memory policy flag {flag!r}")
             mode |= MEMORY_FLAGS[flag]
-        nodes = number_set(policy.nodes, "linux.memoryPolicy.nodes") if policy.nodes else None
+        nodes = number_set(policy.nodes, "linux.memoryPolicy.nodes: invalid memory policy node") if policy.nodes else None
         # The kernel reads one bit less than it is told.
         bits = len(nodes) * 8 + 1 if nodes else 0
         plan.call("set_mempolicy", mode, nodes, bits, why="Which memory of the machine it gets.")

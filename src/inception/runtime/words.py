@@ -224,6 +224,7 @@ _HINTS: dict[tuple[str, int], str] = {
     ("mount_setattr", _EPERM): "a mount that came from another user namespace keeps its flags",
     ("target", _ELOOP): "it must be mounted on ordinary directory, and is a symbolic link in the image",
     ("target", _ENOTDIR): "a directory is mounted onto a file, or a parent of the target is a file in the image",
+    ("set_mempolicy", _EINVAL): "invalid argument: a mode that takes no nodes, or flags that exclude each other",
     ("pivot_root", _EINVAL): "the host's root is a ramdisk (initramfs), which cannot be exchanged",
     ("write", _EACCES): "the kernel refuses the value, or lowering it needs CAP_SYS_RESOURCE",
     ("expect_fs", _EXDEV): "something else is mounted where the kernel's own filesystem should be",
@@ -248,6 +249,8 @@ def explain_failure(plan: Plan, step: int, errno: int, value: int = 0, head: byt
     if step < 0:
         hint = _HINTS.get(("clone3", errno), "")
         flags = abi.names("CLONE_", plan.clone_flags).replace("CLONE_", "")
+        if errno == _EBUSY:
+            return StartFailed(f"clone3({flags}): adding pid 0 to cgroups: device or resource busy", hint, exit_code=128)
         return StartFailed(f"clone3({flags}): {os.strerror(errno)}", hint, exit_code=128)
     failed = plan.steps[step]
     if failed.name in ("exec", "find"):
