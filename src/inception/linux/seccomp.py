@@ -39,7 +39,6 @@ if TYPE_CHECKING:
         default_action: str
         default_errno_ret: int | None
         architectures: list[str]
-        flags: list[str]
         listener_path: str
 
         @property
