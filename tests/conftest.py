@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from tests.leftovers import left_behind, leftovers
+from tests.leftovers import left_behind, leftovers, restore_routing, routing
 from tests.plugins import compose_plugin
 
 # Machines that are busy take their time, and that is no failure.
@@ -130,8 +130,9 @@ def nothing_is_left_behind(request: pytest.FixtureRequest, tmp_path_factory: pyt
         yield  # who may do nothing to the machine leaves nothing on it; what is there is somebody else's
         return
     has_nft = os.geteuid() == 0 and has("nft")
-    before = leftovers(has_nft)
+    before, routed = leftovers(has_nft), routing()
     yield
+    restore_routing(routed)
     for parent in [*Path("/sys/fs/cgroup").glob("inception"), *Path("/sys/fs/cgroup").glob("*/inception")]:
         try:
             parent.rmdir()  # the folder that all engines of a machine share; another's containers keep it

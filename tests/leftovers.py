@@ -14,7 +14,7 @@ from pathlib import Path
 from inception.network.address import engine_tag
 
 #: How long something may take to go that nobody waits for.
-_PATIENCE_S = 5.0
+_PATIENCE_S = 30.0
 
 
 def leftovers(has_nft: bool) -> dict[str, set[str]]:
@@ -49,6 +49,22 @@ def left_behind(before: dict[str, set[str]], base: Path, has_nft: bool) -> dict[
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.1)
+
+
+def routing() -> dict[str, str]:
+    """Whether the machine forwards, and whom it listens to: what an engine sets for its networks and leaves (decision 51)."""
+    net = Path("/proc/sys/net")
+    paths = [net / "ipv4/ip_forward", net / "ipv6/conf/all/forwarding", *sorted(net.glob("ipv6/conf/*/accept_ra"))]
+    return {str(path): text for path in paths if (text := _read(str(path)))}
+
+
+def restore_routing(before: dict[str, str]) -> None:
+    """Put back what has changed, unless others who work here may rely on it now."""
+    if _others_at_work():
+        return
+    for path, value in before.items():
+        if _read(path) not in ("", value):
+            Path(path).write_text(value)
 
 
 def _is_ours(kind: str, item: str, base: Path) -> bool:

@@ -27,3 +27,14 @@ def test_what_names_nobody_is_ours_while_nobody_else_works_here(tmp_path: Path, 
         monkeypatch.setattr(leftovers, "_others_at_work", lambda others=others: others)
         assert leftovers._is_ours("mounts", "/run/netns/somebodys", tmp_path) is not others
         assert leftovers._is_ours("mounts", f"{tmp_path}/merged", tmp_path)
+
+
+def test_what_an_engine_set_for_its_networks_is_put_back_unless_others_may_rely_on_it(tmp_path: Path, monkeypatch):
+    changed, same = tmp_path / "forwarding", tmp_path / "accept_ra"
+    changed.write_text("1\n")
+    same.write_text("2\n")
+    before = {str(changed): "0\n", str(same): "2\n", str(tmp_path / "a link that has gone"): "1\n"}
+    for others, expected in ((True, "1\n"), (False, "0\n")):
+        monkeypatch.setattr(leftovers, "_others_at_work", lambda others=others: others)
+        leftovers.restore_routing(before)
+        assert changed.read_text() == expected
