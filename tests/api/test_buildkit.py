@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from tests.store.registries import HTPASSWD, DebianRegistry
 
-from inception.api.buildkit.messages import STATUS_RESPONSE
+from inception.buildkit.messages import STATUS_RESPONSE
 
 from .support import Host
 
@@ -362,7 +362,7 @@ def test_registries_are_spoken_to_with_the_clients_log_ins(docker: Client, regis
 
 
 @pytest.mark.needs("buildx")
-def test_checks_are_answered_and_other_questions_refused(docker: Client) -> None:
+def test_questions_about_a_dockerfile_are_answered(docker: Client) -> None:
     docker.write(Dockerfile="from bb\nRUN true\n")
     done = docker.run("build", "--check", ".")
     assert done.returncode == 1 and "ConsistentInstructionCasing" in done.stdout and ">>> from bb" in done.stdout
@@ -374,8 +374,17 @@ def test_checks_are_answered_and_other_questions_refused(docker: Client) -> None
         ("base", "bb", ""),
         ("last", "base", "$BUILDPLATFORM"),
     ]
-    done = docker.run("build", "--call", "outline", ".")
-    assert done.returncode == 1 and "unsupported request frontend.outline" in done.stderr
+    docker.write(Dockerfile="# V is the version\nARG V=1\nFROM bb:$V\nRUN --mount=type=secret,id=token true\n")
+    shown = docker.run("build", "--call", "outline", "--build-arg", "V=2", ".").stdout
+    assert [line.split() for line in shown.splitlines()][1:5] == [
+        ["V", "2", "is", "the", "version"],
+        [],
+        ["SECRET", "REQUIRED"],
+        ["token"],
+    ]
+    docker.write(Dockerfile="FROM bb\nMAINTAINER me\nBADCMD\n")
+    done = docker.run("build", "--check", ".")
+    assert done.returncode == 1 and "MaintainerDeprecated" in done.stdout and "unknown instruction: BADCMD" in done.stdout
 
 
 @pytest.mark.needs("buildx")

@@ -232,7 +232,7 @@ def test_cleaning_up_mount_points_follows_no_link_that_the_step_made(busybox, tm
 
 def test_mounts_that_make_no_sense_are_refused_with_the_line(busybox):
     for options, message in {
-        "type=volume,target=/x": "unsupported mount type 'volume'",
+        "type=volume,target=/x": 'unsupported mount type "volume"',
         "type=cache": "target is required",
         "type=tmpfs,target=/x,id=1": "unexpected key 'id'",
         "type=cache,target=/x,sharing=some": "unsupported sharing value",

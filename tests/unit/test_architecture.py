@@ -15,6 +15,7 @@ LAYERS = [
     ["compose"],
     ["api"],
     ["client"],
+    ["buildkit"],
     ["build"],
     ["engine"],
     ["monitor"],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import stat
 from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
 
 from inception.api.call import Call, empty, encode_json, open_stream
 from inception.api.threads import Stop
+from inception.buildkit.gomode import go_mode
 from inception.errors import InvalidArgument, NotFound
 from inception.monitor.times import timestamp
 
@@ -20,22 +20,6 @@ if TYPE_CHECKING:
     from inception.engine.results import PathStat
 
 T = TypeVar("T")
-# Go's fs.FileMode: the permissions, and its own bits for the rest. Source: go doc io/fs.FileMode.
-_GO_KINDS = {
-    stat.S_IFDIR: 1 << 31,
-    stat.S_IFLNK: 1 << 27,
-    stat.S_IFBLK: 1 << 26,
-    stat.S_IFIFO: 1 << 25,
-    stat.S_IFSOCK: 1 << 24,
-    stat.S_IFCHR: 1 << 26 | 1 << 21,
-}
-_GO_BITS = {stat.S_ISUID: 1 << 23, stat.S_ISGID: 1 << 22, stat.S_ISVTX: 1 << 20}
-
-
-def go_mode(mode: int) -> int:
-    """st_mode as Go writes it."""
-    special = sum(go for bit, go in _GO_BITS.items() if mode & bit)
-    return _GO_KINDS.get(stat.S_IFMT(mode), 0) | special | (mode & 0o777)
 
 
 def _stat_header(found: PathStat) -> dict[str, str]:

@@ -186,19 +186,24 @@ class AgentSocket:
 
     def _serve(self, client: socket.socket) -> None:
         try:
-            with self._reach() as agent:
-                while message := _read(client):
-                    if message[4] in (_REQUEST_IDENTITIES, _SIGN_REQUEST):
-                        agent.sendall(message)
-                        client.sendall(_read(agent) or _FAILURE)
-                    else:
-                        client.sendall(_FAILURE)
-        except OSError:
-            pass  # one of the two went away: so does the connection
+            relay(client, self._reach)
         finally:
             with self._lock:
                 self._open.discard(client)
-            client.close()
+
+
+def relay(client: socket.socket, reach: Callable[[], socket.socket]) -> None:
+    """Two questions of *client*'s to the agent that *reach* connects to, until either goes away; *client* is closed then."""
+    try:
+        with client, reach() as agent:
+            while message := _read(client):
+                if message[4] in (_REQUEST_IDENTITIES, _SIGN_REQUEST):
+                    agent.sendall(message)
+                    client.sendall(_read(agent) or _FAILURE)
+                else:
+                    client.sendall(_FAILURE)
+    except OSError:
+        pass
 
 
 def connect(path: str) -> socket.socket:

@@ -32,11 +32,10 @@ def build(
     engine: RemoteEngine, config: BuildConfig, progress: Callable[[Event], None] | None = None, stdin: BinaryIO | None = None
 ) -> BuildResult:
     """Raises InvalidArgument for what only a builder on this machine can do, Unavailable when a step fails."""
-    for name, given in (("--secret", config.secrets), ("--ssh", config.ssh), ("--build-context", config.contexts)):
-        if given:
-            raise engine.unsupported(f"build {name}")
-    if config.outputs or config.no_cache_stages:
-        raise engine.unsupported("build with outputs or single stages without cache")
+    if _wants_buildkit(config):
+        from inception.client import buildkit  # asyncio and h2
+
+        return buildkit.build(engine, config, progress, stdin)
     query, body = _query(config), None
     if config.context.startswith(_REMOTE) and not os.path.isdir(config.context):
         query["remote"] = config.context
@@ -50,6 +49,14 @@ def build(
     if not told.image_id:
         raise Unavailable("build: the engine did not say which image came of it")
     return BuildResult(image_id=told.image_id, steps=told.steps, cached_steps=told.cached)
+
+
+def _wants_buildkit(config: BuildConfig) -> bool:
+    """Whether something is asked for that the classic builder's request has no word for."""
+    ours = config.secrets or config.ssh or config.contexts or config.outputs
+    cached = config.cache_from or config.cache_to or config.no_cache_stages
+    told = config.annotations or config.attestations or config.metadata
+    return bool(ours or cached or told or config.allow)
 
 
 def prune(engine: Any, filters: dict[str, list[str]], keep_bytes: int, limits: dict[str, int]) -> int:

@@ -96,10 +96,15 @@ class Transport:
 
     def upgrade(self, path: str, body: Any = None, **query: Any) -> socket.socket:
         """A connection taken out of HTTP: what comes after the head is the stream's."""
+        return self.upgrade_to("tcp", path, [("Accept", "application/vnd.docker.multiplexed-stream")], body, query)
+
+    def upgrade_to(
+        self, protocol: str, path: str, headers: list[tuple[str, str]], body: Any = None, query: dict[str, Any] | None = None
+    ) -> socket.socket:
         data = json.dumps(body).encode() if body is not None else b""
-        target = self._version() + path + _query_text(query)
-        head = f"POST {target} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
-        head += "Accept: application/vnd.docker.multiplexed-stream\r\n"
+        target = self._version() + path + _query_text(query or {})
+        head = f"POST {target} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers)
         if body is not None:
             head += "Content-Type: application/json\r\n"
         connection = self.open_socket()

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from inception.api.archive import go_mode
-from inception.api.buildkit import filesync, messages
-from inception.api.buildkit.filesync import DATA, ERR, FIN, REQ, STAT, Receiver
-from inception.api.buildkit.grpc import NOT_FOUND, Channel, GrpcError, Method, Service
-from inception.api.buildkit.http2 import Connection
 from inception.api.buildkit.options import parse_annotations, parse_caches, parse_exporters, parse_request
-from inception.api.buildkit.protobuf import Message, Value
 from inception.api.buildkit.status import Log, Vertexes
 from inception.api.errors import NotSupported
 from inception.build.progress import Event
 from inception.build.tree import Tree
+from inception.buildkit import filesync, messages
+from inception.buildkit.filesync import DATA, ERR, FIN, REQ, STAT, Receiver
+from inception.buildkit.grpc import NOT_FOUND, Channel, GrpcError, Method, Service
+from inception.buildkit.http2 import Connection
+from inception.buildkit.protobuf import Message, Value
 from inception.errors import InceptionError, InvalidArgument
 
 # --- messages ---

@@ -7,14 +7,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from inception import __version__
-from inception.api.buildkit import messages
-from inception.api.buildkit.grpc import Call, Method
-from inception.api.buildkit.http2 import Connection
-from inception.api.buildkit.protobuf import Value
 from inception.api.buildkit.session import session_of
 from inception.api.errors import NotSupported
 from inception.build.cache import BuildCache
 from inception.build.devices import parse_allow
+from inception.buildkit import messages
+from inception.buildkit.grpc import Call, Method
+from inception.buildkit.http2 import Connection
+from inception.buildkit.protobuf import Value
 from inception.errors import InvalidArgument
 from inception.oci.image import host_platform
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from inception.api.buildkit.control import Control
 from inception.api.buildkit.failures import explain
 from inception.api.buildkit.gateway import Gateway
-from inception.api.buildkit.grpc import Service
-from inception.api.buildkit.http2 import Connection
 from inception.api.buildkit.session import session_of
 from inception.api.hijack import RAW, Hijacked, Taken, head_of
+from inception.buildkit.grpc import Service
+from inception.buildkit.http2 import Connection
 from inception.errors import InceptionError, InvalidArgument
 
 if TYPE_CHECKING:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from inception.api.buildkit.grpc import (
+from inception.api.errors import message_of
+from inception.build import BuildFailed, DockerfileError
+from inception.build.running import Abandoned
+from inception.build.source import CommandFailed
+from inception.buildkit.grpc import (
     CANCELED,
     UNIMPLEMENTED,
     UNKNOWN,
     GrpcError,
     details_of,
 )
-from inception.api.buildkit.messages import SOURCE, SUBREQUEST
-from inception.api.errors import message_of
-from inception.build import BuildFailed, DockerfileError
-from inception.build.running import Abandoned
-from inception.build.source import CommandFailed
+from inception.buildkit.messages import SOURCE, SUBREQUEST
 from inception.errors import InceptionError
 
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from inception.api.buildkit import messages
 from inception.api.buildkit.failures import unsupported_subrequest
-from inception.api.buildkit.grpc import UNKNOWN, Call, GrpcError, Method
 from inception.api.buildkit.options import RESULT
-from inception.api.buildkit.protobuf import Value
 from inception.api.errors import NotSupported
+from inception.buildkit import messages
+from inception.buildkit.grpc import UNKNOWN, Call, GrpcError, Method
+from inception.buildkit.protobuf import Value
 from inception.oci.digest import sha256
 
 if TYPE_CHECKING:

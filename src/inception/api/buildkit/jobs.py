@@ -20,13 +20,13 @@ from inception.api.buildkit.options import (
     parse_exporters,
     parse_request,
 )
-from inception.api.buildkit.protobuf import Value
 from inception.api.buildkit.session import Client, Sessions
 from inception.api.buildkit.status import Log, Vertexes
 from inception.api.threads import Stop
 from inception.build import BuildFailed, BuildResult, build
 from inception.build.output import all_names
 from inception.build.progress import Event
+from inception.buildkit.protobuf import Value
 from inception.errors import Conflict, InceptionError, NotFound
 
 if TYPE_CHECKING:

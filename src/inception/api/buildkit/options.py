@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from inception.api.buildkit.protobuf import Value
 from inception.api.call import parse_json
 from inception.api.convert import resource_config
 from inception.api.errors import NotSupported
@@ -19,6 +18,7 @@ from inception.build import BuildConfig
 from inception.build.cacheplaces import parse_source, parse_target
 from inception.build.config import Annotation, CachePlace, Output
 from inception.build.output import parse_annotation
+from inception.buildkit.protobuf import Value
 from inception.errors import InvalidArgument
 from inception.oci.reference import Reference
 from inception.record import Record, replace
@@ -125,7 +125,7 @@ def _named_context(request: Request, contexts: dict[str, str], name: str, value:
 
 def _result_of(definition: Value | None, name: str) -> str:
     """The image of ours that a definition leads to. Raises NotSupported for any other definition."""
-    from inception.api.buildkit.messages import OP
+    from inception.buildkit.messages import OP
 
     for data in (definition or {}).get("def", []):
         source = OP.decode(data)["source"]

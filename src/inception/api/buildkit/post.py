@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from inception.api.buildkit.jobs import Job, Solver
-    from inception.api.buildkit.protobuf import Value
     from inception.api.buildkit.session import Session
     from inception.build import BuildConfig, BuildResult
+    from inception.buildkit.protobuf import Value
     from inception.store.credentials import Credentials
 
 CLIENT_SESSION = "client-session"

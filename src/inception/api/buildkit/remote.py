@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from inception.api.buildkit import filesync
 from inception.api.buildkit.options import UPLOAD
 from inception.api.errors import NotSupported
 from inception.build.caller import Caller
@@ -23,6 +22,7 @@ from inception.build.folders import CacheFolder, CacheFolders
 from inception.build.ignore import IgnoreRules, clean, parse_ignore
 from inception.build.parse import MAX_BYTES
 from inception.build.tree import Tree
+from inception.buildkit import filesync
 from inception.errors import InvalidArgument, NotFound
 from inception.linux.path import RootDir
 from inception.oci.reference import Reference

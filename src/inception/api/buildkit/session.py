@@ -14,10 +14,10 @@ from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 from urllib.parse import quote_plus
 
-from inception.api.buildkit import messages
-from inception.api.buildkit.grpc import NOT_FOUND, UNAVAILABLE, UNIMPLEMENTED, Channel, Exchange, GrpcError
-from inception.api.buildkit.http2 import Connection, Headers
-from inception.api.buildkit.protobuf import Message, Value
+from inception.buildkit import messages
+from inception.buildkit.grpc import NOT_FOUND, UNAVAILABLE, UNIMPLEMENTED, Channel, Exchange, GrpcError
+from inception.buildkit.http2 import Connection, Headers
+from inception.buildkit.protobuf import Message, Value
 from inception.errors import InvalidArgument, NotFound, Unavailable
 
 T = TypeVar("T")

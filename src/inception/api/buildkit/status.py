@@ -14,9 +14,9 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator
 
-from inception.api.buildkit.messages import STATUS_RESPONSE
-from inception.api.buildkit.protobuf import Value
 from inception.build.progress import Event
+from inception.buildkit.messages import STATUS_RESPONSE
+from inception.buildkit.protobuf import Value
 from inception.oci.digest import sha256
 
 _MOST_BYTES = 4 << 20

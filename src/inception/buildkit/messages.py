@@ -6,7 +6,7 @@ ops, errdefs) and fsutil (wire, stat).
 
 from __future__ import annotations
 
-from inception.api.buildkit.protobuf import Message
+from inception.buildkit.protobuf import Message
 
 TIMESTAMP = Message(
     "Timestamp",

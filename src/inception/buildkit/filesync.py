@@ -23,19 +23,16 @@ import stat
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from inception.api.archive import go_mode
-from inception.api.buildkit.protobuf import Value
 from inception.build.tree import Node, Tree
+from inception.buildkit import gomode
+from inception.buildkit.gomode import go_mode, permissions
+from inception.buildkit.protobuf import Value
 from inception.errors import InvalidArgument, Unavailable
 from inception.linux import abi
 from inception.linux.path import openat2
 from inception.store.scratch import remove_at
 
 STAT, REQ, DATA, FIN, ERR = range(5)
-_DIR, _LINK, _DEVICE, _PIPE, _SOCKET, _CHAR = 1 << 31, 1 << 27, 1 << 26, 1 << 25, 1 << 24, 1 << 21
-_IRREGULAR = 1 << 19
-_KINDS = _DIR | _LINK | _DEVICE | _PIPE | _SOCKET | _CHAR | _IRREGULAR
-_SETUID, _SETGID, _STICKY = 1 << 23, 1 << 22, 1 << 20
 _BENEATH: int = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # A sender's queue takes 128; each is an open file here.
@@ -63,10 +60,14 @@ class Incoming:
 
 
 class Receiver:
-    """Makes the folder *top* what the sender has. `size_bytes` is that of its files, `sent_bytes` what had to come."""
+    """Makes the folder *top* what the sender has; with *keep* what else is there stays. `size_bytes` is that of its files,
+    `sent_bytes` what had to come."""
 
-    def __init__(self, top: int, packets: Packets, progress: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self, top: int, packets: Packets, progress: Callable[[int], None] | None = None, *, keep: bool = False
+    ) -> None:
         self._top = top
+        self._keep = keep
         self._packets = packets
         self._progress = progress
         self.size_bytes = self.sent_bytes = 0
@@ -168,20 +169,20 @@ class Receiver:
         if name in self._names[head]:
             raise InvalidArgument(f"the client sent a path twice: {path[:200]!r}")
         self._names[head].add(name)
-        mode, kind = found["mode"], found["mode"] & _KINDS
+        mode, kind = found["mode"], found["mode"] & gomode.KINDS
         parent = self._enter(head)
         there = _lstat(parent, name)
-        permissions = _permissions(mode)
-        if kind == _DIR:
-            self._folder(parent, name, path, there, permissions, found["mtime_ns"])
+        mode = permissions(mode)
+        if kind == gomode.DIR:
+            self._folder(parent, name, path, there, mode, found["mtime_ns"])
         elif kind == 0:
-            self._file(parent, name, path, there, permissions, found)
-        elif kind == _LINK:
+            self._file(parent, name, path, there, mode, found)
+        elif kind == gomode.LINK:
             _symlink(parent, name, there, os.fsdecode(found["linkname"]), found["mtime_ns"])
-        elif kind == _SOCKET:
+        elif kind == gomode.SOCKET:
             _clear(parent, name, there)  # a socket without its listener is nothing
-        elif kind in (_PIPE, _DEVICE, _DEVICE | _CHAR):
-            _special(parent, name, there, kind, permissions, found)
+        elif kind in (gomode.PIPE, gomode.DEVICE, gomode.DEVICE | gomode.CHAR):
+            _special(parent, name, there, kind, mode, found)
         else:
             raise InvalidArgument(f"the client sent a file of an unknown kind: {path[:200]!r}")
 
@@ -230,7 +231,7 @@ class Receiver:
             parent = self._enter(folder)
             above = f"{folder}/" if folder else ""
             for name in os.listdir(parent):
-                if name not in names or above + name in links:
+                if (name not in names and not self._keep) or above + name in links:
                     remove_at(parent, name)
 
     def _finish(self) -> None:
@@ -273,33 +274,25 @@ def _symlink(parent: int, name: str, there: os.stat_result | None, target: str, 
 
 def _special(parent: int, name: str, there: os.stat_result | None, kind: int, mode: int, found: Value) -> None:
     _clear(parent, name, there)
-    if kind == _PIPE:
+    if kind == gomode.PIPE:
         os.mkfifo(name, 0o600, dir_fd=parent)
     else:
         device = os.makedev(found["devmajor"], found["devminor"])
-        os.mknod(name, (stat.S_IFCHR if kind & _CHAR else stat.S_IFBLK) | 0o600, device, dir_fd=parent)
+        os.mknod(name, (stat.S_IFCHR if kind & gomode.CHAR else stat.S_IFBLK) | 0o600, device, dir_fd=parent)
     os.chmod(name, mode, dir_fd=parent)
     os.utime(name, ns=(found["mtime_ns"], found["mtime_ns"]), dir_fd=parent, follow_symlinks=False)
 
 
-def _permissions(mode: int) -> int:
-    """Go's mode as chmod(2) takes it."""
-    return (
-        mode & 0o777
-        | (stat.S_ISUID if mode & _SETUID else 0)
-        | (stat.S_ISGID if mode & _SETGID else 0)
-        | (stat.S_ISVTX if mode & _STICKY else 0)
-    )
-
-
-def send(tree: Tree, packets: Packets, clamp_mtime_ns: int | None) -> None:
-    """All of *tree* to a client that writes it to a folder of its own. Raises InvalidArgument for what it can't take."""
+def send(tree: Tree, packets: Packets, clamp_mtime_ns: int | None, *, as_root: bool = False) -> None:
+    """All of *tree* to somebody who writes it to a folder of its own; with *as_root* it belongs to root there, whoever has it
+    here. Raises InvalidArgument for what can't be taken."""
+    owner = {"uid": 0, "gid": 0} if as_root else {}
     files: dict[int, Node] = {}
     batch: list[Value] = []
     for number, node in enumerate(tree.walk(tree.root)):
         if stat.S_ISREG(node.stat.st_mode):
             files[number] = node
-        batch.append({"type": STAT, "stat": stat_of(tree, node, clamp_mtime_ns)})
+        batch.append({"type": STAT, "stat": {**stat_of(tree, node, clamp_mtime_ns), **owner}})
         if len(batch) == 128:
             packets.send_all(batch)
             batch = []

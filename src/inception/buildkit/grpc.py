@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote, unquote
 
-from inception.api.buildkit.http2 import Connection, Headers, Stream, StreamClosed
-from inception.api.buildkit.messages import STATUS
-from inception.api.buildkit.protobuf import Message, Value
+from inception.buildkit.http2 import Connection, Headers, Stream, StreamClosed
+from inception.buildkit.messages import STATUS
+from inception.buildkit.protobuf import Message, Value
 from inception.errors import InceptionError, InvalidArgument
 
 CANCELED, UNKNOWN, INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION = 1, 2, 3, 5, 9
@@ -130,12 +130,21 @@ class Call:
 
 
 class Method:
-    """`handler` answers with the one message of its answer, or (None) has sent what there was to send."""
+    """`handler` answers with the one message of its answer, or (None) has sent what there was to send. Where the request
+    *streams*, it is called at once and takes the messages itself."""
 
-    def __init__(self, request: Message, response: Message, handler: Callable[[Call], Awaitable[Value | None]]) -> None:
+    def __init__(
+        self,
+        request: Message,
+        response: Message,
+        handler: Callable[[Call], Awaitable[Value | None]],
+        *,
+        streams: bool = False,
+    ) -> None:
         self.request = request
         self.response = response
         self.handler = handler
+        self.streams = streams
 
 
 class Service:
@@ -153,7 +162,10 @@ class Service:
             if method is None:
                 service, _, name = path.removeprefix("/").rpartition("/")
                 raise GrpcError(UNIMPLEMENTED, f"unknown method {name} for service {service}: it is not supported")
-            call.request = await call.messages.next() or method.request.decode(b"")
+            if method.streams:
+                await call.begin()
+            else:
+                call.request = await call.messages.next() or method.request.decode(b"")
             answer = await method.handler(call)
             if answer is not None:
                 await call.send(answer)
