@@ -24,6 +24,7 @@ from inception.linux.files import read_file
 from inception.record import Record, replace
 
 _SIGKILL = 9  # `signal` builds enums, 5 ms
+_MOVES = 8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -150,18 +151,35 @@ class Cgroups:
         folder = self.v2 + path
         parent = os.path.dirname(folder)
         if self._ready.get(parent) != _inode(parent):
+            complete = True
             for place in _above(self.v2, path):
                 _make_folder(place)
-                self._hand_controllers_down(place)
-            self._ready[parent] = _inode(parent)
+                complete = self._hand_controllers_down(place) and complete
+            if complete:
+                self._ready[parent] = _inode(parent)
         return _make_folder(folder)
 
-    def _hand_controllers_down(self, folder: str) -> None:
+    def _hand_controllers_down(self, folder: str) -> bool:
+        """Whether all of them are handed down. A cgroup with processes of its own can't ("no internal processes"): in the root
+        of our cgroup namespace, as in a container that has containers, they move to `init`, a cgroup below it. Elsewhere a
+        limit of a controller that is missing fails by itself."""
         wanted = [controller for controller in V2_CONTROLLERS if controller in self.v2_controllers]
         enabled = _read(f"{folder}/cgroup.subtree_control").split() if wanted else []
         missing = [f"+{controller}" for controller in wanted if controller not in enabled]
-        if missing:
-            _write(f"{folder}/cgroup.subtree_control", " ".join(missing))
+        moves = _MOVES
+        while missing:
+            try:
+                _write(f"{folder}/cgroup.subtree_control", " ".join(missing))
+                break
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                # The machine's own root has no type, and no such rule.
+                if not moves or folder != self.v2 or not os.path.exists(f"{folder}/cgroup.type"):
+                    return False
+            _move_processes(folder, f"{folder}/init")
+            moves -= 1  # they may have forked meanwhile
+        return True
 
     def controllers(self) -> set[str]:
         """All controllers that could limit something here, named as in v1 or v2."""
@@ -432,6 +450,15 @@ def _above(root: str, path: str) -> list[str]:
     """*root* and the folders of *path* below it, but for the last."""
     parts = path.strip("/").split("/")
     return ["/".join([root, *parts[:depth]]) for depth in range(len(parts))]
+
+
+def _move_processes(folder: str, below: str) -> None:
+    _make_folder(below)
+    for pid in _read(f"{folder}/cgroup.procs").split():
+        try:
+            _write(f"{below}/cgroup.procs", pid)
+        except ProcessLookupError:
+            continue
 
 
 def _make_folder(path: str) -> bool:
