@@ -289,3 +289,13 @@ def test_only_the_owner_gets_into_the_store(store: Store) -> None:
     assert stat.S_IMODE(os.stat(store.root).st_mode) == 0o700
     for name in ("layers", "snapshots", "blobs", "tmp"):
         assert stat.S_IMODE(os.stat(f"{store.root}/{name}").st_mode) == 0o700
+
+
+def test_an_image_that_goes_while_a_list_is_read_does_not_spoil_it(store: Store) -> None:
+    make_image(store, BASE, name="stays", labels={"a": "1", "inception.x": "of a stranger"})
+    make_image(store, TOP, name="goes", labels={"a": "2"})
+    listed = {image.names[0]: image for image in store.images.list()}
+    store.images.remove("goes")
+    assert {name: image.labels for name, image in listed.items()} == {"goes:latest": {}, "stays:latest": {"a": "1"}}
+    assert listed["stays:latest"] == store.images.resolve("stays")
+    assert listed["stays:latest"].labels == {"a": "1"}

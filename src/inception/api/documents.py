@@ -128,7 +128,7 @@ def image_summary(image: Image, containers: int = -1, *, shared_size: int = -1) 
         "Size": image.size_bytes,
         "SharedSize": shared_size,
         "VirtualSize": image.size_bytes,
-        "Labels": image.document.config.labels or None,
+        "Labels": image.labels or None,
         "Containers": containers,
     }
 

@@ -144,7 +144,7 @@ def row_of(image: Image, repository: str, tag: str, digest: str, *, full: bool =
         "SharedSize": "N/A",
         "UniqueSize": "N/A",
         "VirtualSize": human_size(image.size_bytes, 4),
-        "Label": label_of(image.document.config.labels),
+        "Label": label_of(image.labels),
     }
 
 

@@ -193,7 +193,7 @@ def select_images(engine: Engine, images: list[Image], filters: Filters) -> list
     for text in filters.get("until", []):
         limit = parse_when_ns(text)
         images = [image for image in images if created_ns(image) < limit]
-    return [image for image in images if labels_match(filters, image.document.config.labels)]
+    return [image for image in images if labels_match(filters, image.labels)]
 
 
 def created_ns(image: Image) -> int:

@@ -448,7 +448,7 @@ class Images:
         ]
 
     def _emit(self, action: str, actor: str, image: Image, name: str = "") -> None:
-        attributes = {**image.document.config.labels, "name": name or (image.names[0] if image.names else actor)}
+        attributes = {**image.labels, "name": name or (image.names[0] if image.names else actor)}
         self.engine.events.emit("image", action, actor, attributes)
 
     # Last, since its name hides the type's in the annotations of a class.

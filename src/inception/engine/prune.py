@@ -90,7 +90,7 @@ def prune_images(engine: Engine, filters: Filters, *, all: bool) -> PruneReport:
     for image in engine.images.list(all=True):
         if image.id in used or ((image.names or image.indexed) and not everything):
             continue
-        if not _selected(filters, image.document.config.labels, created_ns(image)):
+        if not _selected(filters, image.labels, created_ns(image)):
             continue
         for reference in image.names or [image.id]:
             try:

@@ -26,11 +26,19 @@ def parse_document(data: bytes, *, trusted: bool = False) -> ImageDocument:
     _check_bounds(document)
     if not trusted:
         _check_times(document)
-    labels = document.config.labels
-    if any(key.startswith(RESERVED_LABELS) for key in labels):
-        # What strangers write must never be taken for what this engine notes (CVE-2026-53488: a label became a log URI).
-        document.config.labels = {key: text for key, text in labels.items() if not key.startswith(RESERVED_LABELS)}
+    document.config.labels = _own(document.config.labels)
     return document
+
+
+def labels_of(data: bytes) -> dict[str, str]:
+    """The labels of a configuration that `parse_document` has accepted, for listings: a tenth of its time."""
+    config = jsontext.loads(data).get("config") or {}
+    return _own(config.get("Labels") or {})
+
+
+def _own(labels: dict[str, str]) -> dict[str, str]:
+    # What strangers write must never be taken for what this engine notes (CVE-2026-53488: a label became a log URI).
+    return {key: text for key, text in labels.items() if not key.startswith(RESERVED_LABELS)}
 
 
 def _check_times(document: ImageDocument) -> None:

@@ -26,7 +26,7 @@ from inception.oci.image import (
 )
 from inception.oci.reference import Reference
 from inception.record import Record, encode, replace
-from inception.store.documents import decode_manifest, document_bytes, parse_document
+from inception.store.documents import decode_manifest, document_bytes, labels_of, parse_document
 from inception.store.indexes import fits, platform_of
 
 TYPE_CHECKING = False
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from inception.store.removal import Removal, Usage
 
 _KEPT_DOCUMENTS = 256
+_KEPT_LABELS = 10_000
 #: Digests that repositories have an image under: its own, and those of indexes that list it.
 _ALL_DIGESTS = """(SELECT repository, digest, image_id FROM image_digests
     UNION SELECT repository, digest, image_id FROM index_names JOIN index_images USING (digest))"""
@@ -64,6 +65,10 @@ class Image(Record):
     def short_id(self) -> str:
         return self.id[7:19]
 
+    @property
+    def labels(self) -> dict[str, str]:
+        return self.document.config.labels
+
 
 class Listed(Image):
     """An image of a list: its configuration and its layers are read when somebody asks for them, and then it is an Image like
@@ -74,8 +79,14 @@ class Listed(Image):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self._whole(), name)
 
+    @property
+    def labels(self) -> dict[str, str]:
+        found: dict[str, str] = self.__dict__["_labels"](self.id)
+        return found
+
     def _whole(self) -> Image:
         whole = self.__dict__.pop("_read")(self.id)
+        del self.__dict__["_labels"]
         self.__dict__.update(document=whole.document, layer_ids=whole.layer_ids)
         self.__class__ = Image  # type: ignore[assignment]
         return self
@@ -97,6 +108,7 @@ class Images:
         self._store = store
         self._db = store.db
         self._documents: dict[str, ImageDocument] = {}
+        self._labels: dict[str, dict[str, str]] = {}
 
     def resolve(self, text: str, platform: Platform | None = None) -> Image:
         """The image with a name, a digest, an id or an unambiguous start of one; of several platforms under one name the
@@ -314,6 +326,17 @@ class Images:
                 self._documents[image_id] = found
         return found
 
+    def _labels_of(self, image_id: str) -> dict[str, str]:
+        found = self._labels.get(image_id)
+        if found is None:
+            try:
+                found = labels_of(self._store.content.read(image_id))
+            except NotFound:  # removed since it was listed, or lost, which `store verify` says; a list of all is still one
+                return {}
+            if len(self._labels) < _KEPT_LABELS:
+                self._labels[image_id] = found
+        return found
+
     def _by_full_id(self, text: str) -> str:
         digest = text if text.startswith("sha256:") else f"sha256:{text}"
         if len(digest) != 71:
@@ -420,6 +443,7 @@ class Images:
             image = Listed.__new__(Listed)
             image.__dict__ = {
                 "_read": self.load,
+                "_labels": self._labels_of,
                 "id": image_id,
                 "names": names.get(image_id, []),
                 "repo_digests": digests.get(image_id, []),
