@@ -21,9 +21,9 @@ import pytest
 
 import inception
 from inception.engine.config import CommitConfig, ContainerConfig, VolumeConfig
-from inception.errors import Unavailable
+from inception.errors import Conflict, Unavailable
 
-from .support import archive, folder, member
+from .support import archive, folder, make_image, member
 
 pytestmark = pytest.mark.needs("root")
 
@@ -87,6 +87,8 @@ def compressed_image(name: str, *layers: bytes) -> bytes:
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("damage") / "root"
+    patched = pytest.MonkeyPatch()
+    patched.setattr("inception.store.database._COPY_INTERVAL_S", 0)
     with inception.Engine(root=str(root), run_root=str(root.with_name("run"))) as engine:
         layers = archive(folder("d"), member("d/f", b"hello" * 100)), archive(member("top", b"on top"))
         engine.images.load(io.BytesIO(compressed_image("loaded:1", *layers)))
@@ -98,6 +100,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         engine.containers.create(ContainerConfig(image="made:1", command=["/top"], name="box"))
         engine.volumes.create(VolumeConfig(name="data"))
         assert engine.images.verify().problems == []
+    patched.undo()
     (root / "volumes/data/_data/file").write_text("precious")
     return root
 
@@ -150,7 +153,28 @@ def test_a_strangers_file_among_the_blobs_goes(copy: Callable[[], Path]) -> None
         assert engine.images.verify().problems == []
 
 
-@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
+def no_bytes(path: str) -> None:
+    os.truncate(path, 0)
+
+
+def zero(path: str) -> None:
+    size = os.path.getsize(path)
+    os.truncate(path, 0)
+    os.truncate(path, size)
+
+
+def pages(path: str) -> None:
+    """All but the first page of the database, one byte in each."""
+    with open(path, "r+b") as file:
+        for place in range(4096 * 2, os.path.getsize(path), 4096 * 3):
+            file.seek(place)
+            file.write(b"\x77" * 8)
+
+
+LOSSES = [*DAMAGE, no_bytes, zero, pages]
+
+
+@pytest.mark.parametrize("damage", LOSSES, ids=lambda damage: damage.__name__)
 def test_a_database_that_is_broken_or_gone_has_words_and_takes_nothing_along(
     damage: Callable[[str], None], copy: Callable[[], Path]
 ) -> None:
@@ -159,11 +183,95 @@ def test_a_database_that_is_broken_or_gone_has_words_and_takes_nothing_along(
     before = of_the_store(root)
     for _ in range(2):
         with pytest.raises(Unavailable, match=r"state\.db") as caught, open_engine(root) as engine:
-            engine.images.verify(repair=True)
-        assert caught.value.hint
+            engine.images.verify()
+        assert "verify --repair" in caught.value.hint
     with pytest.raises(Unavailable, match=r"state\.db"), open_engine(root) as engine:
         engine.volumes.create(VolumeConfig(name="data"))
     assert of_the_store(root) == before and (root / "volumes/data/_data/file").read_text() == "precious"
+
+
+def images_of(engine: inception.Engine) -> dict[str, list[str]]:
+    return {image.id: image.names for image in engine.images.list(all=True)}
+
+
+@pytest.mark.parametrize("damage", LOSSES, ids=lambda damage: damage.__name__)
+def test_a_repair_puts_a_database_together_from_what_is_left(damage: Callable[[str], None], copy: Callable[[], Path]) -> None:
+    root = copy()
+    with open_engine(root) as engine:
+        before = images_of(engine)
+    damage(str(root / "state.db"))
+    with open_engine(root) as engine:
+        report = engine.images.verify(repair=True)
+        assert report.problems[0].where == "state.db"
+        assert [problem for problem in report.problems if not problem.mended] == []
+        assert engine.images.verify().problems == []
+        assert images_of(engine) == before
+        assert [volume.name for volume in engine.volumes.list()] == ["data"]
+        assert engine.containers.create(ContainerConfig(image="made:1", command=["/top"], name="new")).name == "new"
+        engine.containers.get("new").remove(force=True)
+        found = [container.record.name for container in engine.containers.list(all=True)]
+    assert (root / "volumes/data/_data/file").read_text() == "precious"
+    if "box" not in found:  # what it has written is not lost
+        assert list(root.glob("rescued-*/snapshots/*/upper"))
+    assert damage is remove or list(root.glob("state.db.damaged-*"))
+
+
+def test_a_head_that_is_gone_costs_nothing(tmp_path: Path) -> None:
+    with open_engine(tmp_path / "root") as engine:
+        make_image(engine.store, archive(member("f", b"f")), name="a:1")
+        engine.images.tag("a:1", "b:1")  # the copy doesn't know it
+    with open(tmp_path / "root/state.db", "r+b") as file:
+        file.write(bytes(50))
+    with open_engine(tmp_path / "root") as engine:
+        assert "records are saved;" in engine.images.verify(repair=True).problems[0].mended
+        assert [image.names for image in engine.images.list()] == [["a:1", "b:1"]]
+
+
+@pytest.mark.parametrize("damage", [remove, zero], ids=lambda damage: damage.__name__)
+def test_without_a_copy_the_images_are_here_and_have_no_names(damage: Callable[[str], None], copy: Callable[[], Path]) -> None:
+    root = copy()
+    (root / "state.db.copy").unlink()
+    with open_engine(root) as engine:
+        before = images_of(engine)
+    damage(str(root / "state.db"))
+    with open_engine(root) as engine:
+        assert [problem for problem in engine.images.verify(repair=True).problems if not problem.mended] == []
+        assert engine.images.verify().problems == []
+        assert images_of(engine) == {image: [] for image in before}
+        for image in before:
+            engine.images.tag(image, "again:1")
+            assert b"".join(engine.images.save(["again:1"]))
+
+
+def test_a_database_that_somebody_uses_is_not_replaced(copy: Callable[[], Path]) -> None:
+    root = copy()
+    with open_engine(root) as engine:
+        engine.images.list()
+    pages(str(root / "state.db"))
+    user = subprocess.Popen(["sleep", "60"], stdin=open(root / "state.db"))
+    try:
+        with pytest.raises(Conflict, match=f"process {user.pid} has it open"), open_engine(root) as engine:
+            engine.images.verify(repair=True)
+    finally:
+        user.kill()
+        user.wait()
+    with open_engine(root) as engine:
+        assert engine.images.verify(repair=True).problems
+
+
+def test_a_copy_is_kept_of_each_minute_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = tmp_path / "root/state.db.copy"
+    with open_engine(tmp_path / "root") as engine:
+        layer = archive(member("f", b"f"))
+        made = make_image(engine.store, layer, name="a:1")
+        before = kept.read_bytes()
+        engine.images.tag("a:1", "b:1")
+        assert kept.read_bytes() == before
+        os.utime(kept, (0, 0))
+        engine.images.tag("a:1", "c:1")
+        assert kept.read_bytes() != before
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert made.id.encode() in kept.read_bytes()
 
 
 def test_a_folder_in_place_of_the_lock_has_words(copy: Callable[[], Path]) -> None:

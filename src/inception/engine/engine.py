@@ -78,6 +78,7 @@ class Engine:
         with self._lock:
             if "containers" in self.__dict__:
                 self.containers.close()
+            self.__dict__.pop("store", None)
             database = self.__dict__.pop("database", None)
             if database is not None:
                 database.close()

@@ -405,15 +405,17 @@ class Images:
 
         Raises Conflict while a pull or a build is at work.
         """
+        from inception.engine.mending import mend_database
         from inception.engine.records import listed
         from inception.engine.recover import recover
         from inception.store.progress import silent
         from inception.store.refetch import refetch_from_registry
         from inception.store.verify import verify
 
+        rescued = mend_database(self.engine, repair=repair)
         recover(self.engine)  # what a crash left half done is nobody's damage
         records = listed(self.engine, running_only=False)
-        return verify(
+        report = verify(
             self.engine.store,
             repair=repair,
             owners={record.id for record in records},
@@ -421,6 +423,8 @@ class Images:
             refetch=refetch_from_registry(self.engine.store),
             progress=progress or silent,
         )
+        report.problems[:0] = rescued
+        return report
 
     def _tidy(self, *new: Image) -> None:
         """What store.json wants gone by itself goes when something has come."""

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.store.database import Database
 
-_TABLES = [
+TABLES = [
     """CREATE TABLE containers (
         id TEXT PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -93,17 +93,22 @@ _TABLES = [
 def open_database(root: str) -> Database:
     """The database of *root* with the engine's tables in it. Raises Unavailable when it is gone and what it told of is not: to
     a new one all that would be leftovers, and be cleared away."""
-    from inception.store.database import Database
+    from inception.store.database import MEND, Database
 
     path = f"{root}/state.db"
-    if not os.path.exists(path) and (left := _undescribed(root)):
-        raise Unavailable(
-            f"open {path}: it is gone, but {left} is here",
-            "restore it from a backup, or move the whole root folder away and start afresh",
-        )
+    if _is_lost(path) and (left := _undescribed(root)):
+        raise Unavailable(f"open {path}: it is gone, but {left} is here", MEND)
     database = Database(path)
-    database.migrate("engine", _TABLES)
+    database.migrate("engine", TABLES)
     return database
+
+
+def _is_lost(path: str) -> bool:
+    """To SQLite an empty file is a new database."""
+    try:
+        return os.stat(path).st_size == 0 and not os.path.exists(f"{path}-wal")
+    except FileNotFoundError:
+        return True
 
 
 def _undescribed(root: str) -> str:

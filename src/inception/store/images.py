@@ -198,6 +198,7 @@ class Images:
             if repo_digest:
                 repository, _, digest = repo_digest.partition("@")
                 tx.execute("INSERT OR REPLACE INTO image_digests VALUES (?, ?, ?)", (repository, Digest(digest), image_id))
+        self._db.keep_copy()
         return self.load(image_id)
 
     def _packs_to(self, number: int, digest: str) -> bool:
@@ -221,6 +222,7 @@ class Images:
             self._name(image_id, reference)
             if index:
                 self._store.indexes.keep(reference, index, {})
+        self._db.keep_copy()
 
     def untag(self, name: str) -> None:
         """Takes a name away and leaves the image."""
@@ -246,6 +248,7 @@ class Images:
 
         with self._db.transaction(durable=True):
             lines = Removing(self._store, force, in_use).remove(text, platforms)
+        self._db.keep_copy()
         if prune:
             self._store.collect()
         return lines
