@@ -62,9 +62,11 @@ class Loop:
         if self._timers:
             due_s = max(0.0, min(timer.when for timer in self._timers) - self.clock())
             wait_s = due_s if wait_s is None else min(wait_s, due_s)
-        for fd, events in self._epoll.poll(wait_s):
-            handler = self._handlers.get(fd)  # an earlier handler of this round may have dropped it
-            if handler is not None:
+        ready = [(fd, events, self._handlers[fd]) for fd, events in self._epoll.poll(wait_s)]
+        for fd, events, handler in ready:
+            # An earlier handler of this round may have closed it, and what has its number now is not ready for that. Where it
+            # only has another handler, the next round tells again.
+            if self._handlers.get(fd) is handler:
                 handler(events)
         if self._timers:
             self.run_timers()

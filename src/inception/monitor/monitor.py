@@ -295,10 +295,7 @@ class Monitor:
     def _drain(self) -> None:
         """Reads what is left and closes. While a lossless client holds the output this waits for `hold_output(False)`."""
         for output in self._outputs:
-            while not self._held and output.read():
-                pass
-            if not self._held:
-                output.close()
+            output.drain(lambda: self._held)
         if self._log and not self._held:
             self._log.flush()
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # What a pipe holds by default: one read empties it.
 CHUNK_BYTES = 64 << 10
+# As much as one can hold (pipe-max-size).
+FULL_BYTES = 1 << 20
 INPUT_BYTES = 256 << 10
 
 
@@ -26,6 +28,7 @@ class Output:
         self._loop = loop
         self._fd: int | None = fd
         self._sink = sink
+        self._left = FULL_BYTES  # of what `drain` takes
         os.set_blocking(fd, False)
 
     def resume(self) -> None:
@@ -41,21 +44,33 @@ class Output:
     def open(self) -> bool:
         return self._fd is not None
 
-    def read(self) -> bool:
-        """Passes on one chunk. False when there is nothing now, or nothing any more (then the stream is closed)."""
+    def read(self) -> int:
+        """Passes on one chunk; its size. 0 when there is nothing now, or nothing any more (then the stream is closed)."""
         if self._fd is None:
-            return False
+            return 0
         try:
             data = os.read(self._fd, CHUNK_BYTES)
         except BlockingIOError:
-            return False
+            return 0
         except OSError:  # EIO: nobody has the terminal's other side open any more
             data = b""
         if data:
             self._sink(self.stream, data)
-            return True
+            return len(data)
         self.close()
-        return False
+        return 0
+
+    def drain(self, held: Callable[[], bool]) -> None:
+        """After the end: passes on what is there and closes, unless it is *held* meanwhile; then it is called again.
+
+        Not more than there can be: a container in the machine's pid namespace may leave somebody who writes on and on.
+        """
+        while not held():
+            size = self.read() if self._left > 0 else 0
+            self._left -= size
+            if size == 0:
+                self.close()
+                return
 
     def close(self) -> None:
         if self._fd is not None:

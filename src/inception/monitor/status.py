@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from inception import jsontext
+from inception.linux.files import write_file
 from inception.monitor.times import NEVER
 from inception.record import Record, decode, encode
 
@@ -54,11 +55,7 @@ def status_path(run_dir: str) -> str:
 def write_status(run_dir: str, status: MonitorStatus) -> None:
     """Replaces `status.json` in one step. The run folder is memory: nothing is synced."""
     path = status_path(run_dir)
-    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, status_text(status).encode())
-    finally:
-        os.close(fd)
+    write_file(f"{path}.new", status_text(status).encode(), 0o600)
     os.rename(f"{path}.new", path)
 
 
