@@ -240,10 +240,11 @@ def _plan_attach_root(plan: Plan, spec: Spec, rootfs: Mount, *, hold: bool) -> N
     plan.source = "root"
     assert spec.linux is not None
     attach: int = abi.MOVE_MOUNT_F_EMPTY_PATH
+    there = attach | abi.MOVE_MOUNT_T_SYMLINKS  # a bundle's root may be a symlink
     if not has_mount_namespace(spec.linux):
         if rootfs.type != "bind" or rootfs.source == "/":
             raise InvalidArgument("linux.namespaces: without a mount namespace the root must be a folder of its own")
-        plan.call("move_mount", ROOT, "", AT_FDCWD, rootfs.source, attach, why="For all of the host: there it stays.")
+        plan.call("move_mount", ROOT, "", AT_FDCWD, rootfs.source, there, why="For all of the host: there it stays.")
         return
     plan.call("move_mount", ROOT, "", AT_FDCWD, "/", attach, why="Attaches the root over the host's.")
     if not hold or spec.hooks is None or rootfs.type != "bind" or rootfs.source == "/":
@@ -252,7 +253,7 @@ def _plan_attach_root(plan: Plan, spec: Spec, rootfs: Mount, *, hold: bool) -> N
         # Hooks that bring drivers along enter this namespace and look for the root by its path, beside the host's files.
         # The root of a user namespace may not be able to walk there: it is left over "/" then.
         why = "Where hooks that enter this namespace look for it."
-        plan.call("move_mount", ROOT, "", AT_FDCWD, rootfs.source, attach, why=why, tolerate=(_EACCES, _ENOENT))
+        plan.call("move_mount", ROOT, "", AT_FDCWD, rootfs.source, there, why=why, tolerate=(_EACCES, _ENOENT))
 
 
 def _plan_overlay(plan: Plan, rootfs: Mount, options: MountOptions) -> None:
