@@ -53,9 +53,11 @@ python(char *first)
 /* ---- what was asked for ------------------------------------------------------------------------------------------------ */
 
 struct call {
-    const char *root, *verb, *id, *signal, *bundle;
-    int force;
-    int other; /* a global option but --root */
+    const char *root, *verb, *id, *signal, *bundle, *pid_file, *process;
+    int force, detach;
+    int first, id_at; /* of `exec`: where the words of its options begin, and its id */
+    const char *log; /* if any: what is said is Python's */
+    int other; /* another global option than those for the root and the log */
 };
 
 static int
@@ -80,41 +82,78 @@ is_name(const char *id)
     return 1;
 }
 
-/* `run` or `create [-b|--bundle FOLDER] ID`, with the folder as Python would spell it. */
+/* Take the option at *i* if it is *name* (or *letter*): its value, as a word of its own or after "="; NULL if it is another. */
+static const char *
+option(int *i, const char *name, const char *letter)
+{
+    const char *word = arguments[*i];
+    const size_t length = strlen(name);
+    if (strncmp(word, name, length) == 0 && word[length] == '=')
+        return word + length + 1;
+    if ((strcmp(word, name) != 0 && strcmp(word, letter) != 0) || *i + 1 >= argument_count)
+        return NULL;
+    return arguments[++*i];
+}
+
+static int
+is_detach(const char *word)
+{
+    return strcmp(word, "-d") == 0 || strcmp(word, "--detach") == 0;
+}
+
+/* `run` or `create [-b|--bundle FOLDER] [--pid-file FILE] ID`, `run [-d|--detach]`; the folder as Python would spell it. */
 static void
 parse_run(struct call *call, int i)
 {
     static char here[4096];
+    const char *value;
     if (call->other || getenv("LISTEN_FDS") != NULL)
         python(NULL);
-    if (i + 2 < argument_count && (strcmp(arguments[i], "-b") == 0 || strcmp(arguments[i], "--bundle") == 0)) {
-        call->bundle = arguments[i + 1];
-        i += 2;
-    } else
+    for (; i < argument_count && arguments[i][0] == '-'; i++) {
+        if ((value = option(&i, "--bundle", "-b")) != NULL)
+            call->bundle = value;
+        else if ((value = option(&i, "--pid-file", "")) != NULL && *value)
+            call->pid_file = value;
+        else if (is_detach(arguments[i]) && strcmp(call->verb, "run") == 0)
+            call->detach = 1;
+        else
+            python(NULL);
+    }
+    if (call->bundle == NULL)
         call->bundle = getcwd(here, sizeof here);
-    const char *folder = call->bundle;
-    if (i + 1 != argument_count || arguments[i][0] == '-' || folder == NULL || folder[0] != '/' ||
-        strstr(folder, "//") || strstr(folder, "/.") || strchr(folder, '\n') || folder[strlen(folder) - 1] == '/')
+    if (i + 1 != argument_count || call->bundle == NULL)
         python(NULL);
     call->id = arguments[i];
 }
 
-/* `exec [-u USER] [-e NAME=VALUE] [--cwd FOLDER] ID COMMAND...` */
+/* `exec [-d|--detach] [--pid-file FILE]` and `-p|--process FILE ID`, or `[-u USER] [-e NAME=VALUE] [--cwd FOLDER] ID COMMAND...` */
 static void
 parse_exec(struct call *call, int i)
 {
     static const char *const names[] = {"-u", "--user", "-e", "--env", "--cwd"};
-    if (call->other)
-        python(NULL);
-    for (; i < argument_count && arguments[i][0] == '-'; i += 2) {
-        int known = 0;
-        for (unsigned int k = 0; k < sizeof names / sizeof *names; k++)
-            known = known || strcmp(arguments[i], names[k]) == 0;
-        if (!known)
-            python(NULL);
+    const char *value;
+    int words = 0;
+    call->first = i;
+    for (; i < argument_count && arguments[i][0] == '-'; i++) {
+        if ((value = option(&i, "--process", "-p")) != NULL)
+            call->process = value;
+        else if (strcmp(arguments[i], "--pid-file") == 0 && i + 1 < argument_count && *arguments[i + 1])
+            call->pid_file = arguments[++i];
+        else if (is_detach(arguments[i]))
+            call->detach = 1;
+        else {
+            int known = 0;
+            for (unsigned int k = 0; k < sizeof names / sizeof *names; k++)
+                known = known || strcmp(arguments[i], names[k]) == 0;
+            if (!known || i + 1 >= argument_count)
+                python(NULL);
+            words++;
+            i++;
+        }
     }
-    if (i + 1 >= argument_count)
+    if (call->other || i >= argument_count || (call->process != NULL ? words > 0 || i + 1 != argument_count : i + 1 >= argument_count))
         python(NULL);
+    call->id_at = i;
     call->id = arguments[i];
 }
 
@@ -152,8 +191,13 @@ parse(void)
         plain[length] = 0;
         if (!takes_value(plain) || (value == NULL && ++i >= argument_count))
             python(NULL);
+        const char *given = value ? value + 1 : arguments[i];
         if (strcmp(plain, "root") == 0)
-            call.root = value ? value + 1 : arguments[i];
+            call.root = given;
+        else if (strcmp(plain, "log") == 0)
+            call.log = given;
+        else if (strcmp(plain, "log-format") == 0 && (strcmp(given, "json") == 0 || strcmp(given, "text") == 0))
+            call.log = call.log != NULL ? call.log : ""; /* also without a file words have another form */
         else
             call.other = 1;
     }
@@ -180,6 +224,9 @@ parse(void)
             python(NULL);
     }
     if (call.id == NULL || !is_name(call.id))
+        python(NULL);
+    /* There is nothing to say in it, but it must be there. */
+    if (call.log != NULL && *call.log && open(call.log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644) < 0)
         python(NULL);
     if (call.root == NULL) {
         static char own[SIZE];
@@ -239,6 +286,8 @@ load(const struct call *call)
     if (snprintf(path, sizeof path, "%s/%s", call->root, call->id) >= (int)sizeof path)
         python(NULL);
     container.folder = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (container.folder < 0 && errno == ENOENT && call->force)
+        exit(0); /* `delete --force` of none: containerd's shim asks for it after each container */
     ssize_t length = container.folder < 0 ? -1 : read_at(container.folder, "shortcut", text, sizeof text);
     if (length < 0 || length >= (ssize_t)sizeof text - 1)
         python(NULL);
@@ -455,7 +504,7 @@ main(int argc, char **argv)
         return run_again(&call);
     struct container container = load(&call);
     if (strcmp(call.verb, "exec") == 0)
-        return exec_again(&container);
+        return exec_again(&call, &container);
     if (strcmp(call.verb, "state") == 0)
         return show_state(&container);
     if (strcmp(call.verb, "kill") == 0)

@@ -1,41 +1,23 @@
-/* `run`, `create` and `exec` again: what Python has done once for the same configuration or the same command (runtime/kept.py has the
- * file's form), done from the plan that it kept.
+/* `run`, `create` and `exec` again: what Python has done before for a configuration or a command of the same shape
+ * (_shortcut_shape.h), done from the plan that it kept (runtime/kept.py has the file's form).
  *
- * A plan counts only while everything that decided it is as it was. All of that is one text, the facts; it is made here alone,
- * and handed to Python when nothing fitting was kept. What goes wrong on the way is undone, and Python begins anew: it has the
+ * A plan counts only while everything that decided it is as it was. All of that is text, the facts; it is made here alone, and
+ * handed to Python when nothing fitting was kept. What goes wrong on the way is undone, and Python begins anew: it has the
  * words. Part of _shortcut.c. */
 
 #include <limits.h>
 #include <time.h>
 
+#include "_shortcut_shape.h"
 
-enum { TEXT_SIZE = 1 << 20, SECTIONS = 11, MARK_SIZE = 64, SEEN = 512 };
-enum { S_FACTS, S_PASSWD, S_WARNINGS, S_PLAN, S_MARK, S_CGROUP, S_CREATING, S_CREATED, S_CONFIG, S_SHORTCUT, S_DEVICES };
+enum { SECTIONS = 12, SEEN = 512, PASSWD_SIZE = 64 << 10 };
+enum { S_FACTS, S_SHAPE, S_PASSWD, S_WARNINGS, S_PLAN, S_PATCHES, S_CGROUP, S_CREATING, S_CREATED, S_CONFIG, S_SHORTCUT, S_DEVICES };
+enum { PATCH_POINTER, PATCH_LENGTH, PATCH_CGROUP };
 
 struct section {
     char *data; /* with a NUL behind it */
     size_t size;
 };
-
-struct text {
-    char data[TEXT_SIZE];
-    size_t size;
-    int broken; /* it did not fit, or could not be read: nothing is kept, nothing is used */
-};
-
-static struct text facts, scratch;
-
-static void
-append(struct text *text, const char *data, size_t size)
-{
-    if (size >= TEXT_SIZE - text->size) {
-        text->broken = 1;
-        return;
-    }
-    memcpy(text->data + text->size, data, size);
-    text->size += size;
-    text->data[text->size] = 0;
-}
 
 static void __attribute__((format(printf, 2, 3)))
 append_words(struct text *text, const char *format, ...)
@@ -93,12 +75,46 @@ begin_facts(const char *verb)
 
 /* FNV-1a: a name for a file, no more; its facts are compared whole. */
 static unsigned long long
-hash(const struct text *text)
+hash(void)
 {
+    const struct text *const parts[] = {&facts, &shape, &passwd};
     unsigned long long value = 0xcbf29ce484222325ULL;
-    for (size_t i = 0; i < text->size; i++)
-        value = (value ^ (unsigned char)text->data[i]) * 0x100000001b3ULL;
+    for (int part = 0; part < 3; part++)
+        for (size_t i = 0; i < parts[part]->size; i++)
+            value = (value ^ (unsigned char)parts[part]->data[i]) * 0x100000001b3ULL;
     return value;
+}
+
+static int
+is_broken(void)
+{
+    return facts.broken || shape.broken || passwd.broken;
+}
+
+/* What HOME is made of where nobody says what it is: the passwd file of *root*, which may be anything. See users.py. */
+static void
+read_passwd(const char *root)
+{
+    static char content[PASSWD_SIZE + 2];
+    char path[64];
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    struct stat status;
+    int folder = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = folder < 0 ? -1 : (int)syscall(SYS_openat2, folder, "etc/passwd", &how, sizeof how);
+    if (folder >= 0 && fd < 0 && (errno == ENOENT || errno == ENOTDIR)) {
+        append(&passwd, "-", 1);
+    } else if (fd < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode)) {
+        passwd.broken = 1;
+    } else {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        ssize_t size = read_at(AT_FDCWD, path, content, sizeof content);
+        if (size < 0 || size > PASSWD_SIZE)
+            passwd.broken = 1;
+        append(&passwd, "=", 1);
+        append(&passwd, content, size < 0 ? 0 : (size_t)size);
+    }
+    close(fd);
+    close(folder);
 }
 
 /* Whether these facts came by before: in a file of numbers, one a slot, as good as a glance. A first time costs no more than
@@ -106,7 +122,7 @@ hash(const struct text *text)
 static int
 seen_before(int folder, const char *path)
 {
-    unsigned long long mine = hash(&facts), there = 0;
+    unsigned long long mine = hash(), there = 0;
     int fd = openat(folder, path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return 0;
@@ -118,56 +134,48 @@ seen_before(int folder, const char *path)
     return seen;
 }
 
+static int
+write_section(int fd, const char *data, size_t size)
+{
+    uint32_t length = (uint32_t)size;
+    return write_all(fd, &length, sizeof length) < 0 || write_all(fd, data, size) < 0 || write_all(fd, "", 1) < 0 ? -1 : 0;
+}
+
 /* Python does it, and keeps what it did as *name* when this is not the first time. *seen* is where that is known. */
 static void __attribute__((noreturn))
 python_keeps(const char *name, int folder, const char *seen)
 {
     static char word[128];
-    int fd = facts.broken || !seen_before(folder, seen) ? -1 : (int)syscall(SYS_memfd_create, "facts", 0);
-    if (fd < 0 || write_all(fd, facts.data, facts.size) < 0)
+    static struct text values;
+    for (int i = 0; i < hole_count; i++)
+        append(&values, holes[i].value, strlen(holes[i].value) + 1);
+    if (values.broken || !seen_before(folder, seen))
+        python(NULL);
+    int fd = (int)syscall(SYS_memfd_create, "facts", 0);
+    if (fd < 0 || write_section(fd, facts.data, facts.size) < 0 || write_section(fd, shape.data, shape.size) < 0 ||
+        write_section(fd, passwd.data, passwd.size) < 0 || write_section(fd, values.data, values.size) < 0)
         python(NULL);
     snprintf(word, sizeof word, "--kept=%d,%s", fd, name);
     python(word);
 }
 
-/* Whether HOME would still be made of the same file. See kept.py, _passwd. */
 static int
-same_passwd(char *told)
+is_same(const struct section *section, const struct text *text)
 {
-    char path[PATH_MAX], now[256] = "";
-    char *expected = strchr(told, '\n');
-    struct stat status;
-    if (expected == NULL)
-        return 0;
-    int length = (int)(expected - told);
-    expected++;
-    if (snprintf(path, sizeof path, "%.*s/etc", length, told) >= (int)sizeof path)
-        return 0;
-    if (lstat(path, &status) < 0)
-        strcpy(now, "- ");
-    else if (S_ISLNK(status.st_mode))
-        return 0;
-    if (snprintf(path, sizeof path, "%.*s/etc/passwd", length, told) >= (int)sizeof path)
-        return 0;
-    if (lstat(path, &status) < 0)
-        strcat(now, "-");
-    else
-        snprintf(now + strlen(now), sizeof now - strlen(now), "%lu %lu %ld %ld%09ld %ld%09ld", status.st_dev, status.st_ino,
-                 status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec, status.st_ctim.tv_sec, status.st_ctim.tv_nsec);
-    return strcmp(now, expected) == 0;
+    return section->size == text->size && memcmp(section->data, text->data, text->size) == 0;
 }
 
 /* The sections of the file *path*, if they are *count* and were kept under the facts of today. */
 static int
 find_kept(int folder, const char *path, struct section *sections, int count)
 {
-    static char data[TEXT_SIZE + 4096];
+    static char data[2 * TEXT_SIZE];
     struct stat status;
-    if (facts.broken || fstatat(folder, path, &status, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(status.st_mode) ||
+    if (fstatat(folder, path, &status, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(status.st_mode) ||
         status.st_uid != geteuid() || status.st_mode & 022)
         return 0;
     ssize_t size = read_at(folder, path, data, sizeof data);
-    if (size < 8 || size >= (ssize_t)sizeof data - 1 || memcmp(data, "INCKEPT1", 8) != 0)
+    if (size < 8 || size >= (ssize_t)sizeof data - 1 || memcmp(data, "INCKEPT2", 8) != 0)
         return 0;
     char *at = data + 8, *const end = data + size;
     for (int i = 0; i < count; i++) {
@@ -180,8 +188,67 @@ find_kept(int folder, const char *path, struct section *sections, int count)
         sections[i] = (struct section){at + 4, length};
         at += 5 + length;
     }
-    return at == end && sections[S_FACTS].size == facts.size && memcmp(sections[S_FACTS].data, facts.data, facts.size) == 0 &&
-           same_passwd(sections[S_PASSWD].data);
+    return at == end && is_same(&sections[S_FACTS], &facts) && is_same(&sections[S_SHAPE], &shape) &&
+           is_same(&sections[S_PASSWD], &passwd);
+}
+
+/* The value that the two signs of a template at *at* stand for. */
+static const struct hole *
+hole_of(const char *at)
+{
+    int number = at[0] && at[1] ? (at[0] - '0') * 64 + at[1] - '0' : -1;
+    return number >= 0 && number < hole_count ? &holes[number] : NULL;
+}
+
+/* The plan with this time's values. Where a string of it varies, another is put at its end, and what points to it changed. */
+static int
+fill_plan(const struct section *sections, struct section *plan)
+{
+    static struct text filled;
+    const struct section *kept = &sections[S_PLAN], *patches = &sections[S_PATCHES];
+    static const char zeros[8];
+    append(&filled, kept->data, kept->size);
+    for (const char *at = patches->data, *end = at + patches->size; at < end;) {
+        uint32_t words[3]; /* where, what, the length of the template that follows */
+        if (end - at < (ptrdiff_t)sizeof words)
+            return -1;
+        memcpy(words, at, sizeof words);
+        at += sizeof words;
+        if (words[2] > (size_t)(end - at) || words[0] + 8UL > kept->size)
+            return -1;
+        append(&filled, zeros, -filled.size % 8);
+        const uint64_t start = filled.size;
+        for (const char *stop = at + words[2]; at < stop;) {
+            const char *sign = memchr(at, 5, (size_t)(stop - at));
+            const char *plain = sign == NULL ? stop : sign;
+            append(&filled, at, (size_t)(plain - at));
+            at = plain;
+            if (sign == NULL)
+                continue;
+            const struct hole *hole = stop - sign >= 3 ? hole_of(sign + 1) : NULL;
+            if (hole == NULL)
+                return -1;
+            append(&filled, hole->value, strlen(hole->value));
+            at += 3;
+        }
+        const uint64_t length = filled.size - start, pointer = PLAN_BASE + start;
+        const uint32_t offset = (uint32_t)start;
+        append(&filled, zeros, 1);
+        if (filled.broken)
+            return -1;
+        if (words[1] == PATCH_POINTER)
+            memcpy(filled.data + words[0], &pointer, sizeof pointer);
+        else if (words[1] == PATCH_LENGTH)
+            memcpy(filled.data + words[0], &length, sizeof length);
+        else if (words[1] == PATCH_CGROUP)
+            memcpy(filled.data + words[0], &offset, sizeof offset);
+    }
+    if (filled.broken || filled.size < sizeof(struct plan_header))
+        return -1;
+    const uint64_t size = filled.size;
+    memcpy(filled.data + offsetof(struct plan_header, size), &size, sizeof size);
+    *plan = (struct section){filled.data, filled.size};
+    return 0;
 }
 
 /* As the Python command says it without --log; *lines* are words as JSON spells them. */
@@ -320,38 +387,100 @@ wait_for(const struct process *process)
 
 /* ---- exec --------------------------------------------------------------------------------------------------------------- */
 
-/* The same words in the same container, again: health checks, above all. */
 static int
-exec_again(const struct container *container)
+write_pid(const char *path, int pid)
 {
-    char name[32];
-    struct section sections[S_PLAN + 1];
-    begin_facts("exec");
+    char hidden[PATH_MAX], text[16];
+    if (path == NULL)
+        return 0;
+    const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+    if (snprintf(hidden, sizeof hidden, "%.*s.%s.%d", (int)(name - path), path, name, (int)getpid()) >= (int)sizeof hidden)
+        return -1;
+    int fd = open(hidden, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int result = fd < 0 ? -1 : write_all(fd, text, (size_t)snprintf(text, sizeof text, "%d", pid));
+    close(fd);
+    if (result < 0 || rename(hidden, path) < 0) {
+        unlink(hidden);
+        return -1;
+    }
+    return 0;
+}
+
+/* The shape of what is asked for. */
+static void
+scan_exec(const struct call *call)
+{
+    if (call->process != NULL) {
+        static struct scan scan;
+        static struct text text;
+        ssize_t size = read_at(AT_FDCWD, call->process, text.data, TEXT_SIZE);
+        text.broken = size < 0 || size >= TEXT_SIZE - 1;
+        text.size = text.broken ? 0 : (size_t)size;
+        scan_json(&scan, of_process, &text);
+        return;
+    }
+    for (int i = call->first; i < call->id_at; i++) {
+        if (strcmp(arguments[i], "-d") == 0 || strcmp(arguments[i], "--detach") == 0)
+            continue;
+        const int pid_file = strcmp(arguments[i], "--pid-file") == 0;
+        const int variable = strcmp(arguments[i], "-e") == 0 || strcmp(arguments[i], "--env") == 0;
+        if (!pid_file) {
+            scan_word(arguments[i], LITERAL, 0);
+            scan_word(arguments[i + 1], variable ? VARIABLE : LITERAL, 0);
+        }
+        i++;
+    }
+    scan_word(call->id, LITERAL, 0);
+    for (int i = call->id_at + 1; i < argument_count; i++)
+        scan_word(arguments[i], ARGUMENT, i - call->id_at - 1);
+    has_home = 0; /* the container's own may be empty, or the last one */
+}
+
+/* Another process in the same container: health checks, above all. */
+static int
+exec_again(const struct call *call, const struct container *container)
+{
+    char name[32], root[32];
+    struct stat status;
+    struct section sections[S_PATCHES + 1], plan;
+    begin_facts(call->process != NULL ? "process" : "exec");
     append_words(&facts, "%d %llu\n", container->pid, container->start_time);
-    for (int i = 1; i < argument_count; i++)
-        append(&facts, arguments[i], strlen(arguments[i]) + 1);
-    snprintf(name, sizeof name, "again.%llu", hash(&facts) % 16);
-    if (!find_kept(container->folder, name, sections, S_PLAN + 1))
+    snprintf(root, sizeof root, "/proc/%d/cgroup", container->pid); /* which is joined: it may have moved below its own */
+    append_file(&facts, root, NULL, 0);
+    scan_exec(call);
+    snprintf(root, sizeof root, "/proc/%d/root", container->pid);
+    if (has_home)
+        append(&passwd, "+", 1);
+    else
+        read_passwd(root);
+    if (is_broken() || (call->pid_file != NULL && stat(call->pid_file, &status) == 0 && !S_ISREG(status.st_mode)))
+        python(NULL);
+    snprintf(name, sizeof name, "again.%llu", hash() % 16);
+    if (!find_kept(container->folder, name, sections, S_PATCHES + 1))
         python_keeps(name, container->folder, "again.seen");
     int init = open_init(container);
-    if (init < 0 || is_frozen(container))
+    if (init < 0 || is_frozen(container) || (call->log && sections[S_WARNINGS].size) || fill_plan(sections, &plan) < 0)
         python(NULL);
     signal(SIGCHLD, SIG_DFL);
     hold_signals(SIG_BLOCK);
     struct process process;
-    if (begin(&sections[S_PLAN], init, &process) < 0 || follow(&process) != 0) {
+    if (begin(&plan, init, &process) < 0 || follow(&process) != 0) {
         hold_signals(SIG_UNBLOCK);
         python(NULL);
     }
     warn(sections[S_WARNINGS].data);
-    return wait_for(&process);
+    if (write_pid(call->pid_file, process.pid) < 0) {
+        fprintf(stderr, "exec failed: --pid-file %s: %s\n", call->pid_file, strerror(errno));
+        return 255;
+    }
+    return call->detach ? 0 : wait_for(&process);
 }
 
 /* ---- run and create ----------------------------------------------------------------------------------------------------- */
 
 struct run {
     const struct call *call;
-    struct section *sections;
+    struct section *sections, plan;
     struct process process;
     int folder, lock, listener;
     unsigned long long start_time;
@@ -368,13 +497,11 @@ fill(const struct run *run, const char *data, struct text *out)
     out->size = 0;
     out->broken = 0;
     for (const char *at = data; *at;) {
-        size_t plain = strcspn(at, "\1\2\3\4");
+        size_t plain = strcspn(at, "\2\3\4\5");
         append(out, at, plain);
         at += plain;
+        const struct hole *hole;
         switch (*at ? *at++ : 0) {
-        case 1:
-            append(out, run->call->id, strlen(run->call->id));
-            break;
         case 2:
             append_words(out, "%d", run->process.pid);
             break;
@@ -383,6 +510,13 @@ fill(const struct run *run, const char *data, struct text *out)
             break;
         case 4:
             append(out, run->created, strlen(run->created));
+            break;
+        case 5:
+            hole = hole_of(at);
+            if (hole == NULL)
+                return -1;
+            append(out, hole->raw, hole->raw_size);
+            at += 2;
             break;
         }
     }
@@ -507,25 +641,6 @@ undo(struct run *run)
     python(NULL);
 }
 
-/* The plan with the container's id in the place of the mark, in strings that end where they did or sooner. */
-static int
-name_plan(const struct run *run)
-{
-    const struct section *plan = &run->sections[S_PLAN], *mark = &run->sections[S_MARK];
-    const size_t length = strlen(run->call->id);
-    char *at = plan->data, *const end = plan->data + plan->size;
-    if (mark->size != MARK_SIZE || length > MARK_SIZE)
-        return -1;
-    while ((at = memmem(at, (size_t)(end - at), mark->data, MARK_SIZE)) != NULL) {
-        size_t rest = strlen(at + MARK_SIZE);
-        memcpy(at, run->call->id, length);
-        memmove(at + length, at + MARK_SIZE, rest);
-        memset(at + length + rest, 0, MARK_SIZE - length);
-        at += length;
-    }
-    return 0;
-}
-
 static int
 read_start_time(struct run *run)
 {
@@ -593,9 +708,9 @@ static int
 create(struct run *run)
 {
     if (write_filled(run, S_CREATING, "state.json") < 0 ||
-        write_at(run->folder, "config.json", run->sections[S_CONFIG].data, run->sections[S_CONFIG].size) < 0 ||
+        write_filled(run, S_CONFIG, "config.json") < 0 ||
         make_cgroups(run) < 0 || (run->listener = listen_at(run->folder, "start")) < 0 ||
-        begin(&run->sections[S_PLAN], run->listener, &run->process) < 0)
+        begin(&run->plan, run->listener, &run->process) < 0)
         return -1;
     close(run->listener);
     int state = follow(&run->process);
@@ -603,8 +718,11 @@ create(struct run *run)
         state = resume(&run->process);
     if (state < 0)
         return -1;
-    if (state == 1 && write_filled(run, S_CREATED, "state.json") == 0 && write_filled(run, S_SHORTCUT, "shortcut") == 0)
+    if (state == 1 && write_filled(run, S_CREATED, "state.json") == 0 && write_filled(run, S_SHORTCUT, "shortcut") == 0 &&
+        write_pid(run->call->pid_file, run->process.pid) == 0) {
+        warn(run->sections[S_WARNINGS].data); /* before the program has its say */
         return strcmp(run->call->verb, "run") == 0 ? let_go(run) : 0;
+    }
     end_process(&run->process);
     return -1;
 }
@@ -637,33 +755,41 @@ static int
 run_again(const struct call *call)
 {
     static struct section sections[SECTIONS];
-    static char name[32], path[PATH_MAX];
+    static struct text config;
+    static char name[32], path[PATH_MAX], root[PATH_MAX];
     struct run run = {.call = call, .sections = sections, .listener = -1};
     begin_facts("run");
-    append_words(&facts, "%s\n", call->bundle);
-    if (snprintf(path, sizeof path, "%s/config.json", call->bundle) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/config.json", call->bundle) >= (int)sizeof path || !is_clean(call->bundle, strlen(call->bundle)))
         python(NULL);
-    append_file(&facts, path, NULL, 0);
-    snprintf(name, sizeof name, "%016llx", hash(&facts));
-    if (snprintf(path, sizeof path, "%s/@plans/%s", call->root, name) >= (int)sizeof path)
+    append_file(&config, path, NULL, 0);
+    config.size -= !config.broken; /* its form feed */
+    add_hole(call->id, strlen(call->id), call->id);
+    add_hole(call->bundle, strlen(call->bundle), call->bundle);
+    scan_config(&config, call->bundle, root);
+    if (has_home)
+        append(&passwd, "+", 1);
+    else
+        read_passwd(root);
+    snprintf(name, sizeof name, "%016llx", hash());
+    if (is_broken() || snprintf(path, sizeof path, "%s/@plans/%s", call->root, name) >= (int)sizeof path)
         python(NULL);
     if (!find_kept(AT_FDCWD, path, sections, SECTIONS)) {
-        strcpy(strrchr(path, '/'), "/seen");
-        *strrchr(path, '/') = 0;
+        char *slash = strrchr(path, '/');
+        strcpy(slash, "/seen");
+        *slash = 0;
         mkdir(call->root, 0711); /* as Folder.make does */
         mkdir(path, 0700);
-        path[strlen(path)] = '/';
+        *slash = '/';
         python_keeps(name, AT_FDCWD, path);
     }
-    if (name_plan(&run) < 0 || make_folder(&run) < 0)
+    if ((call->log && sections[S_WARNINGS].size) || fill_plan(sections, &run.plan) < 0 || make_folder(&run) < 0)
         python(NULL);
     signal(SIGCHLD, SIG_DFL);
     hold_signals(SIG_BLOCK);
     if (create(&run) < 0)
         undo(&run);
     close(run.lock);
-    warn(sections[S_WARNINGS].data);
-    if (strcmp(call->verb, "run") != 0)
+    if (strcmp(call->verb, "run") != 0 || call->detach)
         return 0;
     int code = wait_for(&run.process);
     clean_up(&run);

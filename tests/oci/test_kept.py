@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,6 +88,198 @@ def test_what_was_run_twice_needs_no_python_and_is_the_same(rt: Runtime, changes
     assert ("level=warning" in second.err) == ("capabilities" in own)
 
 
+PYTHON = Path(sys.prefix) / "lib/inception/runc"  # the command without `_shortcut.c`
+
+
+SHOW = "env; hostname; cat /mounted; printf '%s|' \"$@\"; cat /proc/self/cgroup; readlink /proc/self/ns/net"
+SHELLS = (["sh"], ["/bin/sh"], ["busybox", "sh"], ["//bin/sh"])
+WORDS = ("a", "", "b c", "\"'\\", "<&>", "\n\t", "\x7f\u00e9", "$HOME", "\\u0000", "x" * 3000, "\x05000", "=", "-n")
+
+
+def values(number: int) -> dict[str, Any]:
+    """A configuration of one shape with values of its own."""
+    word = WORDS[number % len(WORDS)]
+    return {
+        "process": {
+            "args": [*SHELLS[number % 4], "-c", SHOW, word, word, "end"],
+            "env": ["PATH=/bin:/sbin", f"WORD={word}", f"NUMBER={number}", "NUMBER=again"],
+        },
+        "hostname": f"host-{'h' * number}",
+        "annotations": {"org.test.word": word, "org.test.number": str(number)},
+    }
+
+
+def test_values_vary_without_python_and_mean_what_they_mean_to_it(rt: Runtime, tmp_path: Path) -> None:
+    """Arguments, variables, hostname, annotations, root, sources, cgroup, namespace: whatever they are, both do the same."""
+    learned: set[tuple[int, bool]] = set()
+    with_python = 0
+    for number in range(40):
+        source, root = tmp_path / f"source{number}", tmp_path / f"root{number}"
+        source.write_text(f"content {number}\n")
+        root.symlink_to(rt.rootfs)
+        mount = {"destination": "/mounted", "type": "bind", "source": str(source), "options": ["bind", "ro"]}
+        network = {"type": "network", "path": f"/proc/{os.getpid()}/ns/net"}
+        rest = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]
+        id = rt.write(
+            {**values(number), "mounts": mounts(mount), "root": {"path": str(root)}, "linux": {"namespaces": [network, *rest]}}
+        )
+        results, kept = [], []
+        for command in ([OURS], [str(PYTHON)]):
+            trace = rt.folder / "trace"
+            strace = ["strace", "-qq", "-e", "trace=execve", "-o", str(trace)]
+            done = subprocess.run(
+                [*strace, *command, "--root", str(rt.root), "create", "--pid-file", "pid", id],
+                cwd=rt.bundle,
+                stdin=subprocess.DEVNULL,
+                stdout=(rt.folder / "program-out").open("wb"),
+                stderr=subprocess.STDOUT,
+                check=False,
+                timeout=60,
+            )
+            assert done.returncode == 0, (rt.folder / "program-out").read_text()
+            python = "/python" in trace.read_text()
+            state = {key: value for key, value in rt.state().items() if key not in ("created", "pid")}
+            assert int((rt.bundle / "pid").read_text()) == rt.state()["pid"]
+            saved = json.loads((rt.root / id / "config.json").read_text())
+            assert rt.start().code == 0
+            rt.wait("stopped")
+            results.append((state, saved, (rt.folder / "program-out").read_bytes()))
+            kept.append(python)
+            assert rt.command("delete", id).code == 0
+        assert results[0] == results[1]
+        assert f"content {number}\n".encode() in results[0][2]
+        assert state["annotations"]["org.test.number"] == str(number)
+        with_python += kept[0]
+        learned.add((number % 4, kept[0]))
+    assert {(kind, False) for kind in range(4)} <= learned
+    assert with_python < 24  # twice a shape, and what JSON spells unusually is a shape of its own
+
+
+def test_places_that_have_to_do_with_each_other_are_pythons(rt: Runtime, tmp_path: Path) -> None:
+    """A source in the root is taken from the container's own files; a destination may be spelt as the host has it."""
+    inside = rt.rootfs / "inside"
+    inside.mkdir()
+    (inside / "file").write_text("in the root")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("out of it")
+    script = {"process": {"args": ["cat", "/mnt/file"]}, "root": {"path": str(rt.rootfs)}}
+
+    def bind(source: str, destination: str = "/mnt") -> None:
+        mount = {"destination": destination, "type": "bind", "source": source, "options": ["bind"]}
+        rt.write({**script, "mounts": mounts(mount)})
+
+    bind(str(outside))
+    assert learn(rt).out == "out of it"
+    assert again(rt, python=False).out == "out of it"
+    for source, destination in (
+        (str(inside), "/mnt"),
+        (f"{outside}/../outside", "/mnt"),
+        ("../outside", "/mnt"),
+        (str(outside), f"{rt.rootfs}/mnt"),
+    ):
+        for _ in range(3):
+            bind(source, destination)
+            if source.startswith(".."):
+                (rt.bundle / "../outside").exists() or (rt.bundle / "../outside").symlink_to(outside)
+            assert again(rt, python=True).out == ("in the root" if source == str(inside) else "out of it")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"root": {"path": "rootfs"}, %s',
+        '{"Root": {"Path": "/nowhere"}, %s',
+        '{"hoo\u212as": {}, %s',
+        '{"root\\u002e": 1, "process.args[]": "x", %s',
+        "{%s\x01",
+        '{"annotations": {"a": "b\x01"}, %s',
+        '{"annotations": {"a": "\\u0000"}, %s',
+    ],
+)
+def test_json_that_is_strange_is_read_by_python(rt: Runtime, text: str) -> None:
+    rt.write({"process": {"args": ["echo", "done"]}})
+    rt.root.mkdir()
+    config = rt.bundle / "config.json"
+    config.write_text(text % config.read_text()[1:])
+    results = [traced(rt, "run", rt.id) for _ in range(3)]
+    own = subprocess.run([PYTHON, "--root", rt.root, "run", rt.id], cwd=rt.bundle, capture_output=True, text=True, check=False)
+    for result, _ in results:
+        assert (result.code, result.out, result.err) == (own.returncode, own.stdout, own.stderr)
+    assert own.returncode == 0 or results[2][1]
+
+
+def test_what_engines_call_needs_no_python_the_third_time(rt: Runtime, tmp_path: Path) -> None:
+    """The command lines of containerd's shim, dockerd's and conmon's."""
+    log = ["--log", str(tmp_path / "log.json"), "--log-format", "json"]
+    process = {"user": {"uid": 3, "gid": 4}, "env": ["PATH=/bin", "HOME=/tmp"], "cwd": "/tmp", "args": []}
+    pythons = []
+    for number in range(4):
+        rt.write({"process": {"args": ["sleep", f"60{number}"]}})
+        create = ["create", "--bundle", str(rt.bundle), "--pid-file", str(tmp_path / "init.pid"), rt.id]
+        result, python = traced(rt, *log, *create)
+        assert (result.code, result.out, result.err) == (0, "", "")
+        pythons.append(python)
+        assert rt.start().code == 0
+        for inside in range(3):
+            words = ["sh", "-c", f"sleep 0.05; echo {number} {inside} $(id -u) $HOME $(pwd); exit {inside}"]
+            (tmp_path / "process.json").write_text(json.dumps({**process, "args": words}))
+            exec_ = [
+                "exec",
+                "--process",
+                str(tmp_path / "process.json"),
+                "--detach",
+                "--pid-file",
+                str(tmp_path / "exec.pid"),
+                rt.id,
+            ]
+            result, python = traced(rt, *log, *exec_)
+            assert (result.code, result.err, python) == (0, "", inside < 2)
+            command = Path("/proc", (tmp_path / "exec.pid").read_text(), "cmdline").read_bytes()
+            assert f"echo {number} {inside} ".encode() in command
+            wait_until(lambda: (rt.folder / "traced-out").read_text().endswith("\n"))
+            assert (rt.folder / "traced-out").read_text() == f"{number} {inside} 3 /tmp /tmp\n"
+        assert rt.command("kill", rt.id, "KILL").code == 0
+        rt.wait("stopped")
+        assert rt.command("delete", rt.id).code == 0
+    assert pythons == [True, True, False, False]
+    assert (tmp_path / "log.json").read_text() == ""
+    rt.write({"process": {"args": ["sleep", "604"]}})
+    create[1:3], create[-1], log[1] = ["--bundle", str(rt.bundle)], rt.id, str(tmp_path / "not/there")
+    failed, python = traced(rt, *log, *create)
+    assert (failed.code, python, "not/there" in failed.err) == (1, True, True)
+
+
+def test_a_warning_is_where_the_log_is(rt: Runtime, tmp_path: Path) -> None:
+    rt.write({"process": {"capabilities": {"bounding": ["CAP_WHAT"]}}})
+    for _ in range(3):
+        result, python = traced(rt, "--log", str(tmp_path / "log"), "run", rt.id)
+        assert (result.code, result.err, python) == (0, "", True)
+    assert (tmp_path / "log").read_text().count("CAP_WHAT") == 3
+    result, python = traced(rt, "run", rt.id)
+    assert ("CAP_WHAT" in result.err, python) == (True, False)
+
+
+def test_a_pid_file_that_can_not_be_written_ends_it_in_pythons_words(rt: Runtime, tmp_path: Path) -> None:
+    for _ in range(3):
+        rt.write({"process": {"args": ["sleep", "60"]}})
+        result, python = traced(rt, "create", "--pid-file", str(tmp_path / "not/there"), rt.id)
+        assert (result.code, python) == (1, True)
+        assert "--pid-file" in result.err
+        assert rt.command("state", rt.id).code == 1
+        assert not cgroups_named(rt.id)
+
+
+def test_a_detached_run_goes_on(rt: Runtime) -> None:
+    for number in range(3):
+        rt.write({"process": {"args": ["sleep", "60"]}})
+        result, python = traced(rt, "run", "--detach", "--pid-file", "pid", rt.id)
+        assert (result.code, python) == (0, number < 2)
+        assert rt.state()["status"] == "running"
+        assert rt.state()["pid"] == int((rt.bundle / "pid").read_text())
+        assert rt.command("delete", "--force", rt.id).code == 0
+
+
 def test_another_id_is_another_container_of_the_same_configuration(rt: Runtime) -> None:
     rt.write({"process": {"args": ["sh", "-c", "cat /proc/self/cgroup"]}, "linux": {"cgroupsPath": None}})
     for number, id in enumerate([f"{rt.id}-1", f"{rt.id}-a-longer-name", rt.id, f"{rt.id}-{'x' * 40}"]):
@@ -95,9 +289,9 @@ def test_another_id_is_another_container_of_the_same_configuration(rt: Runtime) 
         assert result.code == 0
         assert f":/{id}\n" in result.out
         assert result.out.count(f"/{id}\n") >= 8
-    rt.id = "itest-" + "y" * 80  # longer than there is room for
+    rt.id = "itest-" + "y" * 180
     rt.ids.append(rt.id)
-    assert f":/{rt.id}\n" in again(rt, python=True).out
+    assert f":/{rt.id}\n" in again(rt, python=False).out
 
 
 def test_the_state_is_that_of_any_container_while_it_runs(rt: Runtime) -> None:
@@ -174,24 +368,28 @@ def test_what_has_changed_is_seen(rt: Runtime) -> None:
     assert learn(rt).out == "/\n0\n"
     assert again(rt, python=False).out == "/\n0\n"
     (rt.rootfs / "etc/passwd").write_text("root:x:0:0::/of/root:/bin/sh\n")
-    assert again(rt, python=True).out == "/of/root\n0\n"
+    assert learn(rt).out == "/of/root\n0\n"
     assert again(rt, python=False).out == "/of/root\n0\n"
     (rt.rootfs / "etc/passwd").unlink()
-    (rt.rootfs / "etc/passwd").symlink_to("elsewhere")  # not followed here
-    for _ in range(2):
-        assert again(rt, python=True).out == "/\n0\n"
-    (rt.rootfs / "etc/passwd").unlink()
+    assert again(rt, python=False).out == "/\n0\n"
+    (rt.rootfs / "etc/passwd").symlink_to("/other")
+    assert again(rt, python=False).out == "/\n0\n"  # inside of the root there is no such file
+    (rt.rootfs / "other").write_text("root:x:0:0::/of/root:/bin/sh\n")
+    assert again(rt, python=False).out == "/of/root\n0\n"
+    (rt.rootfs / "other").unlink()
+    os.mkfifo(rt.rootfs / "other")
     assert again(rt, python=True).out == "/\n0\n"
+    (rt.rootfs / "other").unlink()
     config = rt.bundle / "config.json"
-    config.write_text(config.read_text().replace("echo $HOME", "echo other"))
-    assert again(rt, python=True).out == "other\n0\n"
+    config.write_text(config.read_text().replace('"cwd": "/"', '"cwd": "/bin"'))
+    assert learn(rt).out == "/\n0\n"
     rights = ["setpriv", "--bounding-set", "-sys_time", OURS, "--root", str(rt.root), "run", rt.id]
     trace = ["strace", "-f", "-qq", "-e", "trace=execve", "-o", str(rt.folder / "trace")]
     subprocess.run([*trace, *rights], cwd=rt.bundle, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
     assert "/python" in (rt.folder / "trace").read_text()
 
 
-@pytest.mark.parametrize("words", [["--detach"], ["--keep"], ["--pid-file", "pid"], ["--preserve-fds", "0"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["--keep"], ["--no-pivot"], ["--preserve-fds", "0"]], ids=" ".join)
 def test_other_options_are_pythons(rt: Runtime, words: list[str]) -> None:
     rt.write({})
     for _ in range(3):
@@ -255,7 +453,7 @@ def test_a_kept_file_that_is_damaged_or_somebody_elses_is_not_used(rt: Runtime) 
     for bad in (b"", good[:-1], good[:200], good + b"\0", b"INCKEPT0" + good[8:]):
         kept.write_bytes(bad)
         assert again(rt, python=True).code == 0
-        assert kept.read_bytes()[:8] == b"INCKEPT1"
+        assert kept.read_bytes()[:8] == b"INCKEPT2"
         assert again(rt, python=False).code == 0
     os.chown(kept, 1, 0)
     assert again(rt, python=True).code == 0
@@ -275,10 +473,10 @@ def test_the_same_exec_needs_no_python_the_third_time(rt: Runtime) -> None:
     assert first.code == 5
     assert "A=b c\n" in first.out
     assert f"/{rt.id}\n" in first.out
-    assert traced(rt, *words[:-1], "exit 6")[0].code == 6  # other words are another command
+    other, python = traced(rt, *words[:-1], "echo $0 $A; exit 6")
+    assert (other.code, other.out, python) == (6, "sh b c\n", False)
     (rt.rootfs / "etc/passwd").write_text("seven:x:7:8::/of/seven:/bin/sh\n")
-    changed, python = traced(rt, *words)
-    assert (python, "HOME=/of/seven\n" in changed.out) == (True, True)
+    assert "HOME=/of/seven\n" in learn(rt, run=lambda: traced(rt, *words)).out
     assert traced(rt, *words)[1] is False
 
 

@@ -57,6 +57,8 @@ def test_an_ordinary_containers_life_needs_no_python_after_create(rt: Runtime) -
     assert rt.command("state", rt.id).err == f"container does not exist: {rt.id}\n"
     assert not (rt.root / rt.id).exists()
     assert not list(Path("/sys/fs/cgroup").glob(f"*/{rt.id}"))
+    assert executed(rt, "delete", "--force", rt.id) == (0, [OURS])
+    assert executed(rt, "delete", rt.id)[0] == 1
 
 
 def test_the_state_is_told_alike_at_every_stage(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

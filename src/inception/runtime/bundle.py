@@ -21,12 +21,17 @@ def load_bundle(bundle: str, config: str = "config.json") -> Spec:
     """
     path = os.path.join(bundle, config)
     try:
-        spec = decode(Spec, loads(_read(path)), unknown="fold")
-        check_spec(spec)
+        return parse_bundle(_read(path), bundle)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{path}: {error}") from error
     except InvalidArgument as error:
         raise InvalidArgument(f"{path}: {error}") from error
+
+
+def parse_bundle(data: bytes | str, bundle: str) -> Spec:
+    """The same where *data* is what the file holds. Raises InvalidArgument, ValueError, RecursionError."""
+    spec = decode(Spec, loads(data), unknown="fold")
+    check_spec(spec)
     assert spec.root is not None
     root = replace(spec.root, path=os.path.normpath(os.path.join(bundle, spec.root.path)))
     mounts = [_absolute(mount, bundle, root.path) for mount in spec.mounts]
@@ -46,12 +51,17 @@ def _absolute(mount: Mount, bundle: str, root: str) -> Mount:
 def load_process(path: str) -> Process:
     """The process of `exec --process FILE`. Raises NotFound, InvalidArgument."""
     try:
-        process = decode(Process, loads(_read(path)), unknown="fold")
-        check_process(process)
+        return parse_process(_read(path))
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{path}: {error}") from error
     except InvalidArgument as error:
         raise InvalidArgument(f"{path}: {error}") from error
+
+
+def parse_process(data: bytes | str) -> Process:
+    """The same where *data* is what the file holds. Raises InvalidArgument, ValueError, RecursionError."""
+    process = decode(Process, loads(data), unknown="fold")
+    check_process(process)
     return process
 
 

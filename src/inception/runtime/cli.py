@@ -181,6 +181,10 @@ class Call:
                 continue
             at += self._option(word, words[at : at + 1], verb)
 
+    def again(self, words: list[str]) -> Call:
+        """The same command with other words."""
+        return Call(words, VERBS[self.verb])
+
     def _option(self, word: str, following: list[str], verb: Verb) -> int:
         """Take one option; how many of the words after it were its value."""
         name, equals, value = word.lstrip("-").partition("=")

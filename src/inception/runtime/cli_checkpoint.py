@@ -47,7 +47,7 @@ def checkpoint(call: Call) -> int:
 
 def restore(call: Call) -> int:
     """`restore`"""
-    container, spec, bundle, _ = load(call)
+    container, spec, bundle = load(call)
     with _named("restore", call.id):
         images = criu_options(call)
     assert spec.process is not None

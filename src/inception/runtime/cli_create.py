@@ -30,27 +30,23 @@ if TYPE_CHECKING:
     from inception.oci.runtime import Spec
     from inception.runtime.child import Child
     from inception.runtime.cli import Call
-    from inception.runtime.kept import Kept
     from inception.runtime.terminal import Terminal
 
 
 def create(call: Call) -> int:
     """`create`"""
-    container, spec, bundle, warnings = load(call)
-    kept = _kept(call, spec)
+    container, spec, bundle = load(call)
     options = options_of(call, console_socket(call))
     child = create_container(container.folder, spec, bundle, options)
     _tell(call, container, child)
-    if kept is not None:
-        kept.keep_run(call.root, spec, bundle, options, warnings)
+    _keep(call, options)
     return 0
 
 
 def run(call: Call) -> int:
     """`run`"""
-    container, spec, bundle, warnings = load(call)
+    container, spec, bundle = load(call)
     assert spec.process is not None
-    kept = _kept(call, spec)
     terminal, console = None, console_socket(call)
     if console is None and spec.process.terminal and not call.on("detach"):
         terminal = own_terminal()
@@ -58,8 +54,7 @@ def run(call: Call) -> int:
     options = replace(options_of(call, console), termios=terminal.mode if terminal else None)
     child = create_container(container.folder, spec, bundle, options)
     code = finish(call, container, child, terminal, container.start)
-    if kept is not None and not call.on("detach"):
-        kept.keep_run(call.root, spec, bundle, options, warnings)
+    _keep(call, options)
     return code
 
 
@@ -83,8 +78,8 @@ def finish(
     return code
 
 
-def load(call: Call) -> tuple[Container, Spec, str, list[str]]:
-    """The container to be, its spec and bundle, and what there was to warn of."""
+def load(call: Call) -> tuple[Container, Spec, str]:
+    """The container to be, its spec and bundle."""
     container = Container(call.root, call.id)
     bundle = os.path.abspath(call.text("bundle", "."))
     spec = load_bundle(bundle, call.text("config", "config.json"))
@@ -95,7 +90,7 @@ def load(call: Call) -> tuple[Container, Spec, str, list[str]]:
     if not has_mount_namespace(spec.linux):
         call.log.warn("linux.namespaces: no mount namespace: its mounts are made on the host, and stay there")
     _explain_start(call, spec, bundle)
-    return container, replace(spec, process=listen_env(value, listen_fds_given())), bundle, warnings
+    return container, replace(spec, process=listen_env(value, listen_fds_given())), bundle
 
 
 def _explain_start(call: Call, spec: Spec, bundle: str) -> None:
@@ -115,13 +110,12 @@ def _explain_start(call: Call, spec: Spec, bundle: str) -> None:
     )
 
 
-def _kept(call: Call, spec: Spec) -> Kept | None:
-    """What keeps this for the next time, where `_shortcut.c` asks for it."""
-    if not call.kept or call.rootless is not None or spec.root is None:
-        return None
-    from inception.runtime.kept import Kept  # engines never need it
+def _keep(call: Call, options: CreateOptions) -> None:
+    """Keep this for the next time, where `_shortcut.c` asks for it."""
+    if call.kept:
+        from inception.runtime.kept import Kept
 
-    return Kept(call.kept, spec.root.path)
+        Kept(call.kept).keep_run(call.root, options)
 
 
 def options_of(call: Call, console: int | None) -> CreateOptions:

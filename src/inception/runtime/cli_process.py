@@ -7,7 +7,7 @@ import os
 from inception.errors import InvalidArgument
 from inception.linux import abi, process, socket
 from inception.record import replace
-from inception.runtime.bundle import load_process
+from inception.runtime.bundle import load_process, parse_process
 from inception.runtime.environment import complete, listen_env
 from inception.runtime.lifecycle import Container
 from inception.runtime.namespaces import has_user_namespace
@@ -37,14 +37,12 @@ def start(call: Call) -> int:
 def exec_(call: Call) -> int:
     """`exec`"""
     container = Container(call.root, call.id)
+    state = container.folder.load()
     listen_fds = listen_fds_given()
-    kept = None
-    if call.kept:
-        from inception.runtime.kept import Kept
-
-        kept = Kept(call.kept, f"/proc/{container.folder.load().pid}/root")
     value, warnings = _exec_process(call, container)
-    value = listen_env(value, listen_fds)
+    for warning in warnings:
+        call.log.warn(warning)
+    value = listen_env(complete(value, f"/proc/{state.pid}/root"), listen_fds)
     if value.terminal and call.on("detach") and not call.on("console-socket"):
         raise InvalidArgument("cannot allocate tty if it will detach without setting console socket")
     terminal, console = None, console_socket(call)
@@ -58,7 +56,7 @@ def exec_(call: Call) -> int:
         mask = int.from_bytes(number_set(value.exec_cpu_affinity.initial, "process.execCPUAffinity.initial"), "little")
         call.log.debug(f"nsexec: affinity: {mask:#x}")
     preserve_fds = listen_fds + (call.number("preserve-fds") or 0)
-    child, plan = container.exec(
+    child = container.exec(
         value,
         console=console,
         termios=terminal.mode if terminal else None,
@@ -70,11 +68,11 @@ def exec_(call: Call) -> int:
     call.log.debug(f"child process in init() is {child.pid}")
     write_pid(call.text("pid-file"), child.pid)
     send_pidfd(call.text("pidfd-socket"), child.pidfd)
-    if call.on("detach"):
-        return 0
-    code = wait(child, terminal)
-    if kept is not None:
-        kept.keep_exec(container.folder, value, plan, warnings)
+    code = 0 if call.on("detach") else wait(child, terminal)
+    if call.kept:
+        from inception.runtime.kept import Kept
+
+        Kept(call.kept).keep_exec(container, lambda text: _asked(call, container, text))
     return code
 
 
@@ -123,8 +121,7 @@ def own_terminal() -> Terminal:
 
 
 def _exec_process(call: Call, container: Container) -> tuple[Process, list[str]]:
-    """The process of --process, or the container's own with what the flags change; and what there was to warn of."""
-    state = container.folder.load()
+    """The process of --process, or the container's own with what the flags change; and what there is to warn of."""
     own = container.folder.load_spec()
     assert own.process is not None and own.linux is not None
     if call.on("process"):
@@ -133,10 +130,15 @@ def _exec_process(call: Call, container: Container) -> tuple[Process, list[str]]
         raise InvalidArgument("process args cannot be empty")
     else:
         value = _changed(call, own.process)
-    value, warnings = grantable(value, own_user_namespace=has_user_namespace(own.linux))
-    for warning in warnings:
-        call.log.warn(warning)
-    return complete(value, f"/proc/{state.pid}/root"), warnings
+    return grantable(value, own_user_namespace=has_user_namespace(own.linux))
+
+
+def _asked(call: Call, container: Container, text: str) -> tuple[Process, list[str]]:
+    """The same where *text* is what the file of --process holds, or the words of the command, with a NUL behind each."""
+    own = container.folder.load_spec()
+    assert own.process is not None and own.linux is not None
+    value = parse_process(text) if call.on("process") else _changed(call.again(text.split("\0")[:-1]), own.process)
+    return grantable(value, own_user_namespace=has_user_namespace(own.linux))
 
 
 def _changed(call: Call, own: Process) -> Process:

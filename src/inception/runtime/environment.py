@@ -15,16 +15,30 @@ if TYPE_CHECKING:
     from inception.oci.runtime import Mount, Process
 
 
-def complete(process: Process, root: str, mounts: list[Mount] | None = None) -> Process:
-    """*process* with its environment completed; its root is the directory *root*, with *mounts* on it (yet to be made)."""
-    variables: dict[str, str] = {}
-    for variable in process.env:
-        variables[variable.partition("=")[0]] = variable
-    if variables.get("HOME", "HOME=") == "HOME=":
-        variables["HOME"] = f"HOME={_home(process.user.uid, root, mounts or [])}"
+def complete(process: Process, root: str, mounts: list[Mount] | None = None, *, passwd: bytes | None = None) -> Process:
+    """*process* with its environment completed; its root is the directory *root*, with *mounts* on it (yet to be made).
+    *passwd* is the content of the image's file where it was read already."""
+    variables = _variables(process)
+    if is_homeless(process):
+        if passwd is None:
+            home = _home(process.user.uid, root, mounts or [])
+        else:
+            from inception.runtime.users import home_in
+
+            home = home_in(passwd, process.user.uid)
+        variables["HOME"] = f"HOME={home}"
     elif len(variables) == len(process.env):
         return process
     return replace(process, env=list(variables.values()))
+
+
+def is_homeless(process: Process) -> bool:
+    """Whether nobody says what HOME is."""
+    return _variables(process).get("HOME", "HOME=") == "HOME="
+
+
+def _variables(process: Process) -> dict[str, str]:
+    return {variable.partition("=")[0]: variable for variable in process.env}
 
 
 def _home(uid: int, root: str, mounts: list[Mount]) -> str:

@@ -146,11 +146,8 @@ class Container:
         absent_fds: Sequence[int] = (),
         ignore_paused: bool = False,
         below: list[str] | None = None,
-    ) -> tuple[Child, Plan]:
-        """Another process in the container, and its plan; the caller is its parent. Raises Conflict, StartFailed."""
-        from inception.runtime import filters
-        from inception.runtime.exec import plan_exec
-
+    ) -> Child:
+        """Another process in the container; the caller is its parent. Raises Conflict, StartFailed."""
         state, status = self.load()
         if status in ("stopped", "creating"):
             raise Conflict(f"cannot exec in a {status} container")
@@ -158,19 +155,8 @@ class Container:
             raise Conflict("cannot exec in a paused container (use --ignore-paused to override)")
         spec = self.folder.load_spec()
         assert spec.linux is not None
-        cgroup = cgroups.at(state.cgroup)
-        plan = plan_exec(
-            value,
-            namespaces=spec.linux.namespaces,
-            join=cgroup.join_beside(cgroups.join(cgroup, below), state.pid) if not below else cgroups.join(cgroup, below),
-            seccomp=filters.load(self.folder.root, spec.linux.seccomp),
-            profile=spec.linux.seccomp,
-            preserve_fds=preserve_fds,
-            absent_fds=absent_fds,
-            rootless=os.geteuid() != 0,
-            linux=spec.linux,
-            termios=termios,
-            root=f"/proc/{state.pid}/root",
+        plan = self.plan_exec(
+            value, termios=termios, preserve_fds=preserve_fds, absent_fds=absent_fds, below=below, state=state
         )
         init = self.folder.open_init(state)
         fds = {f"preserve{number}": init if number in absent_fds else 3 + number for number in range(preserve_fds)}
@@ -186,12 +172,43 @@ class Container:
 
                 pass_listener(child, spec.linux.seccomp, state.told(status))
                 child = resume(child)
-            return child, plan
+            return child
         except SpawnError as error:
             raise plan.failure(error) from None
         finally:
             os.close(init)
             os.sched_setaffinity(0, affinity)
+
+    def plan_exec(
+        self,
+        value: Process,
+        *,
+        termios: bytes | None = None,
+        preserve_fds: int = 0,
+        absent_fds: Sequence[int] = (),
+        below: list[str] | None = None,
+        state: RuntimeState | None = None,
+    ) -> Plan:
+        """The plan of another process in the container, whose *state* may be known."""
+        from inception.runtime import filters
+        from inception.runtime.exec import plan_exec
+
+        state, spec = state or self.folder.load(), self.folder.load_spec()
+        assert spec.linux is not None
+        cgroup = cgroups.at(state.cgroup)
+        return plan_exec(
+            value,
+            namespaces=spec.linux.namespaces,
+            join=cgroup.join_beside(cgroups.join(cgroup, below), state.pid) if not below else cgroups.join(cgroup, below),
+            seccomp=filters.load(self.folder.root, spec.linux.seccomp),
+            profile=spec.linux.seccomp,
+            preserve_fds=preserve_fds,
+            absent_fds=absent_fds,
+            rootless=os.geteuid() != 0,
+            linux=spec.linux,
+            termios=termios,
+            root=f"/proc/{state.pid}/root",
+        )
 
     # ---- signals ----------------------------------------------------------------------------------------------------
 

@@ -63,7 +63,16 @@ def resolve_user(root: RootDir, user: str, group_add: list[str] | None = None) -
 
 def home_of(root: RootDir, uid: int, passwd: str = "etc/passwd") -> str:
     """The home of the first user with this number, else `/`. Raises InvalidArgument for a file that is a trap."""
-    for fields in _lines(root, passwd):
+    return _home(_lines(root, passwd), uid)
+
+
+def home_in(data: bytes, uid: int) -> str:
+    """The same where *data* is what the file holds."""
+    return _home(_split(data), uid)
+
+
+def _home(lines: Iterator[list[str]], uid: int) -> str:
+    for fields in lines:
         if len(fields) > 5 and _number(fields[2]) == uid:
             return fields[5] or "/"
     return "/"
@@ -131,6 +140,10 @@ def _lines(root: RootDir, path: str) -> Iterator[list[str]]:
         return
     except OSError as error:
         raise InvalidArgument(f"/{path} of the image: {error.strerror}") from error
+    yield from _split(data)
+
+
+def _split(data: bytes) -> Iterator[list[str]]:
     for line in data.decode("utf-8", "surrogateescape").split("\n"):
         line = line.strip()
         if line and not line.startswith("#"):
