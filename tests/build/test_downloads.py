@@ -20,6 +20,8 @@ class Server(ThreadingHTTPServer):
     """Serves `files` by path; counts what it was asked for and how it answered."""
 
     files: dict[str, bytes]
+    moved: dict[str, str]
+    logins: set[str]
     answers: list[tuple[str, int]]
 
 
@@ -27,6 +29,12 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
+        self.server.logins.add(self.headers.get("Authorization", ""))
+        if self.path in self.server.moved:
+            self.send_response(302)
+            self.send_header("Location", self.server.moved[self.path])
+            self.end_headers()
+            return
         data = self.server.files.get(self.path)
         tag = f'"{hashlib.md5(data or b"").hexdigest()}"'
         if data is None:
@@ -52,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Server]:
     found = Server(("127.0.0.1", 0), Handler)
-    found.files, found.answers = {}, []
+    found.files, found.answers, found.moved, found.logins = {}, [], {}, set()
     thread = threading.Thread(target=found.serve_forever)
     thread.start()
     yield found
@@ -93,6 +101,24 @@ def test_a_checksum_needs_no_server_when_the_step_is_cached(builder, server, url
     builder.build(text)
     assert builder.cached() == [True]
     assert len(server.answers) == 1
+
+
+def test_redirects_are_followed_to_an_end(builder, server, url):
+    server.files["/there/real"] = b"1"
+    server.moved = {"/f": "/g", "/g": f"{url}/there/real", "/round": "/round", "/away": "ftp://127.0.0.1/x"}
+    builder.build(f"FROM scratch\nADD {url}/f /\n")
+    assert builder.read("f") == "1"
+    with pytest.raises(BuildFailed, match="more than 10 redirects"):
+        builder.build(f"FROM scratch\nADD {url}/round /\n")
+    with pytest.raises(BuildFailed, match="neither http nor https"):
+        builder.build(f"FROM scratch\nADD {url}/away /\n")
+
+
+def test_a_log_in_of_the_url_is_for_its_server_and_shown_nowhere(builder, server, url):
+    server.files["/f"] = b"1"
+    builder.build(f"FROM scratch\nADD {url.replace('://', '://me:canary@')}/f /\n")
+    assert server.logins == {"Basic bWU6Y2FuYXJ5"}
+    assert "canary" not in str(builder.document()) + str(builder.events)
 
 
 def test_a_wrong_checksum_is_refused(builder, server, url):

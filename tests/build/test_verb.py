@@ -108,7 +108,7 @@ def test_a_name_that_a_build_gives_is_an_event_of_the_image(builder):
     builder.build("FROM scratch\nLABEL a=1\n", tags=["one:1", "two"])
     builder.build("FROM scratch\nLABEL a=1\n", tags=["three"])
     events = builder.engine.events.read(since="0", until="2100-01-01T00:00:00Z", filters={"event": ["tag"]})
-    assert [event.id for event in events] == ["one:1", "two", "three"]
+    assert [event.attributes["name"] for event in events] == ["one:1", "two:latest", "three:latest"]
 
 
 def test_the_order_of_ports_and_labels_is_no_part_of_an_image(builder):

@@ -24,7 +24,7 @@ PRELOAD = [
     "tests.vm.cut_jobs",
     *(f"inception.cli.{name}" for name in ("main", "call", "flags", "commands", "run", "pages")),
     *("inception.engine", "inception.build", "inception.store.pull", "inception.store.archive", "inception.store.verify"),
-    *("urllib3", "sqlite3", "hashlib", "subprocess", "tempfile"),
+    *("sqlite3", "hashlib", "subprocess", "tempfile"),
 ]
 
 _STORE = ("--root", "/data/store", "--run-root", "/run/inception-data")

@@ -77,7 +77,7 @@ def parse_mount(text: str, expand: Callable[[str], str], find: Callable[[str], s
             raise ValueError(f"unexpected key '{name}' for mount type '{kind}'{suggest(name, _ALLOWED[kind])}")
     found = RunMount(type=kind, read_only=_read_only(kind, given), required=given.get("required") == "true")
     found.source, found.id, found.env = given.get("source", ""), given.get("id", ""), given.get("env", "")
-    found.origin = find(given["from"]) if "from" in given else "none" if kind == "cache" else ""
+    found.origin = find(given["from"]) if given.get("from") else "none" if kind == "cache" else ""
     found.sharing = given.get("sharing", "shared").lower()
     if found.sharing not in _SHARING:
         raise ValueError(f'unsupported sharing value "{given["sharing"]}"{suggest(found.sharing, _SHARING)}')

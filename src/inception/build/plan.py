@@ -19,8 +19,8 @@ from __future__ import annotations
 from inception.build import stage
 from inception.build.expand import ExpansionError, expand
 from inception.build.operations import Copy, Operation, Run, holds_layers
-from inception.build.source import DockerfileError
-from inception.errors import InvalidArgument
+from inception.build.source import DockerfileError, Place
+from inception.errors import InceptionError, InvalidArgument
 from inception.oci.image import ImageConfig, ImageDocument, Platform, host_platform, parse_platform
 from inception.record import Record
 
@@ -234,21 +234,25 @@ class Planner:
                 return known.index
         return None
 
-    def find_context(self, name: str, platform: str = "") -> str | None:
+    def find_context(self, name: str, at: Instruction, platform: str = "") -> str | None:
         """The origin that `--build-context` gives for *name*; it goes before stages and images of that name."""
         value = self.config.contexts.get(name.lower())
         if value is None:
             return None
         if value.startswith((IMAGE_CONTEXT, LAYOUT_CONTEXT)):
-            return f"image:{self.find_image(value.removeprefix(IMAGE_CONTEXT), platform).reference}"
+            return f"image:{self.find_image(value.removeprefix(IMAGE_CONTEXT), at, platform).reference}"
         return f"context:{name.lower()}"
 
-    def find_image(self, name: str, platform: str = "") -> BaseImage:
-        """An image for *platform*, the target's when it is empty."""
+    def find_image(self, name: str, at: Instruction, platform: str = "") -> BaseImage:
+        """An image for *platform*, the target's when it is empty. What finding it raises gets *at* as its place."""
         platform = platform or self.platform
         key = name if platform == self.machine else f"{name} for {platform}"
         if key not in self.images:
-            self.images[key] = self.resolve(name) if platform == self.machine else self.resolve(name, platform)
+            try:
+                self.images[key] = self.resolve(name) if platform == self.machine else self.resolve(name, platform)
+            except InceptionError as error:
+                setattr(error, "place", Place(self.file.source, at.first_line, at.last_line))  # noqa: B010 - any error may
+                raise
         return self.images[key]
 
     def plan_stage(self, index: int) -> StagePlan:
@@ -284,7 +288,7 @@ class Planner:
             last_line=head.last_line,
             config=stage.empty_config(),
         )
-        origin = self.find_context(name, platform)
+        origin = self.find_context(name, head, platform)
         parent = self.find_stage(name, source.index) if origin is None else None
         if origin is not None and origin.startswith("context:"):
             plan.base = origin
@@ -295,7 +299,7 @@ class Planner:
             plan.variables = list(before.variables)
         elif name != "scratch":
             named = self.config.contexts[name.lower()].removeprefix(IMAGE_CONTEXT) if origin is not None else name
-            image = self.find_image(named, platform)
+            image = self.find_image(named, head, platform)
             plan.base, plan.image = f"image:{image.reference}", image
             plan.config, plan.author = stage.copy_config(image.document.config), image.document.author
         return plan

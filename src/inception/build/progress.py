@@ -164,7 +164,8 @@ class Plain:
         else:
             for line in self._lines.pop(event.step).end():
                 self._write(f"{number} {event.seconds:.3f} {_clean(line)}")
-            word = {"cached": "CACHED", "failed": "ERROR"}.get(event.kind, f"DONE {event.seconds:.1f}s")
+            failed = f"ERROR: {_clean(_first_line(event.data.decode('utf-8', 'replace')))}" if event.data else "ERROR"
+            word = {"cached": "CACHED", "failed": failed}.get(event.kind, f"DONE {event.seconds:.1f}s")
             self._write(f"{number} {word}\n")
 
     def _write(self, line: str) -> None:

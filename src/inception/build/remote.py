@@ -7,7 +7,7 @@ import os
 
 from inception.build.cache import Download
 from inception.build.operations import hide_password
-from inception.engine.web import unreachable
+from inception.engine import web
 from inception.errors import InvalidArgument
 from inception.oci.digest import Digest
 from inception.record import Record
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from inception.build.cache import BuildCache
 
 MAX_BYTES = 8 << 30
-_TIMEOUT_S = 60.0
-_CHUNK = 1 << 20
 
 
 class Remote(Record):
@@ -66,34 +64,27 @@ def _name(url: str) -> str:
 
 
 def _fetch(url: str, cache: BuildCache, scratch: str, known: Download | None) -> Remote:
-    import urllib3  # only an ADD of a URL pays for it
-
-    headers = {"User-Agent": "inception", "Accept-Encoding": "identity"}
+    headers: dict[str, str] = {}
     if known is not None:
         headers |= {"If-None-Match": known.etag} if known.etag else {}
         headers |= {"If-Modified-Since": known.last_modified} if known.last_modified else {}
-    try:
-        with urllib3.PoolManager(timeout=_TIMEOUT_S, retries=urllib3.Retry(total=3, redirect=10)) as pool:
-            answer = pool.request("GET", url, headers=headers, preload_content=False)
-            modified = answer.headers.get("Last-Modified", "")
-            if answer.status == 304 and known is not None:
-                return Remote(url=url, name=_name(url), digest=known.digest, mtime_ns=_time_ns(known.last_modified))
-            if answer.status != 200:
-                raise InvalidArgument(f"invalid response status {answer.status} of {hide_password(url)}")
-            path, digest = _save(answer, scratch, url)
-    except urllib3.exceptions.HTTPError as error:
-        raise unreachable(f"download {hide_password(url)}", url, error) from error
-    etag = answer.headers.get("ETag", "")
-    cache.note_download(url, Download(etag=etag, last_modified=modified, digest=digest))
+    with web.get(f"download {hide_password(url)}", url, headers) as answer:
+        modified = answer.headers.get("last-modified")
+        if answer.status == 304 and known is not None:
+            return Remote(url=url, name=_name(url), digest=known.digest, mtime_ns=_time_ns(known.last_modified))
+        if answer.status != 200:
+            raise InvalidArgument(f"invalid response status {answer.status} of {hide_password(url)}")
+        path, digest = _save(answer, scratch, url)
+    cache.note_download(url, Download(etag=answer.headers.get("etag"), last_modified=modified, digest=digest))
     return Remote(url=url, name=_name(url), digest=digest, mtime_ns=_time_ns(modified), path=path)
 
 
-def _save(answer: object, scratch: str, url: str) -> tuple[str, str]:
+def _save(answer: web.Answer, scratch: str, url: str) -> tuple[str, str]:
     path = f"{scratch}/{os.urandom(8).hex()}"
     hasher = hashlib.sha256()
     length = 0
     with open(path, "xb", buffering=0) as file:
-        for chunk in answer.stream(_CHUNK):  # type: ignore[attr-defined]
+        for chunk in answer.stream():
             length += len(chunk)
             if length > MAX_BYTES:
                 raise InvalidArgument(f"download {hide_password(url)}: larger than {MAX_BYTES} bytes")

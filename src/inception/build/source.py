@@ -48,6 +48,19 @@ class Located:
         return self.source.excerpt(self.first_line, self.last_line)
 
 
+def place_of(error: InceptionError) -> Located | None:
+    """Where in the Dockerfile *error* comes from, as far as it knows."""
+    found = error if isinstance(error, Located) else getattr(error, "place", None)
+    return found if isinstance(found, Located) else None
+
+
+class Place(Located):
+    """The instruction that an error of another kind is about: its `place`."""
+
+    def __init__(self, source: Source, first: int, last: int) -> None:
+        self.source, self.first_line, self.last_line = source, first, last
+
+
 class DockerfileError(InvalidArgument, Located):
     """The Dockerfile can't be read, or asks for something that doesn't exist. Nothing was run. `before` is what was read of it
     before the error, where it is one of reading."""

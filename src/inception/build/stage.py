@@ -391,7 +391,7 @@ class _Stage:
     def _find_origin(self, name: str) -> str:
         """The stage, named context or image that *name* means."""
         planner = self.planner
-        context = planner.find_context(name)
+        context = planner.find_context(name, self.at)
         if context is not None:
             return context
         index = planner.find_stage(name, len(planner.stages))
@@ -406,7 +406,7 @@ class _Stage:
             return f"stage:{index}"
         if name == "scratch":
             raise ValueError("invalid from flag value scratch: it holds no files")
-        return f"image:{planner.find_image(name).reference}"
+        return f"image:{planner.find_image(name, self.at).reference}"
 
 
 # Where a here-document with a `#!` line appears inside a step, as in Docker.

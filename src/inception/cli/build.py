@@ -58,11 +58,11 @@ def build(call: Call) -> int:
 
 
 def _explain(call: Call, config: BuildConfig) -> int:
-    from inception.build import DockerfileError, explain
+    from inception.build import explain
 
     try:
         print(explain(call.engine, config))
-    except DockerfileError as error:
+    except InceptionError as error:
         show_failure(error)
         raise
     return 0
@@ -90,12 +90,11 @@ def _asked(flags: Flags) -> tuple[str, str] | None:
 
 
 def _ask(call: Call, config: BuildConfig, name: str, form: str) -> int:
-    from inception.build import DockerfileError
     from inception.build.calls import call as ask
 
     try:
         answer = ask(call.engine, config, name)
-    except DockerfileError as error:
+    except InceptionError as error:
         show_failure(error)
         raise
     if form == "json":
@@ -137,7 +136,6 @@ def _write(path: str, text: str) -> None:
 
 
 def _build(call: Call, config: BuildConfig, progress: str) -> BuildResult:
-    from inception.build import BuildFailed, DockerfileError
     from inception.build.progress import open_progress
 
     build = builder_of(call)
@@ -150,7 +148,7 @@ def _build(call: Call, config: BuildConfig, progress: str) -> BuildResult:
             from inception.cli.build_debug import Debugger
 
             return build(call.engine, config, shown, caller=Debugger(config, shown.stop))
-    except (BuildFailed, DockerfileError) as error:
+    except InceptionError as error:
         show_failure(error)
         raise
 
@@ -168,15 +166,17 @@ def builder_of(call: Call) -> Builder:
 
 def show_failure(error: InceptionError) -> None:
     """The end of what the failed step said, and the lines of the Dockerfile; nothing for an error that is not a build's."""
-    from inception.build import BuildFailed, DockerfileError
+    from inception.build import BuildFailed
+    from inception.build.source import place_of
 
     if isinstance(error, BuildFailed):
         if error.shown:
             return
         error.shown = True
         _show_output(error)
-    if isinstance(error, (BuildFailed, DockerfileError)):
-        print(error.excerpt(), file=sys.stderr)
+    place = place_of(error)
+    if place is not None:
+        print(place.excerpt(), file=sys.stderr)
 
 
 def _show_output(error: BuildFailed) -> None:

@@ -7,7 +7,8 @@ import pytest
 from inception.build.config import BuildConfig
 from inception.build.parse import parse_dockerfile
 from inception.build.plan import BaseImage, plan_build
-from inception.build.source import DockerfileError
+from inception.build.source import DockerfileError, place_of
+from inception.errors import NotFound
 from inception.oci.image import ImageConfig, ImageDocument, RootFs
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -350,3 +351,14 @@ def test_of_two_stages_with_one_name_the_later_one_is_meant():
     text = "FROM scratch AS a\nLABEL which=1\nFROM scratch AS a\nLABEL which=2\nFROM a"
     assert plan(text).stages[-1].config.labels == {"which": "2"}
     assert plan(text, target="a").stages[-1].config.labels == {"which": "2"}
+
+
+def test_a_base_that_is_not_found_has_its_line():
+    def resolve(name: str, platform: str = "") -> BaseImage:
+        raise NotFound(f"no {name}")
+
+    for text, line in (("FROM scratch AS a\nFROM nothing\n", 2), ("FROM scratch\n\nCOPY --from=nothing a b\n", 3)):
+        with pytest.raises(NotFound) as caught:
+            plan_build(parse_dockerfile(text.encode()), BuildConfig(), resolve, "linux/amd64")
+        place = place_of(caught.value)
+        assert place is not None and place.first_line == line and ">>>" in place.excerpt()
