@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from pathlib import Path
 
@@ -164,6 +165,13 @@ def seccomp_flags(rt: Runtime) -> None:
         id = rt.write({"process": {"args": ["true"]}, "linux": {"seccomp": seccomp}})
         found = rt.command("--debug", "run", id)
         assert f'"seccomp filter flags: {number}"' in found.err, (flags, found)
+
+
+@case("features", "names the annotations that reach beyond a container, and says that there are checkpoints")
+def features_annotations(rt: Runtime) -> None:
+    told = json.loads(rt.command("features").out)
+    assert "org.systemd.property." in told["potentiallyUnsafeConfigAnnotations"]
+    assert told["annotations"]["org.opencontainers.runc.checkpoint.enabled"] == "true"
 
 
 @case("runc: --log", "one that can't be written is an error")

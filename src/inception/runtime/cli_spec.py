@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import inception
 from inception.errors import InvalidArgument
 from inception.jsontext import pretty
 from inception.linux import capabilities, seccomp
@@ -134,6 +135,12 @@ def features(call: Call) -> int:
         "hooks": _HOOKS,
         "mountOptions": option_names(),
         "linux": linux,
+        "annotations": {
+            "org.opencontainers.runc.checkpoint.enabled": "true",
+            "org.opencontainers.runc.version": inception.__version__,
+        },
+        # With these a container reaches beyond itself: who takes annotations from strangers must not hand them on.
+        "potentiallyUnsafeConfigAnnotations": ["org.criu.config", "org.systemd.property.", "run.oci.keep_original_groups"],
     }
     print(pretty(document))
     return 0

@@ -453,7 +453,8 @@ class _Root:
                 options.set, self.readonly_dev = options.set & ~RDONLY, True
             inside = self._below_root(mount) if bind and opened is None else ""
             idmap = None if opened is not None else self._idmap(index, mount, options)
-            made = plan_mount(self.plan, ROOT, mount, options, where, source=opened, idmap=idmap, inside=inside)
+            label = self.linux.mount_label
+            made = plan_mount(self.plan, ROOT, mount, options, where, source=opened, idmap=idmap, inside=inside, label=label)
             if mount.destination == "/proc":
                 self.plan.call("expect_fs", made, abi.PROC_SUPER_MAGIC)
                 self.proc = None if bind else made

@@ -59,6 +59,8 @@ _PROPAGATION: dict[str, int] = {
 _SUPERBLOCK = {"sync", "dirsync", "lazytime", "mand", "iversion"}
 # ... and words for what is the case anyway. (`silent` is about the kernel's log; fsconfig keeps its words in the descriptor.)
 _NEGATED = {"async", "nolazytime", "nomand", "loud", "silent", "noiversion", "defaults"}
+# Files of the kernel's, which have labels of its policy.
+_UNLABELLED = {"proc", "sysfs", "mqueue", "cgroup", "cgroup2"}
 _EEXIST, _EINVAL = 17, 22
 
 
@@ -135,10 +137,18 @@ def plan_setattr(plan: Plan, mount: Slot, set: int, clear: int, propagation: int
 
 
 def plan_filesystem(
-    plan: Plan, fstype: str, source: str, options: MountOptions, out: Slot, why: str, *, like: tuple[Slot, str] | None = None
+    plan: Plan,
+    fstype: str,
+    source: str,
+    options: MountOptions,
+    out: Slot,
+    why: str,
+    *,
+    like: tuple[Slot, str] | None = None,
+    label: str = "",
 ) -> None:
     """fsopen, fsconfig, fsmount: a new mount of *fstype*, attached nowhere, in *out*. Its mode is that of the folder *like*, a
-    path beneath a root, if that is there."""
+    path beneath a root, if that is there; *label* is SELinux's of its files."""
     fs = Slot("fs")
     plan.call("fsopen", fstype, abi.FSOPEN_CLOEXEC, out=fs, why=why)
     plan.call("fsconfig", fs, abi.FSCONFIG_SET_STRING, "source", source or fstype, 0)
@@ -151,6 +161,8 @@ def plan_filesystem(
             tolerate = (_EINVAL,) if key == "iversion" else ()
             key = "i_version" if key == "iversion" else key
             plan.call("fsconfig", fs, abi.FSCONFIG_SET_FLAG, key, None, 0, tolerate=tolerate)
+    if label and fstype not in _UNLABELLED:
+        plan.call("fsconfig", fs, abi.FSCONFIG_SET_STRING, "context", label, 0)
     if like is not None:
         plan.call("mode_of", *like, fs, IN_ROOT, why="Its mode is that of the folder it covers.")
     plan.call("fsconfig", fs, abi.FSCONFIG_CMD_CREATE, None, None, 0)
@@ -292,6 +304,7 @@ def plan_mount(
     source: Slot | None = None,
     idmap: Slot | None = None,
     inside: str = "",
+    label: str = "",
 ) -> Slot:
     """One entry of the spec's `mounts`; the slot holds the mount. A bind mount's *source* may be there already, or be a path
     *inside* the root."""
@@ -317,7 +330,7 @@ def plan_mount(
         why = f"A new {mount.type} filesystem, not yet visible to anyone."
         own_mode = mount.type != "tmpfs" or any(option.startswith("mode=") for option in options.data)
         like = None if own_mode else (root, mount.destination)
-        plan_filesystem(plan, mount.type, mount.source, options, made, why, like=like)
+        plan_filesystem(plan, mount.type, mount.source, options, made, why, like=like, label=label)
     plan_attach(plan, root, mount.destination, made, kind=kind, resolve=resolve)
     if not is_bind(mount, options):
         set, clear = options.recursive_set, options.recursive_clear & ~options.recursive_set

@@ -126,7 +126,6 @@ def _check_selinux() -> None:
 
     if not os.path.exists("/sys/fs/selinux/enforce"):
         raise InvalidArgument("linux.mountLabel: the kernel has no SELinux")
-    raise InvalidArgument("linux.mountLabel: is not supported")
 
 
 def _check_sysctl(key: str, kinds: set[str]) -> None:

@@ -183,3 +183,11 @@ def test_the_callers_groups_are_kept_where_a_bundle_says_so():
     assert lines(plan(value, hold=True), "setgroups") == []
     assert len(lines(plan(value), "setgroups")) == 1
     assert len(lines(plan(spec(annotations={"run.oci.keep_original_groups": "0"}), hold=True), "setgroups")) == 1
+
+
+def test_a_label_of_selinux_is_that_of_new_filesystems_but_the_kernels():
+    mounts = [Mount(destination=f"/{kind}", type=kind) for kind in ("proc", "tmpfs", "sysfs", "mqueue", "devpts")]
+    value = spec(linux={"mount_label": "system_u:object_r:container_file_t:s0"}, mounts=mounts)
+    found = [line for line in lines(plan(value)) if '"context"' in line or "fsopen(" in line]
+    labelled = [found[index - 1].split('"')[1] for index, line in enumerate(found) if '"context"' in line]
+    assert labelled == ["tmpfs", "devpts"]
