@@ -160,3 +160,21 @@ def test_a_write_that_fails_names_the_file(cgroup):
     cgroup.create(["pids"])
     with pytest.raises(OSError, match=r"write 'many'.*pids\.max"):
         cgroup.apply([Write(controller="pids", file="pids.max", value="many")])
+
+
+def test_what_somebody_else_removes_meanwhile_is_gone_in_every_hierarchy(cgroup, monkeypatch):
+    """A service manager removes the cgroup of a scope that has ended, too."""
+    cgroup.create(list(cgroup.cgroups.v1))
+    below = [Path(folder, "below") for folder in cgroup._folders()]
+    for folder in below:
+        folder.mkdir()
+    scandir = os.scandir
+
+    def meanwhile(path):
+        Path(path, "below").rmdir()
+        os.rmdir(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", meanwhile)
+    cgroup.remove()
+    assert not cgroup.exists()

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from inception.linux.bpf import DeviceRule
 
+_GONE = (errno.ENOENT, errno.ENODEV)
+
 #: v1 controllers that every container is counted by, also without a limit.
 ACCOUNTING = ("memory", "pids", "blkio", "cpuacct")
 #: v2 controllers that are switched on for every container, where the hierarchy has them.
@@ -333,8 +335,9 @@ class Cgroup:
             try:
                 _write(f"{self.cgroups.v2}{self.path}/cgroup.kill", "1")
                 return
-            except FileNotFoundError:  # Linux before 5.14, or removed already
-                pass
+            except OSError as error:  # Linux before 5.14, or removed already
+                if error.errno not in _GONE:
+                    raise
         for _ in range(64):
             pids = self.pids()
             if not pids:
@@ -497,19 +500,24 @@ def _make_folders(root: str, path: str) -> None:
 
 
 def _remove_tree(folder: str) -> None:
+    """Somebody else (a service manager, another `delete`) may be at it too: what is gone is gone."""
     try:
         os.rmdir(folder)
         return
-    except FileNotFoundError:
-        return
     except OSError as error:
+        if error.errno in _GONE:
+            return
         if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
             raise
-    with os.scandir(folder) as entries:
-        below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    for path in below:
-        _remove_tree(path)
-    os.rmdir(folder)
+    try:
+        with os.scandir(folder) as entries:
+            below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for path in below:
+            _remove_tree(path)
+        os.rmdir(folder)
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
 
 
 def _read(path: str, missing: str | None = None) -> str:
