@@ -117,6 +117,38 @@ def test_what_an_endpoint_was_given_is_shown_before_the_start(client: docker.Doc
     network.remove()
 
 
+def test_link_local_addresses_are_given_beside_the_networks_own(client: docker.DockerClient) -> None:
+    def box(*addresses: str) -> docker.models.containers.Container:
+        made = client.api.create_endpoint_config(link_local_ips=list(addresses))
+        found = client.api.create_container("bb", ["sleep", "60"], networking_config={"EndpointsConfig": {"bridge": made}})
+        return client.containers.get(found["Id"])
+
+    one = box("169.254.8.8", "fe80::8")
+    one.start()
+    shown = client.api.inspect_container(one.id)["NetworkSettings"]["Networks"]["bridge"]
+    assert shown["IPAMConfig"] == {"LinkLocalIPs": ["169.254.8.8", "fe80::8"]} and shown["IPAddress"]
+    said = one.exec_run("ip addr show eth0").output.decode()
+    assert "169.254.8.8/16" in said and "fe80::8/64" in said and f"{shown['IPAddress']}/" in said
+    with pytest.raises(docker.errors.APIError, match=r"invalid link local IP address: 10\.0\.0\.1"):
+        box("10.0.0.1").start()
+
+
+def test_what_is_no_archive_of_images_is_told_in_the_stream(client: docker.DockerClient) -> None:
+    with pytest.raises(docker.errors.ImageLoadError, match="invalid tar archive"):
+        client.images.load(b"abc")
+
+
+def test_a_cache_that_is_asked_for_by_name_is_all_there_is(client: docker.DockerClient) -> None:
+    def cached(known: list[str]) -> int:
+        dockerfile = io.BytesIO(b"FROM bb\nENV A=b\nRUN touch /f\nRUN touch /g\n")
+        lines = client.api.build(fileobj=dockerfile, tag="cached", cache_from=known, decode=True)
+        return sum("Using cache" in line.get("stream", "") for line in lines)
+
+    assert cached([]) == 0
+    assert cached(["cached"]) == 3
+    assert cached(["nosuchtag"]) == 0
+
+
 def test_a_slash_behind_a_file_asks_for_a_folder(client: docker.DockerClient) -> None:
     box = client.containers.create("bb", "true")
     with pytest.raises(docker.errors.APIError, match="not a directory: /etc/passwd/"):

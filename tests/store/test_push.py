@@ -528,6 +528,8 @@ def test_a_mirror_is_asked_first_and_the_registry_when_it_has_nothing(
         push(store, copy)
         plain.close()
         assert pull(Store(str(tmp_path / "b")), name, registries=registries).names == [name]
+        everything = pull_all_tags(Store(str(tmp_path / "c")), name.removesuffix(":1"), registries=registries)
+        assert [image.names for image in everything] == [[name]]
     finally:
         mirror.close()
 

@@ -14,6 +14,7 @@ from inception.api.call import Call, empty, parse_json, reply
 from inception.api.convert import resource_config
 from inception.api.errors import message_of
 from inception.api.fields import Fields
+from inception.api.images import is_here
 from inception.api.progress import Tell, error_document, stream_work
 from inception.build import BuildConfig, BuildFailed, build
 from inception.build.cache import BuildCache
@@ -30,7 +31,8 @@ from inception.store.credentials import Credentials
 
 # The `version` of a build: whose words its answer has.
 _CLASSIC, _BUILDKIT = "1", "2"
-# `[2/4] RUN make`, `[builder 2/4] RUN make`: what is shown of the builder's steps; the rest is its own business.
+_STDERR = 2
+# `[2/4] RUN make`, `[builder 2/4] RUN make`: what makes files.
 _STEP = re.compile(r"\[(?:\S+ )?(\d+)/(\d+)\] (.*)", re.DOTALL)
 
 
@@ -43,6 +45,8 @@ async def build_image(call: Call) -> web.StreamResponse:
         return await build_posted(call, config, log_ins)
     known = parse_json(call.text("cachefrom") or "[]", "cachefrom") or []
     body = call.body_file()
+    if known and not await call.run(lambda: any(is_here(call, name) for name in known)):
+        config.no_cache = True  # asked for, these images are all the cache there is
 
     def work(tell: Tell) -> None:
         shown = _Words(tell)
@@ -73,24 +77,68 @@ class _ApiCaller(Caller):
 
 
 class _Words:
-    """The builder's events as the classic builder's lines."""
+    """The builder's events as the classic builder's lines, which number all instructions.
+
+    What only configures the image has no events of its own: it is told with the step behind it in its stage, else with the one
+    before, and comes out of the cache when that does. A step is told as soon as it is known whether the cache has it.
+    """
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._shown: set[int] = set()
+        self._plan: list[str] = []
+        self._groups: dict[str, list[int]] = {}
 
     def __call__(self, event: Event) -> None:
-        if event.kind == "warning":
+        text = event.data.decode("utf-8", "replace")
+        if event.kind == "plan":
+            self._plan = text.split("\0")
+            self._groups = _groups(self._plan)
+            self._tell_steps(self._groups.pop("", []), cached=False)
+        elif event.kind == "warning":
             self._tell({"stream": f"[Warning] {event.name}\n"})
-        elif event.kind == "start" and (match := _STEP.fullmatch(event.name)):
-            self._shown.add(event.step)
-            self._tell({"stream": f"Step {match[1]}/{match[2]} : {match[3]}\n"})
-        elif event.step in self._shown and event.kind == "output":
-            self._tell({"stream": event.data.decode("utf-8", "replace")})
-        elif event.step in self._shown and event.kind == "cached" and "] FROM " not in event.name:
-            self._tell({"stream": " ---> Using cache\n"})
+        elif event.name in self._plan and event.kind != "start":
+            cached = event.kind == "cached" and not _is_base(event.name)
+            places, ended = self._groups.get(event.name, []), event.kind in ("cached", "done")
+            ready = [place for place in places if ended or place <= self._plan.index(event.name)]
+            self._groups[event.name] = places[len(ready) :]
+            self._tell_steps(ready, cached=cached)
+            if event.kind == "output":
+                self._tell({"stream": f"\x1b[91m{text}\x1b[0m" if event.stream == _STDERR else text})
         elif event.kind == "output" and event.name.startswith("[internal]"):
-            self._tell({"status": event.data.decode("utf-8", "replace").rstrip("\n")})
+            self._tell({"status": text.rstrip("\n")})
+
+    def _tell_steps(self, places: list[int], *, cached: bool) -> None:
+        for place in places:
+            title = self._plan[place]
+            self._tell({"stream": f"Step {place + 1}/{len(self._plan)} : {_bare(title)}\n"})
+            if cached and not _is_base(title):
+                self._tell({"stream": " ---> Using cache\n"})
+
+
+def _groups(plan: list[str]) -> dict[str, list[int]]:
+    """By the title of each step that makes files, the places in *plan* that are told with it; those of stages without by ""."""
+    found: dict[str, list[int]] = {"": []}
+    waiting: list[int] = []
+    last = ""
+    for place, title in enumerate(plan):
+        if _is_base(title):
+            found[last] += waiting
+            waiting, last = [], ""
+        if _STEP.fullmatch(title):
+            found[title], waiting, last = [*waiting, place], [], title
+        else:
+            waiting.append(place)
+    found[last] += waiting
+    return found
+
+
+def _bare(title: str) -> str:
+    match = _STEP.fullmatch(title)
+    return match[3] if match else title
+
+
+def _is_base(title: str) -> bool:
+    return _bare(title).startswith("FROM ")
 
 
 def _failure(error: InceptionError) -> dict[str, Any]:

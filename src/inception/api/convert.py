@@ -230,7 +230,6 @@ def endpoint_config(endpoint: Fields) -> EndpointConfig:
         if key.startswith("com.docker.network.") and key != INTERFACE_NAME:
             raise InvalidArgument(f"{endpoint.place('DriverOpts')}: {key} is not supported")
     address = endpoint.object("IPAMConfig")
-    address.refuse(LinkLocalIPs="link-local addresses can't be given")
     return EndpointConfig(
         aliases=endpoint.strings("Aliases"),
         ipv4_address=address.text("IPv4Address"),
@@ -240,6 +239,7 @@ def endpoint_config(endpoint: Fields) -> EndpointConfig:
         driver_options=options,
         gateway_priority=endpoint.number("GwPriority"),
         interface_name=options.get(INTERFACE_NAME, ""),
+        link_local_addresses=address.strings("LinkLocalIPs"),
     )
 
 

@@ -135,7 +135,7 @@ async def _pull(call: Call) -> web.StreamResponse:
             fetch = images.pull_all_tags if every_tag else images.pull
             fetch(name, progress=progress, platform=platform, credentials=credentials)
         except (Unavailable, NotFound, Forbidden) as error:
-            if platform or _is_here(call, name) or find_recipe(name) is None:
+            if platform or is_here(call, name) or find_recipe(name) is None:
                 raise
             progress(Progress(status=f"{error}; making {name} from its distribution's own packages"))
             images.bootstrap(name, progress=progress)
@@ -143,7 +143,7 @@ async def _pull(call: Call) -> web.StreamResponse:
     return await stream_work(call, work, is_news=lambda document: not document["status"].startswith("Pulling from"))
 
 
-def _is_here(call: Call, name: str) -> bool:
+def is_here(call: Call, name: str) -> bool:
     try:
         call.engine.images.get(name)
     except NotFound:
@@ -239,7 +239,7 @@ async def load(call: Call) -> web.StreamResponse:
             kind = "Loaded image ID" if name.startswith("sha256:") else "Loaded image"
             tell({"stream": f"{kind}: {name}\n"})
 
-    return await stream_work(call, work)
+    return await stream_work(call, work, every_error_told=True)
 
 
 ROUTES = [

@@ -59,6 +59,9 @@ def network_config(body: Fields) -> NetworkConfig:
         raise InvalidArgument(f"IPAM driver {ipam.text('Driver')!r} is not supported: there is only the default one")
     ipam.refuse(Options="the default IPAM driver has none")
     pools = [pool for pool in ipam.objects("Config") if pool.value]
+    has_ipv6 = any(":" in pool.text("Subnet") for pool in pools)
+    if body.get("EnableIPv6") is False:  # said so, it counts more than a pool that is left over (Docker ignores it, too)
+        pools = [pool for pool in pools if ":" not in pool.text("Subnet")]
     auxiliary: dict[str, str] = {}
     for pool in pools:
         auxiliary |= pool.texts("AuxiliaryAddresses")
@@ -66,7 +69,7 @@ def network_config(body: Fields) -> NetworkConfig:
     options = body.texts("Options")
     # The daemon's own option for all networks, as a network may give it (docker 28).
     ipv4 = _boolean(_ENABLE_IPV4, options[_ENABLE_IPV4]) if _ENABLE_IPV4 in options else True
-    ipv6 = _boolean(_ENABLE_IPV6, options[_ENABLE_IPV6]) if _ENABLE_IPV6 in options else False
+    ipv6 = _boolean(_ENABLE_IPV6, options[_ENABLE_IPV6]) if _ENABLE_IPV6 in options else has_ipv6
     return _with_options(
         NetworkConfig(
             name=body.text("Name"),

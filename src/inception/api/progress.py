@@ -27,8 +27,10 @@ async def stream_work(
     *,
     is_news: Callable[[dict[str, Any]], bool] = lambda document: True,
     explain: Callable[[InceptionError], dict[str, Any]] | None = None,
+    every_error_told: bool = False,
 ) -> web.StreamResponse:
-    """Answer with what *work* tells. The head goes out with the first object that `is_news`."""
+    """Answer with what *work* tells. The head goes out with the first object that `is_news`; with *every_error_told* there is
+    no other status than 200."""
     response: web.StreamResponse | None = None
     held: list[dict[str, Any]] = []
     try:
@@ -40,7 +42,7 @@ async def stream_work(
             await response.write(b"".join(encode_json(item).strip() + b"\r\n" for item in held))
             held.clear()
     except InceptionError as error:
-        if response is None:
+        if response is None and not every_error_told:
             raise
         held.append(explain(error) if explain else error_document(message_of(error)))
     except OSError as error:

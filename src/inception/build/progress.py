@@ -28,14 +28,16 @@ _MAX_LINE = 4096
 
 
 class Event(Record):
-    """`kind`: `start` and then `done`, `cached` or `failed` (`data`: why) of the step number `step`, `output` with its `data`,
-    or a `warning` that belongs to none. `seconds` is the time since the step's start."""
+    """`kind`: `start` and then `done`, `cached` or `failed` (`data`: why) of the step number `step`, before that `making` when
+    the cache hasn't got it, `output` with its `data` and `stream` (1 or 2); or, of no step, a `warning`, and first of all the
+    `plan`: `data` has all instructions with zero bytes between them. `seconds` is the time since the step's start."""
 
     kind: str
     step: int = 0
     name: str = ""
     data: bytes = b""
     seconds: float = 0.0
+    stream: int = 1
 
 
 if TYPE_CHECKING:
@@ -61,6 +63,9 @@ class Reporter:
         if text not in self._warned:  # each platform of a build has them
             self._warned.add(text)
             self.tell(Event(kind="warning", name=text))
+
+    def plan(self, titles: list[str]) -> None:
+        self.tell(Event(kind="plan", data="\0".join(titles).encode()))
 
     def step(self, name: str) -> Step:
         with self._lock:
@@ -94,12 +99,15 @@ class Step:
         """Nothing had to be done."""
         self._cached = True
 
-    def output(self, data: bytes) -> None:
-        self._tell("output", data)
+    def making(self) -> None:
+        self._tell("making")
 
-    def _tell(self, kind: str, data: bytes = b"") -> None:
+    def output(self, data: bytes, stream: int = 1) -> None:
+        self._tell("output", data, stream)
+
+    def _tell(self, kind: str, data: bytes = b"", stream: int = 1) -> None:
         seconds = time.monotonic() - self._started
-        self._reporter.tell(Event(kind=kind, step=self._number, name=self._name, data=data, seconds=seconds))
+        self._reporter.tell(Event(kind=kind, step=self._number, name=self._name, data=data, seconds=seconds, stream=stream))
 
 
 def _first_line(name: str) -> str:
@@ -153,6 +161,8 @@ class Plain:
 
     def __call__(self, event: Event) -> None:
         number = f"#{event.step}"
+        if event.kind in ("plan", "making"):
+            return
         if event.kind == "warning":
             self._write(f"WARNING: {event.name}")
         elif event.kind == "start":
@@ -192,7 +202,8 @@ class RawJson:
     def __call__(self, event: Event) -> None:
         from inception import jsontext
 
-        self._stream.write(jsontext.dumps(self._line(event)) + "\n")
+        if event.kind not in ("plan", "making"):
+            self._stream.write(jsontext.dumps(self._line(event)) + "\n")
         self._stream.flush()
 
     def _line(self, event: Event) -> dict[str, object]:
@@ -207,7 +218,7 @@ class RawJson:
         time_text = now()
         if event.kind == "output":
             data = b64encode(event.data).decode()
-            return {"logs": [{"vertex": vertex, "stream": 1, "data": data, "timestamp": time_text}]}
+            return {"logs": [{"vertex": vertex, "stream": event.stream, "data": data, "timestamp": time_text}]}
         shown: dict[str, object] = {"digest": vertex, "name": event.name}
         shown["started"] = self._started.setdefault(event.step, time_text)
         if event.kind != "start":
@@ -261,6 +272,8 @@ class Live:
 
     def __call__(self, event: Event) -> None:
         with self._lock:
+            if event.kind in ("plan", "making"):
+                return
             if event.kind == "warning":
                 self._warnings.append(event.name)
                 return

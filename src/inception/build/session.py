@@ -168,6 +168,7 @@ class Session(Running):
     # --- stages ---
 
     def _run_stages(self, plan: BuildPlan) -> None:
+        self.reporter.plan([title for stage in plan.stages for title in self._titles(stage)])
         self.run_together({stage.index: functools.partial(self._stage, stage) for stage in plan.stages})
         if self.failure is not None:
             failure = self.failure
@@ -194,21 +195,26 @@ class Session(Running):
         stack = self.base_of(plan)
         stack.stage = plan.index
         stack.fresh = plan.name in self.fresh_stages or str(plan.index) in self.fresh_stages
-        changing = [step for step in plan.operations if not isinstance(step, Configure)]
-        number = 0 if plan.base == "scratch" else 1
-        total = len(changing) + number
-        label = f"{self.label}{plan.name or f'stage-{plan.index}'} " if len(self.plan.stages) > 1 or plan.name else self.label
-        if number:
-            with self.reporter.step(f"[{label}1/{total}] {plan.title}") as report:
+        base, *titles = self._titles(plan)
+        if plan.base != "scratch":
+            with self.reporter.step(base) as report:
                 report.cached()
-        for step in plan.operations:
+        for step, title in zip(plan.operations, titles, strict=True):
             self.check()
             if isinstance(step, Configure):
                 stack.outcomes.append(Outcome(operation=step))
-                continue
-            number += 1
-            self._step(step, stack, f"[{label}{number}/{total}] {step.title}")
+            else:
+                self._step(step, stack, title)
         self.stacks[plan.index] = stack
+
+    def _titles(self, plan: StagePlan) -> list[str]:
+        """FROM and what follows it as they are shown: what makes files is numbered."""
+        label = f"{self.label}{plan.name or f'stage-{plan.index}'} " if len(self.plan.stages) > 1 or plan.name else self.label
+        steps = [(plan.title, plan.base != "scratch")]
+        steps += [(step.title, not isinstance(step, Configure)) for step in plan.operations]
+        total = sum(makes_files for _, makes_files in steps)
+        numbers = iter(range(1, total + 1))
+        return [f"[{label}{next(numbers)}/{total}] {title}" if makes_files else title for title, makes_files in steps]
 
     # --- steps ---
 
@@ -275,6 +281,7 @@ class Session(Running):
         if len(stack.layer_ids) >= _MAX_LAYERS:
             raise InvalidArgument(f"max depth exceeded: an image has at most {_MAX_LAYERS} layers")
         self._note(step, stack, inputs, title, content)
+        report.making()
         layer_id = self._make(step, stack, inputs, report)
         created = self.epoch[0] or now()
         self.cache.add(keys, layer_id, created)

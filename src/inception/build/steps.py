@@ -41,14 +41,14 @@ _TAIL_BYTES = 32 << 10
 DOWNLOAD_MODE = 0o600
 
 
-def run(build: Session, step: Run, snapshot_id: str, stack: Stack, on_output: Callable[[bytes], None]) -> None:
+def run(build: Session, step: Run, snapshot_id: str, stack: Stack, on_output: Callable[[bytes, int], None]) -> None:
     """Raises CommandFailed, StartFailed."""
     tail = bytearray()
 
-    def keep(data: bytes) -> None:
+    def keep(stream: int, data: bytes) -> None:
         tail.extend(data)
         del tail[:-_TAIL_BYTES]
-        on_output(data)
+        on_output(data, stream)
 
     try:
         with StepMounts(build, step) as mounts:
@@ -86,7 +86,7 @@ def open_shell(build: Session, step: Run, snapshot_id: str) -> Iterator[ExecProc
             yield process
 
 
-def _run(build: Session, step: Run, snapshot_id: str, extras: StepExtras, on_output: Callable[[bytes], None]) -> int:
+def _run(build: Session, step: Run, snapshot_id: str, extras: StepExtras, on_output: Callable[[int, bytes], None]) -> int:
     from inception.engine.sandbox import run_step
 
     extras.env += step.uncached_env
@@ -101,7 +101,7 @@ def _run(build: Session, step: Run, snapshot_id: str, extras: StepExtras, on_out
             build.engine,
             snapshot_id,
             _container(build.config, step, build.scratch.path, snapshot_id),
-            on_output=lambda _stream, data: on_output(data),
+            on_output=on_output,
             extras=extras,
             on_process=watch,
         )

@@ -137,6 +137,7 @@ def connect(call: Call) -> int:
         aliases=flags.list("alias"),
         ipv4_address=flags.text("ip"),
         ipv6_address=flags.text("ip6"),
+        link_local_addresses=flags.list("link-local-ip"),
         links=flags.list("link"),
         gateway_priority=flags.number("gw-priority"),
         driver_options=flags.map("driver-opt"),
@@ -212,12 +213,10 @@ CONNECT = Command(
       --ip ip            IPv4 address (e.g., 172.30.100.104)
       --ip6 ip           IPv6 address (e.g., 2001:db8::33)
       --link list        Another container under a name that only this one knows
+      --link-local-ip strings  A link-local address for the container
 """,
     minimum=2,
     maximum=2,
-    refused={
-        "link-local-ip": "link-local addresses are not implemented",
-    },
 )
 DISCONNECT = Command(
     disconnect,

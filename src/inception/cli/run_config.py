@@ -219,6 +219,7 @@ def _networks(flags: Flags) -> tuple[str, dict[str, EndpointConfig]]:
             gateway_priority=first.gateway_priority,
             driver_options=first.driver_options,
             interface_name=first.interface_name,
+            link_local_addresses=[*first.link_local_addresses, *flags.list("link-local-ip")],
         ),
     )
     networks: dict[str, EndpointConfig] = {}
@@ -238,7 +239,7 @@ def parse_network(text: str) -> tuple[str, EndpointConfig]:
     if "=" not in text:
         return _network_name(text), EndpointConfig()
     name, aliases, address, address6, mac = "", [], "", "", ""
-    priority, options = 0, {}
+    priority, options, local = 0, {}, []
     for field in text.split(","):
         key, equals, value = field.partition("=")
         key = key.strip().lower()
@@ -267,7 +268,7 @@ def parse_network(text: str) -> tuple[str, EndpointConfig]:
                 raise ValueError(f"invalid gw-priority: {value}")
             priority = int(value)
         elif key == "link-local-ip":
-            raise ValueError(f"the network option {key} is not supported")
+            local.append(value)
         else:
             raise ValueError(f"invalid field key {key}")
     if not name:
@@ -280,6 +281,7 @@ def parse_network(text: str) -> tuple[str, EndpointConfig]:
         gateway_priority=priority,
         driver_options=options,
         interface_name=interface_of(options),
+        link_local_addresses=local,
     )
 
 

@@ -49,6 +49,7 @@ OPTIONS = """\
   -l, --label list                      Labels of the container
       --label-file list                 Files of labels, one a line
       --link list                       Another container under a name that only this one knows (CONTAINER:NAME)
+      --link-local-ip list              Link-local IPv4 or IPv6 addresses of the container
       --log-driver string               Where the output is kept: "json-file" or "none"
       --log-opt list                    Options of the log driver (max-size=10m)
       --mac-address string              MAC address (e.g., 92:d0:c6:0a:29:33)
@@ -116,7 +117,6 @@ REFUSED = {
     "io-maxiops": _WINDOWS,
     "isolation": _WINDOWS,
     "kernel-memory": "the kernel has no such limit any more",
-    "link-local-ip": "link-local addresses are not implemented",
     "storage-opt": "a size limit needs a quota of the filesystem, which overlay snapshots don't set",
     "use-api-socket": "there is no daemon, so there is no socket to hand over",
 }

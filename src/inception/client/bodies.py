@@ -167,8 +167,7 @@ def endpoint_body(endpoint: EndpointConfig) -> dict[str, Any]:
         "DriverOpts": endpoint.driver_options,
         "GwPriority": endpoint.gateway_priority,
     }
-    asked = {"IPv4Address": endpoint.ipv4_address, "IPv6Address": endpoint.ipv6_address}
-    body["IPAMConfig"] = {key: address for key, address in asked.items() if address}
+    body["IPAMConfig"] = endpoint.asked_addresses
     return {name: value for name, value in body.items() if value}
 
 

@@ -137,10 +137,12 @@ def _healthcheck(check: dict[str, Any] | None) -> Healthcheck | None:
 
 
 def _endpoint_config(each: dict[str, Any]) -> EndpointConfig:
+    asked = each.get("IPAMConfig") or {}
     return EndpointConfig(
         aliases=each.get("Aliases") or [],
-        ipv4_address=(each.get("IPAMConfig") or {}).get("IPv4Address") or "",
-        ipv6_address=(each.get("IPAMConfig") or {}).get("IPv6Address") or "",
+        ipv4_address=asked.get("IPv4Address") or "",
+        ipv6_address=asked.get("IPv6Address") or "",
+        link_local_addresses=asked.get("LinkLocalIPs") or [],
         links=each.get("Links") or [],
         gateway_priority=each.get("GwPriority") or 0,
         driver_options=each.get("DriverOpts") or {},

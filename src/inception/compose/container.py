@@ -238,6 +238,7 @@ def _endpoints(project: Project, service: Service, name: str) -> dict[str, Endpo
             aliases=list(dict.fromkeys([name, service.name, *own.aliases])),
             ipv4_address=own.ipv4_address,
             ipv6_address=own.ipv6_address,
+            link_local_addresses=own.link_local_ips,
             gateway_priority=own.gw_priority,
             driver_options=own.driver_opts,
             interface_name=own.interface_name or _interface(service, key, own.driver_opts),

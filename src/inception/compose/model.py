@@ -122,6 +122,7 @@ class ServiceNetwork(Record):
     gw_priority: int = 0
     interface_name: str = ""
     driver_opts: dict[str, str] = {}
+    link_local_ips: list[str] = []
 
 
 class Healthcheck(Record, names=DURATIONS):

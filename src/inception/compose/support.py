@@ -37,7 +37,6 @@ _REFUSED: dict[str, str] = {
     "services.*.deploy.update_config": "it is for Swarm",
     "services.*.gpus": "",
     "services.*.models": "",
-    "services.*.networks.*.link_local_ips": "",
     "services.*.provider": "",
     "services.*.pull_refresh_after": "",
     "services.*.storage_opt": "",

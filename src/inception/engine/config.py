@@ -60,6 +60,13 @@ class EndpointConfig(Record):
     ipv6_address: str = ""
     gateway_priority: int = 0
     interface_name: str = ""
+    link_local_addresses: list[str] = []
+
+    @property
+    def asked_addresses(self) -> dict[str, object]:
+        """As Docker's `IPAMConfig`."""
+        asked = {"IPv4Address": self.ipv4_address, "IPv6Address": self.ipv6_address, "LinkLocalIPs": self.link_local_addresses}
+        return {key: addresses for key, addresses in asked.items() if addresses}
 
 
 class RestartPolicy(Record):

@@ -32,7 +32,7 @@ from inception.linux.namespaces import open_ns
 from inception.linux.process import pidfd_send_signal
 from inception.network import bridge, firewall
 from inception.network import names as dns_names
-from inception.network.address import derive_mac, is_interface, is_mac, link_name, parse_subnet
+from inception.network.address import derive_mac, is_interface, is_link_local, is_mac, link_name, parse_subnet
 from inception.network.endpoint import EndpointPlan, attach, detach, set_default_route
 from inception.network.host import host_links
 from inception.network.ipam import choose_address
@@ -98,6 +98,9 @@ def _claim_one(
         raise InvalidArgument(f"invalid interface name: {config.interface_name!r}", "15 letters at most, without a slash")
     if network.name in PREDEFINED and network.name != "bridge":
         raise InvalidArgument(f"container cannot be connected to network {network.name} together with others")
+    for local in config.link_local_addresses:
+        if not is_link_local(local):
+            raise InvalidArgument(f"invalid link local IP address: {local}", "one of 169.254.0.0/16 or fe80::/10")
     if (config.ipv4_address or config.ipv6_address) and network.name == "bridge":
         raise InvalidArgument("user specified IP address is supported on user defined networks only")
     last = tx.row("SELECT last_address, last_address6 FROM networks WHERE id = ?", (network.id,))
@@ -170,6 +173,7 @@ def attach_endpoint(engine: Engine, endpoint: Endpoint, netns_fd: int) -> None:
             address6=endpoint.state.ipv6_address,
             prefix6=endpoint.state.ipv6_prefix_length,
             gateway6=network.gateway6 if endpoint.state.default_route6 else None,
+            link_local=endpoint.config.link_local_addresses,
         ),
     )
 

@@ -319,8 +319,7 @@ def _endpoint(
     engine: Engine, record: ContainerRecord, name: str, config: EndpointConfig, state: EndpointState | None
 ) -> dict[str, Any]:
     document = dict(_EMPTY_ENDPOINT)
-    asked = {"IPv4Address": config.ipv4_address, "IPv6Address": config.ipv6_address}
-    document["IPAMConfig"] = {key: address for key, address in asked.items() if address} or None
+    document["IPAMConfig"] = config.asked_addresses or None
     document["MacAddress"] = config.mac_address
     document["DriverOpts"] = config.driver_options or None
     document["GwPriority"] = config.gateway_priority

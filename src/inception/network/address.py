@@ -77,6 +77,13 @@ def is_ipv4(text: str) -> bool:
     return _is_address(_socket.AF_INET, text)
 
 
+def is_link_local(text: str) -> bool:
+    """In 169.254.0.0/16 or fe80::/10."""
+    if is_ipv4(text):
+        return parse_ipv4(text) >> 16 == 0xA9FE
+    return is_ipv6(text) and parse_ip(text) >> 118 == 0xFE80 >> 6
+
+
 def is_ipv6(text: str) -> bool:
     """Whether *text* is an IPv6 address, without brackets or zone."""
     return _is_address(_socket.AF_INET6, text)

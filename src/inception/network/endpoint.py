@@ -23,6 +23,7 @@ class EndpointPlan(Record):
     (`10.0.0.0/8`, gateway) pairs. An empty *mac* is derived from the address; *mtu* 0 is the bridge's. *isolated* keeps the
     container from its siblings on the bridge (a network without inter-container communication). *hairpin* is for a container
     that publishes ports: where br_netfilter is on (dockerd loads it), it reaches its own ones through the host only so.
+    *link_local* are more addresses, of 169.254.0.0/16 or fe80::/10.
     """
 
     bridge: str
@@ -39,6 +40,7 @@ class EndpointPlan(Record):
     address6: str = ""
     prefix6: int = 0
     gateway6: str | None = None
+    link_local: list[str] = []
 
 
 def attach(netns_fd: int, plan: EndpointPlan) -> None:
@@ -94,6 +96,7 @@ def plan_inside(plan: EndpointPlan, index: int) -> list[netlink.Request]:
         requests.append(netlink.add_address(index, plan.address, plan.prefix, broadcast=broadcast))
     if plan.address6:
         requests.append(netlink.add_address(index, plan.address6, plan.prefix6))
+    requests += [netlink.add_address(index, each, 64 if ":" in each else 16) for each in plan.link_local]
     requests.append(netlink.set_link(index, up=True))
     for gateway in (plan.gateway, plan.gateway6):
         if gateway:
@@ -121,7 +124,7 @@ def plan_outside(plan: EndpointPlan, bridge_index: int) -> list[netlink.Request]
 def _configure_inside(netns_fd: int, plan: EndpointPlan, outside: Netlink) -> None:
     # Where IPv6 is off there is no link-local address and no ear for router advertisements either. Before the link is up, so
     # that there is never a moment with one.
-    if plan.address6:
+    if plan.address6 or any(":" in each for each in plan.link_local):
         _enable_ipv6(netns_fd, plan.container_ifname)
     else:
         _sysctl(netns_fd, f"ipv6/conf/{plan.container_ifname}/disable_ipv6")

@@ -295,7 +295,12 @@ class _Sources:
                 del self._left[0]
 
     def tags(self) -> list[str]:
-        return self._all[-1].tags()
+        for repository in self._left[:-1]:
+            try:
+                return repository.tags()
+            except (NotFound, Unavailable, Forbidden):
+                continue
+        return self._left[-1].tags()
 
     def blob(self, descriptor: Descriptor, offset: int) -> Iterator[bytes]:
         """The bytes from whoever has them."""

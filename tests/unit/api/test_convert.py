@@ -74,7 +74,6 @@ def test_endpoints_without_a_mode_are_all_the_networks() -> None:
         ({"Labels": {"a": 1}}, "Labels.a: expected a string"),
         ({"HostConfig": 1}, "HostConfig: expected an object"),
         ({"NetworkingConfig": {"EndpointsConfig": {"n": {"DriverOpts": {"com.docker.network.a": "b"}}}}}, "DriverOpts"),
-        ({"NetworkingConfig": {"EndpointsConfig": {"n": {"IPAMConfig": {"LinkLocalIPs": ["::2"]}}}}}, "LinkLocalIPs"),
     ],
 )
 def test_what_is_not_supported_or_wrong_is_refused_by_name(body: dict[str, Any], named: str) -> None:
@@ -118,6 +117,9 @@ def test_networks() -> None:
     found = network_config(Fields({"Name": "n", "EnableIPv4": False, "EnableIPv6": True, "IPAM": {"Config": pools}}))
     assert (found.ipv4, found.ipv6, found.subnet6, found.gateway6) == (False, True, "fd00:1::/64", "fd00:1::9")
     assert network_config(Fields({"Name": "n", "Options": {"com.docker.network.enable_ipv6": "true"}})).ipv6
+    only = {"Config": [{"Subnet": "fd00:1::/64"}]}
+    assert network_config(Fields({"Name": "n", "IPAM": only})).ipv6
+    assert network_config(Fields({"Name": "n", "IPAM": only, "EnableIPv6": False})).subnet6 == ""
     for wrong in ({"EnableIPv6": 1}, {"Options": {"nope": "1"}}, {"Scope": "swarm"}, {"IPAM": {"Driver": "x"}}):
         with pytest.raises(InvalidArgument):
             network_config(Fields({"Name": "n", **wrong}))

@@ -90,7 +90,9 @@ class Vertexes:
         self._first = ""
 
     def response(self, event: Event) -> Value | None:
-        """None for an event that is told later."""
+        """None for an event that is told later, or not at all."""
+        if event.kind in ("plan", "making"):
+            return None
         if event.kind == "warning":
             return {"warnings": [{"vertex": self._first, "level": 1, "short": event.name.encode()}]}
         if event.kind == "start":
@@ -102,7 +104,7 @@ class Vertexes:
         if event.kind == "output":
             if vertex["name"].startswith(_OWN):
                 return {"statuses": _statuses(vertex["digest"], event.data)}
-            return {"logs": [{"vertex": vertex["digest"], "stream": 1, "timestamp": stamp(), "msg": event.data}]}
+            return {"logs": [{"vertex": vertex["digest"], "stream": event.stream, "timestamp": stamp(), "msg": event.data}]}
         vertex |= {"completed": stamp(), "cached": event.kind == "cached"}
         if event.kind == "failed":
             self._failed.append((event.step, event.data.decode("utf-8", "replace")))
