@@ -207,13 +207,13 @@ CONNECT = Command(
     "[OPTIONS] NETWORK CONTAINER",
     "Connect a container to a network",
     """\
-      --alias strings    Add network-scoped alias for the container
-      --driver-opt map   com.docker.network.endpoint.ifname: the name of its interface
-      --gw-priority int  The network with the highest has the default route
-      --ip ip            IPv4 address (e.g., 172.30.100.104)
-      --ip6 ip           IPv6 address (e.g., 2001:db8::33)
-      --link list        Another container under a name that only this one knows
-      --link-local-ip strings  A link-local address for the container
+      --alias strings           Add network-scoped alias for the container
+      --driver-opt map          com.docker.network.endpoint.ifname: the name of its interface
+      --gw-priority int         The network with the highest has the default route
+      --ip ip                   IPv4 address (e.g., 172.30.100.104)
+      --ip6 ip                  IPv6 address (e.g., 2001:db8::33)
+      --link list               Another container under a name that only this one knows
+      --link-local-ip strings   A link-local address for the container
 """,
     minimum=2,
     maximum=2,
