@@ -250,6 +250,24 @@ def test_archives(client: docker.DockerClient) -> None:
         box.get_archive("/nope")
 
 
+@pytest.mark.parametrize(("user", "query", "owner"), [("", "", "12:34"), ("", "&copyUIDGID=1", "12:34"), ("user", "", "12:34"),
+                                                      ("user", "&copyUIDGID=1", "1000:1000")])  # fmt: skip
+def test_what_is_copied_in_keeps_its_owner_or_gets_the_containers(
+    client: docker.DockerClient, host: Host, user: str, query: str, owner: str
+) -> None:
+    box = client.containers.create("bb", ["stat", "-c", "%u:%g", "/tmp/f"], user=user)
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        entry = tarfile.TarInfo("f")
+        entry.uid, entry.gid = 12, 34
+        tar.addfile(entry)
+    path = f"/containers/{box.id}/archive?path=/tmp{query}"
+    assert host.request("PUT", path, data.getvalue(), {"Content-Type": "application/x-tar"})[0] == 200
+    box.start()
+    box.wait()
+    assert box.logs().decode().strip() == owner
+
+
 def test_build_streams_and_tells_the_image(client: docker.DockerClient) -> None:
     image, said = client.images.build(fileobj=io.BytesIO(b"FROM bb\nRUN echo hello\n"), tag="py:1", nocache=True)
     assert image.tags == ["py:1"] and {"stream": "hello\n"} in list(said)

@@ -54,6 +54,30 @@ def test_names_that_clients_use_are_taken(host: Host, name: str) -> None:
     assert host.request("GET", "/_ping", headers={"Host": name})[0] == 200
 
 
+def test_every_answer_says_whose_it_is(host: Host) -> None:
+    for path in ("/_ping", "/nope", "/events?until=1", "/v1.44/containers/nope/json"):
+        _, headers, _ = host.request("GET", path)
+        found = [headers[name] for name in ("api-version", "ostype", "docker-experimental", "server")]
+        assert found[:3] == ["1.51", "linux", "false"] and found[3].startswith("Inception/"), (path, headers)
+    assert host.request("OPTIONS", "/v1.44/containers/json")[::2] == (200, b"")
+    assert host.request("GET", "/_ping", headers={f"X-{i}": "x" for i in range(500)})[0] == 200
+    assert host.json("GET", "/networks/") == host.json("GET", "/networks")
+
+
+def test_a_client_that_asks_first_is_told_to_send_its_body(host: Host) -> None:
+    def ask(expected: str) -> bytes:
+        head = f"POST /v1.44/containers/create HTTP/1.1\r\nHost: docker\r\nExpect: {expected}\r\nConnection: close\r\n"
+        connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n".encode())
+        return connection.recv(1 << 12)
+
+    with host.connect() as connection:
+        assert ask("100-continue") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"{}")
+        assert read_all(connection).startswith(b"HTTP/1.1 400 ")
+    with host.connect() as connection:
+        assert ask("a miracle").startswith(b"HTTP/1.1 417 ")
+
+
 def test_versions_are_negotiated(host: Host) -> None:
     status, headers, body = host.request("GET", "/_ping")
     assert (status, body, headers["api-version"], headers["ostype"]) == (200, b"OK", "1.51", "linux")

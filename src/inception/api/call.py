@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar
 
 from aiohttp import web
 
+from inception import __version__
 from inception.api.errors import TooLarge
+from inception.api.router import API_VERSION
 from inception.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -33,6 +35,13 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 _BODY_BYTES = 4 << 20
+# What every answer has; clients choose their version by it.
+HEADERS = {
+    "Api-Version": f"{API_VERSION[0]}.{API_VERSION[1]}",
+    "Docker-Experimental": "false",
+    "Ostype": "linux",
+    "Server": f"Inception/{__version__} (linux)",
+}
 # What an unprivileged user may ask for; root too. Source: /proc/sys/fs/pipe-max-size.
 _PIPE_BYTES = 1 << 20
 
@@ -132,6 +141,7 @@ class Call:
 
     async def body(self, limit: int = _BODY_BYTES) -> bytes:
         pieces, size = [], 0
+        self._invite()
         while chunk := await self.request.content.readany():
             size += len(chunk)
             if size > limit:
@@ -141,11 +151,18 @@ class Call:
 
     def body_file(self) -> BinaryIO:
         """The body as a file (a pipe) for a thread or a process: it is read as it comes, never held whole."""
+        self._invite()
         reader, writer = os.pipe2(os.O_CLOEXEC)
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         os.set_blocking(writer, False)
         self._feeder = asyncio.create_task(_feed(self.request.content, writer))
         return os.fdopen(reader, "rb")
+
+    def _invite(self) -> None:
+        """A client that asks first (curl does with large bodies, and waits a second) hears that its body is wanted."""
+        asks = "Expect" in self.request.headers and self.request.version >= (1, 1)
+        if asks and self.request.transport is not None and not self.answered:
+            self.request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def close(self) -> None:
         """At the end of the request, good or bad: whoever still reads the body sees its end."""
@@ -238,7 +255,7 @@ async def open_stream(
     call: Call, content_type: str = "application/json", headers: dict[str, str] | None = None
 ) -> StreamResponse:
     """An answer whose head goes out at once and whose body comes piece by piece."""
-    response = web.StreamResponse(headers=headers)
+    response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
     response.content_type = content_type
     if call.request.version >= (1, 1):
         response.enable_chunked_encoding()

@@ -148,6 +148,7 @@ async def prune(call: Call) -> web.Response:
 
 ROUTES = [
     ("GET", "/networks", list_networks),
+    ("GET", "/networks/", list_networks),
     ("POST", "/networks/create", create),
     ("POST", "/networks/prune", prune),
     ("GET", "/networks/{id}", inspect),

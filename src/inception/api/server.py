@@ -19,14 +19,13 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from inception import __version__
 from inception.api.attach import Attachments
-from inception.api.call import Call, reply
+from inception.api.call import HEADERS, Call, empty, reply
 from inception.api.documents import Summaries
 from inception.api.errors import message_of, status_of
 from inception.api.hijack import HangUps, Taken
 from inception.api.hub import Hub
-from inception.api.router import API_VERSION, Router
+from inception.api.router import Router
 from inception.api.threads import Threads
 from inception.errors import Forbidden, InceptionError, NotModified
 
@@ -41,12 +40,8 @@ if TYPE_CHECKING:
 _STOP_TIMEOUT_S = 5.0
 _FOLLOWERS_TIMEOUT_S = 1.0
 _HEAD_BYTES = 128 << 10
-HEADERS = {
-    "Api-Version": f"{API_VERSION[0]}.{API_VERSION[1]}",
-    "Docker-Experimental": "false",
-    "Ostype": "linux",
-    "Server": f"Inception/{__version__} (linux)",
-}
+# Their total is bounded by the head's; aiohttp would take no more than 128.
+_HEADERS_MOST = 1024
 
 
 class Listener:
@@ -106,6 +101,7 @@ class Server:
                 logger=_quiet_logger(),
                 max_line_size=_HEAD_BYTES,
                 max_field_size=_HEAD_BYTES,
+                max_headers=_HEADERS_MOST,
                 auto_decompress=False,  # a gzip body is the client's archive, not an encoding of it
             ),
             shutdown_timeout=_STOP_TIMEOUT_S,
@@ -146,6 +142,10 @@ class Server:
         assert task is not None
         try:
             self._check_origin(request)
+            if request.headers.get("Expect", "100-continue").lower() != "100-continue":
+                return empty(417)
+            if request.method == "OPTIONS":
+                return _with_headers(empty(200))
             handler, version, arguments = self._router.find(request.method, request.path)
             call = Call(self, request, version, arguments)
             self._open[task] = call
@@ -175,9 +175,7 @@ class Server:
             if call is not None:
                 call.close()
                 del self._open[task]
-        if not response.prepared:
-            response.headers.update(HEADERS)
-        return response
+        return _with_headers(response)
 
     @contextmanager
     def following(self, container_id: str) -> Iterator[None]:
@@ -215,6 +213,12 @@ class Server:
             or host.endswith(".localhost")
             or host.startswith(("/", "%2f"))
         )
+
+
+def _with_headers(response: web.StreamResponse) -> web.StreamResponse:
+    if not response.prepared:
+        response.headers.update(HEADERS)
+    return response
 
 
 def _break_off(request: web.BaseRequest) -> Taken:

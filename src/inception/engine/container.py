@@ -341,7 +341,8 @@ class Container:
     ) -> None:
         """Unpack a tar stream into the folder *path*.
 
-        Owners become root unless *copy_uid_gid*; *no_overwrite_dir_non_dir* refuses to replace a folder by a file and back.
+        Owners are the archive's, with *copy_uid_gid* the container's user if it has one; *no_overwrite_dir_non_dir* refuses to
+        replace a folder by a file and back.
         """
         from inception.engine.copy import put_archive
 

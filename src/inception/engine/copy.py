@@ -14,6 +14,7 @@ from inception.engine.records import event_attributes
 from inception.engine.results import PathStat
 from inception.engine.rootview import ContainerRoot
 from inception.errors import Forbidden, InvalidArgument, NotFound, Unavailable
+from inception.linux.namespaces import is_rootless
 from inception.linux.path import RootDir
 
 TYPE_CHECKING = False
@@ -105,10 +106,21 @@ def put_archive(
             raise Forbidden("mounted volume is marked read-only")
         if record.config.read_only and covering is None:
             raise Forbidden("container rootfs is marked read-only")
-        owner = None if copy_uid_gid else 0
-        options = ExtractOptions(destination=place.lstrip("/"), uid=owner, gid=owner, keep_directories=no_overwrite_dir_non_dir)
+        uid, gid = _owner(root, record.config.user, copy_uid_gid)
+        options = ExtractOptions(destination=place.lstrip("/"), uid=uid, gid=gid, keep_directories=no_overwrite_dir_non_dir)
         unpack(iter(lambda: stream.read(_CHUNK_BYTES), b""), root.fd, options)
     engine.events.emit("container", "extract-to-dir", container_id, event_attributes(record))
+
+
+def _owner(root: RootDir, user: str, copy_uid_gid: bool) -> tuple[int | None, int | None]:
+    """Who owns what comes in: as the archive says, or, with *copy_uid_gid*, the container's user if it has one (as dockerd)."""
+    if copy_uid_gid and user:
+        from inception.engine.surroundings import resolve_user_of
+
+        found = resolve_user_of(root, user, []).user
+        return found.uid, found.gid
+    # An ordinary user may have no ids but one.
+    return (None, None) if copy_uid_gid or not is_rootless() else (0, 0)
 
 
 def _mount_over(mounts: list[records.MountPoint], place: str) -> records.MountPoint | None:
