@@ -143,6 +143,18 @@ def test_a_second_pull_asks_for_the_digest_alone(pushed: str, store: Store, monk
     assert asked[0] == "HEAD" and len(asked) > 2
 
 
+def test_an_image_for_another_platform_than_asked_for_comes_with_a_warning(registry: DebianRegistry, store: Store) -> None:
+    name = f"{registry.host}/lone:1"
+    make(store, "linux/amd64", name)
+    push(store, name)
+    for wanted, told in ((parse_platform("linux/arm64"), True), (parse_platform("linux/amd64"), False), (None, False)):
+        news: list[Progress] = []
+        pull(store, name, news.append, platform=wanted)
+        warnings = [each.status for each in news if each.status.startswith("WARNING")]
+        text = f"WARNING: image with reference {name} was found but does not match the specified platform: "
+        assert warnings == ([f"{text}wanted linux/arm64, actual: linux/amd64"] if told else [])
+
+
 def test_a_second_platform_leaves_the_first_in_the_store(pushed: str, store: Store) -> None:
     own = pull(store, pushed)
     other = pull(store, pushed, platform=OTHER)

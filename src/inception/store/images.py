@@ -22,12 +22,11 @@ from inception.oci.image import (
     Descriptor,
     ImageDocument,
     Manifest,
-    platform_text,
 )
 from inception.oci.reference import Reference
 from inception.record import Record, encode, replace
 from inception.store.documents import decode_manifest, document_bytes, labels_of, parse_document
-from inception.store.indexes import fits, platform_of
+from inception.store.indexes import fits, misfit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,10 +119,7 @@ class Images:
         for other in [] if found else self.siblings(Reference.parse(text)):
             if fits(self._document(other), platform):
                 return replace(self.load(other), names=image.names)
-        raise NotFound(
-            f"image with reference {text} was found but does not match the specified platform: wanted "
-            f"{platform_text(platform)}, actual: {platform_of(image.document)}"
-        )
+        raise NotFound(misfit(text, image.document, platform))
 
     def platforms(self, text: str) -> list[Image]:
         """All that is here under a name, each for a platform of its own; the one that the name means comes first."""

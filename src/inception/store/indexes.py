@@ -86,6 +86,15 @@ def fits(document: ImageDocument, platform: Platform) -> bool:
     return same and (not document.variant or not platform.variant or document.variant == platform.variant)
 
 
+def misfit(text: str, document: ImageDocument, platform: Platform) -> str:
+    """Docker's words for an image that is not for the *platform*."""
+    wanted = platform_text(platform).replace("arm64/v8", "arm64")  # which is what arm64 means
+    return (
+        f"image with reference {text} was found but does not match the specified platform: wanted {wanted}, "
+        f"actual: {platform_of(document)}"
+    )
+
+
 def platform_of(document: ImageDocument) -> str:
     """`linux/arm64/v8`."""
     from inception.oci.image import Platform

@@ -18,7 +18,7 @@ from inception.store import credentials as logins
 from inception.store.credentials import Credentials
 from inception.store.documents import decode_manifest, load_json
 from inception.store.hosts import Registries, endpoint, full_name, load_registries, mirrors
-from inception.store.indexes import fits
+from inception.store.indexes import fits, misfit
 from inception.store.progress import Progress, silent
 from inception.store.registry import INDEXES, MANIFESTS, Repository
 from inception.store.transport import Transport
@@ -74,6 +74,8 @@ def pull(
     progress(Progress(status=f"Digest: {digest}"))
     what = "Downloaded newer image" if newer else "Image is up to date"
     progress(Progress(status=f"Status: {what} for {reference.familiar}"))
+    if platform is not None and not fits(image.document, platform):  # its registry has it for one platform, whoever asks
+        progress(Progress(status=f"WARNING: {misfit(reference.familiar, image.document, platform)}"))
     return image
 
 
