@@ -131,3 +131,67 @@ def test_an_image_event_names_the_name_that_was_given(cli):
 def test_a_network_that_is_not_there_is_no_error_with_force_and_not_named(cli):
     assert cli("network", "rm", "-f", "ghost") == ""
     assert 'only one instance of "host" network is allowed' in cli.fails("network", "create", "-d", "host", "second")[1]
+
+
+def test_another_images_files_are_mounted_read_only_and_stay_when_its_name_goes(cli, tmp_path):
+    lines = [
+        "FROM busybox",
+        "RUN mkdir -p /d/e && echo 1 >/d/e/gone && echo 2 >/d/e/kept",
+        "RUN rm /d/e/gone && echo 3 >/d/e/new",
+    ]
+    (tmp_path / "Dockerfile").write_text("\n".join(lines))
+    cli("build", "-q", "-t", "lent", str(tmp_path))
+    mount = "type=image,source=lent,target=/in"
+    try:
+        assert run(cli, "--mount", f"{mount},image-subpath=d/e", "busybox", "ls", "/in") == "kept\nnew\n"
+        assert run(cli, "--mount", f"{mount},image-subpath=d/e/kept", "busybox", "cat", "/in") == "2\n"
+        assert (
+            "cannot access path d/e/gone in image lent"
+            in cli.fails("run", "--rm", *QUIET, "--mount", f"{mount},image-subpath=d/e/gone", "busybox", "true")[1]
+        )
+        cli("run", "-d", "--name", "borrower", *QUIET, "--mount", mount, "busybox", "sleep", "100")
+        cli("rmi", "-f", "lent")
+        cli("restart", "-t", "0", "borrower")
+        assert cli("exec", "borrower", "cat", "/in/d/e/new") == "3\n"
+        assert "Read-only file system" in cli.fails("exec", "borrower", "touch", "/in/x")[1]
+        assert json.loads(cli("inspect", "borrower"))[0]["Mounts"][0]["Type"] == "image"
+        assert "No such image: lent" in cli.fails("create", "--mount", mount, "busybox")[1]
+        assert 'target(<rootfs>, "/in"' in run(cli, "--explain", "--mount", "type=image,source=busybox,target=/in", "busybox")
+    finally:
+        cli.run("rm", "-f", "borrower")
+    snapshots = cli.root / "snapshots"
+    assert len(list(snapshots.iterdir())) == len(cli("ps", "-aq").split())
+
+
+def test_what_is_mounted_below_a_folder_comes_along_as_it_is_asked(cli, tmp_path):
+    import subprocess
+
+    below = tmp_path / "below"
+    below.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "below", str(below)], check=True)
+    try:
+        (below / "seen").touch()
+        mount = f"type=bind,source={tmp_path},target=/in"
+        assert run(cli, "--mount", mount, "busybox", "ls", "/in/below") == "seen\n"
+        assert run(cli, "--mount", f"{mount},bind-recursive=disabled", "busybox", "ls", "/in/below") == ""
+        script = "touch /in/x; touch /in/below/x; true"
+        writable = cli.run(
+            "run", "--rm", *QUIET, "--mount", f"{mount},ro,bind-recursive=writable", "busybox", "sh", "-c", script
+        )
+        assert writable.stderr.count("Read-only file system") == 1
+        strict = f"{mount},ro,bind-recursive=readonly,bind-propagation=rprivate"
+        strict_done = cli.run("run", "--rm", *QUIET, "--mount", strict, "busybox", "sh", "-c", script)
+        assert strict_done.stderr.count("Read-only file system") == 2
+    finally:
+        subprocess.run(["umount", str(below)], check=True)
+
+
+def test_annotations_are_kept_and_a_gpu_that_is_not_there_is_said(cli):
+    cli("create", "--name", "noted", "--annotation", "team=a", *QUIET, "busybox")
+    try:
+        assert json.loads(cli("inspect", "noted"))[0]["HostConfig"]["Annotations"] == {"team": "a"}
+    finally:
+        cli("rm", "noted")
+    code, text = cli.fails("run", "--rm", "--gpus", "device=none-such,driver=none", *QUIET, "busybox", "true")
+    assert code == 125 and 'could not select device driver "none" with capabilities: [[gpu]]' in text
+    assert cli("ps", "-aq") == ""

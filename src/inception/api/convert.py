@@ -13,6 +13,7 @@ from inception.engine.config import (
     ContainerConfig,
     DeviceConfig,
     DeviceLimit,
+    DeviceRequest,
     EndpointConfig,
     LogConfig,
     PortBinding,
@@ -102,12 +103,12 @@ def container_config(body: Fields, *, name: str = "", platform: str = "") -> Con
         links=links if mode == "bridge" else [],
         isolation=host.text("Isolation"),
         volume_driver=host.text("VolumeDriver"),
+        annotations=host.texts("Annotations"),
     )
 
 
 def _check_supported(host: Fields) -> None:
     host.refuse(
-        Annotations="annotations for the runtime can't be given",
         Cgroup="a container can't share another's cgroup",
         CpuCount="it is for Windows",
         CpuPercent="it is for Windows",
@@ -118,9 +119,6 @@ def _check_supported(host: Fields) -> None:
         KernelMemoryTCP="the kernel has dropped this limit",
         StorageOpt="the size of a container's layer can't be limited",
     )
-    for request in host.objects("DeviceRequests"):
-        if request.text("Driver") != "cdi":
-            host.refuse(DeviceRequests="there is no driver but cdi for such devices; name them in Devices")
     if host.text("Isolation") not in ("", "default"):
         raise InvalidArgument(f"invalid isolation {host.text('Isolation')!r}: it is for Windows")
 
@@ -171,8 +169,26 @@ def resource_config(host: Fields) -> ResourceConfig:
             )
             for device in host.objects("Devices")
         ],
-        cdi_devices=[name for request in host.objects("DeviceRequests") for name in request.strings("DeviceIDs")],
+        cdi_devices=[name for each in host.objects("DeviceRequests") if _is_cdi(each) for name in each.strings("DeviceIDs")],
+        device_requests=[_device_request(each) for each in host.objects("DeviceRequests") if not _is_cdi(each)],
         device_cgroup_rules=host.strings("DeviceCgroupRules"),
+    )
+
+
+def _is_cdi(request: Fields) -> bool:
+    return request.text("Driver") == "cdi"
+
+
+def _device_request(request: Fields) -> DeviceRequest:
+    groups = request.get("Capabilities") or []
+    if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
+        raise InvalidArgument(f"{request.where}.Capabilities: expected lists of texts")
+    return DeviceRequest(
+        driver=request.text("Driver"),
+        count=request.number("Count"),
+        device_ids=request.strings("DeviceIDs"),
+        capabilities=[[str(word) for word in group] for group in groups],
+        options=request.texts("Options"),
     )
 
 

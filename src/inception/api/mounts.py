@@ -78,15 +78,12 @@ def parse_tmpfs(target: str, options: str) -> MountConfig:
 def _mount(item: Fields) -> MountConfig:
     kind = item.text("Type")
     bind, volume, tmpfs = item.object("BindOptions"), item.object("VolumeOptions"), item.object("TmpfsOptions")
-    if kind not in ("bind", "volume", "tmpfs"):
+    image = item.object("ImageOptions")
+    if kind not in ("bind", "volume", "tmpfs", "image"):
         raise InvalidArgument(f'invalid mount config for type "{kind}": mount type unknown: "{kind}"')
-    for family, options in (("bind", bind), ("volume", volume), ("tmpfs", tmpfs)):
+    for family, options in (("bind", bind), ("volume", volume), ("tmpfs", tmpfs), ("image", image)):
         if options.value and family != kind:
             raise InvalidArgument(f'invalid mount config for type "{kind}": field {options.where} must not be specified')
-    bind.refuse(
-        NonRecursive="mounts below the folder always come along",
-        ReadOnlyForceRecursive="a mount is made read-only recursively where the kernel can",
-    )
     driver = volume.object("DriverConfig")
     return MountConfig(
         type=kind,
@@ -96,7 +93,9 @@ def _mount(item: Fields) -> MountConfig:
         propagation=bind.text("Propagation"),
         recursive_read_only=not bind.flag("ReadOnlyNonRecursive"),
         create_host_path=bind.flag("CreateMountpoint"),
-        subpath=volume.text("Subpath"),
+        subpath=image.text("Subpath") if kind == "image" else volume.text("Subpath"),
+        non_recursive=bind.flag("NonRecursive"),
+        force_recursive_read_only=bind.flag("ReadOnlyForceRecursive"),
         no_copy=volume.flag("NoCopy"),
         driver=driver.text("Name"),
         driver_options=driver.texts("Options"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # `signal` builds enums, 5 ms
 import sys
 import threading
+from contextlib import contextmanager
 
 from inception.cli.call import Call
 from inception.cli.compose import colour, load_project
@@ -22,7 +23,7 @@ from inception.monitor.times import parse, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from inception.compose.model import Project
@@ -41,14 +42,23 @@ class Printer:
         self.stamps = stamps
         self._lock = threading.Lock()
         self._rest: dict[tuple[str, str], bytes] = {}
-        shown = {name: name.removeprefix(f"{project}-") for name in names}
-        self._width = max((len(text) for text in shown.values()), default=0)
+        self._project, self._colour, self._prefix = project, colour, prefix
+        self._width = max((len(self._short(name)) for name in names), default=0)
         self._prefixes: dict[str, bytes] = {}
-        for index, (name, text) in enumerate(shown.items()):
-            column = f"{text.ljust(self._width)}  | "
-            if colour:
-                column = f"\x1b[{_COLOURS[index % len(_COLOURS)]}m{column}\x1b[0m"
-            self._prefixes[name] = column.encode() if prefix else b""
+        self.know(names)
+
+    def know(self, names: list[str]) -> None:
+        """Lines of containers called *names* may come."""
+        for name in names:
+            if name in self._prefixes:
+                continue
+            column = f"{self._short(name).ljust(self._width)}  | "
+            if self._colour:
+                column = f"\x1b[{_COLOURS[len(self._prefixes) % len(_COLOURS)]}m{column}\x1b[0m"
+            self._prefixes[name] = column.encode() if self._prefix else b""
+
+    def _short(self, name: str) -> str:
+        return name.removeprefix(f"{self._project}-")
 
     def line(self, name: str, line: LogLine) -> None:
         """One record; pieces of a long line are joined before they are shown."""
@@ -108,10 +118,13 @@ class Followed:
         self.printer = Printer(
             project.name, [each.name for each in self.containers], colour=colour, prefix=prefix, stamps=stamps
         )
+        self.beside: list[Callable[[], None]] = []  # what goes on at the same time, until this ends
         self.exit_code = 0
         self.aborted_by = ""
+        self.services = services
         self._done = threading.Condition()
         self._left = 0
+        self._active: set[str] = set()
 
     def run(self) -> int:
         """The exit code of `up`."""
@@ -121,9 +134,9 @@ class Followed:
         self.printer.say(f"Attaching to {names}")
         previous = _signal.signal(_signal.SIGTERM, _interrupt)
         try:
-            self._left = len(self.watched)
-            for container in self.watched:
-                threading.Thread(target=self._follow, args=(container,), daemon=True).start()
+            self._begin(self.watched)
+            for beside in self.beside:
+                threading.Thread(target=beside, daemon=True).start()
             with self._done:
                 while self._left and not self.aborted_by:
                     self._done.wait()
@@ -136,6 +149,40 @@ class Followed:
             _signal.signal(_signal.SIGTERM, previous)
         return self.exit_code
 
+    def _begin(self, containers: list[Container]) -> None:
+        with self._done:
+            self._left += len(containers)
+            self._active.update(each.id for each in containers)
+        for container in containers:
+            threading.Thread(target=self._follow, args=(container,), daemon=True).start()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Whatever ends in the block is no end of all; what runs after it and was not there before is followed too."""
+        with self._done:
+            self._left += 1
+        try:
+            yield
+            self._begin(self._news())
+        finally:
+            with self._done:
+                self._left -= 1
+                self._done.notify()
+
+    def _news(self) -> list[Container]:
+        found = [
+            each
+            for each in containers_of(self.engine, self.project.name)
+            if each.labels.get(labels.SERVICE) in self.services
+            and each.labels.get(labels.ONEOFF) != "True"
+            and each.record.state.status in RUNNING
+            and each.id not in self._active
+        ]
+        self.started.update(each.name for each in found)
+        self.containers += found
+        self.printer.know([each.name for each in found])
+        return found
+
     def _follow(self, container: Container) -> None:
         try:
             self._follow_runs(container)
@@ -145,6 +192,7 @@ class Followed:
             self.printer.write(2, f"inception: {container.name}: {error}\n".encode())
         finally:
             with self._done:
+                self._active.discard(container.id)
                 self._left -= 1
                 self._done.notify()
 

@@ -18,9 +18,11 @@ from inception.errors import InceptionError, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from inception.cli.compose_logs import Followed
     from inception.compose.model import Project
     from inception.compose.observe import Observed
     from inception.compose.progress import Progress
+    from inception.compose.watch import Watched
 
 _PULL_POLICIES = ("always", "missing", "never", "policy")
 
@@ -31,10 +33,15 @@ def up(call: Call) -> int:
     project = load_project(call, call.arguments)
     wait_timeout_s = float(flags.number("wait-timeout")) if flags.number("wait-timeout") else None
     options = _up_options(flags, project, call.arguments, start=not flags.on("no-start"), wait=flags.on("wait"))
+    rules: list[Watched] = []
+    if flags.on("watch"):
+        from inception.compose.watch import watched_rules
+
+        rules = watched_rules(project, select(project, call.arguments, with_dependencies=not options.no_deps))
     started = _make(call, project, options, wait_timeout_s)
     if dry_run(call) or flags.on("detach") or flags.on("wait") or flags.on("no-start"):
         return 0
-    return _attach(call, project, options, started)
+    return _attach(call, project, options, started, rules)
 
 
 def _check_up(call: Call) -> None:
@@ -49,6 +56,8 @@ def _check_up(call: Call) -> None:
         raise UsageError(
             "--wait cannot be combined with --abort-on-container-exit, --attach or --attach-dependencies", page, exit_code=1
         )
+    if flags.on("watch") and (flags.on("detach") or flags.on("wait") or flags.on("no-start")):
+        raise UsageError("--watch needs the attached mode, so not --detach, --wait or --no-start", page, exit_code=1)
     if flags.on("build") and flags.on("no-build"):
         raise UsageError("--build and --no-build are incompatible", page, exit_code=1)
     if flags.on("force-recreate") and flags.on("no-recreate"):
@@ -141,7 +150,7 @@ def _say_running(progress: Progress, observed: Observed, plan: Plan, names: list
                 progress.update(f"Container {container.name}", "Running", done=True)
 
 
-def _attach(call: Call, project: Project, options: UpOptions, started: list[str]) -> int:
+def _attach(call: Call, project: Project, options: UpOptions, started: list[str], rules: list[Watched]) -> int:
     from inception.cli.compose_logs import Followed
 
     flags = call.flags
@@ -162,7 +171,22 @@ def _attach(call: Call, project: Project, options: UpOptions, started: list[str]
         exit_code_from=flags.text("exit-code-from"),
         stop_timeout_s=_timeout(flags),
     )
+    if rules:
+        followed.beside.append(lambda: _watch(call, project, rules, followed))
     return followed.run()
+
+
+def _watch(call: Call, project: Project, rules: list[Watched], followed: Followed) -> None:
+    """`watch` beside the output of what it changes."""
+    from inception.cli.compose_watch import Session
+
+    session = Session(call, project, followed.printer.say, quiet=call.flags.on("quiet-build"))
+    try:
+        for batch in session.batches(rules):
+            with followed.held():
+                session.follow(batch)
+    except InceptionError as error:
+        followed.printer.say(f"Watch disabled: {error}")
 
 
 def _attached_services(flags: Flags, project: Project, options: UpOptions) -> list[str]:
@@ -364,9 +388,10 @@ UP = Command(
       --timestamps                   Show timestamps
       --wait                         Wait for services to be running|healthy. Implies detached mode.
       --wait-timeout int             Maximum duration in seconds to wait for the project to be running|healthy
+  -w, --watch                        Watch source code and rebuild/refresh containers when files are updated
 """
     + _MAKING,
-    refused={"menu": "there are no keys to press in attached mode", "watch": "run 'up -d', then 'watch'"},
+    refused={"menu": "there are no keys to press in attached mode"},
     start_exit_codes=True,
 )
 CREATE = Command(

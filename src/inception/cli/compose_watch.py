@@ -18,7 +18,10 @@ from inception.errors import InceptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from inception.compose.model import Project
+    from inception.compose.watch import Watched
     from inception.engine.container import Container
 
 
@@ -27,34 +30,43 @@ def watch(call: Call) -> int:
     project = load_project(call, call.arguments)
     names = select(project, call.arguments, with_dependencies=False)
     rules = watched_rules(project, names)
-    session = _Session(call, project)
+    session = Session(call, project, _print, quiet=flags.on("quiet"), prune=flags.on("prune"))
     if dry_run(call):
         for each in rules:
             print(f"watch {each.rule.path} for {each.service} ({each.rule.action})")
         return 0
     if not flags.on("no-up"):
         session.up(select(project, call.arguments), build=True)
-    with Watcher(rules) as watcher:
-        session.say("Watch enabled")
-        first = [change for each in rules if each.rule.initial_sync for change in watcher.everything(each)]
-        try:
-            for batch in plan_batches(first):
-                session.follow(batch)
-            while True:
-                for batch in plan_batches(watcher.changes()):
-                    session.follow(batch)
-        except KeyboardInterrupt:
-            session.say("Watch disabled")
-            return 130
+    try:
+        for batch in session.batches(rules):
+            session.follow(batch)
+    except KeyboardInterrupt:
+        session.say("Watch disabled")
+    return 130
 
 
-class _Session:
-    def __init__(self, call: Call, project: Project) -> None:
+def _print(text: str) -> None:
+    print(text, flush=True)
+
+
+class Session:
+    """One project followed, by `watch` or beside an `up --watch`; *tell* shows a line."""
+
+    def __init__(self, call: Call, project: Project, tell: Callable[[str], None], *, quiet: bool, prune: bool = False) -> None:
         self.call, self.project = call, project
+        self.tell, self.quiet, self.prune = tell, quiet, prune
 
     def say(self, text: str) -> None:
-        if not self.call.flags.on("quiet"):
-            print(text, flush=True)
+        if not self.quiet:
+            self.tell(text)
+
+    def batches(self, rules: list[Watched]) -> Iterator[Batch]:
+        """What there is to do, as it comes; for ever."""
+        with Watcher(rules) as watcher:
+            self.say("Watch enabled")
+            yield from plan_batches([change for each in rules if each.rule.initial_sync for change in watcher.everything(each)])
+            while True:
+                yield from plan_batches(watcher.changes())
 
     def follow(self, batch: Batch) -> None:
         """One service's part of a batch. What fails is said, and the next change is waited for: it may be the remedy."""
@@ -72,12 +84,12 @@ class _Session:
             if batch.restart:
                 self.say(f'service "{name}" restarted')
         except InceptionError as error:
-            print(f'service "{name}": {error}', flush=True)
+            self.tell(f'service "{name}": {error}')
 
     def up(self, names: list[str], *, build: bool, no_deps: bool = False) -> None:
         """What `up -d` does, with images built anew where *build* says so."""
         engine, project = self.call.engine, self.project
-        progress = progress_of(self.call, quiet=self.call.flags.on("quiet"))
+        progress = progress_of(self.call, quiet=self.quiet)
         executor = Executor(engine, project, progress, parallel=parallel(self.call))
         try:
             run_images(executor, plan_images(project, observe(engine, project), names, build=build))
@@ -89,7 +101,7 @@ class _Session:
         from inception.compose.container import image_name
 
         engine, project = self.call.engine, self.project
-        progress = progress_of(self.call, quiet=self.call.flags.on("quiet"))
+        progress = progress_of(self.call, quiet=self.quiet)
         executor = Executor(engine, project, progress, parallel=parallel(self.call))
         image = image_name(project, project.services[name])
         former = observe(engine, project).images.get(name, "")
@@ -99,7 +111,7 @@ class _Session:
             executor.run(plan_up(project, observe(engine, project), UpOptions(services=[name], no_deps=True)))
         finally:
             progress.close()
-        if self.call.flags.on("prune") and former and former != observe(engine, project).images.get(name):
+        if self.prune and former and former != observe(engine, project).images.get(name):
             engine.images.remove(former)
 
     def _containers(self, name: str) -> list[Container]:

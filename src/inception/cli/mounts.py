@@ -163,6 +163,7 @@ def _set_field(values: dict[str, Any], key: str, value: str, field: str) -> None
         "bind-propagation": "propagation",
         "volume-driver": "driver",
         "volume-subpath": "subpath",
+        "image-subpath": "subpath",
     }
     if key in names:
         values[names[key]] = value.lower() if key in ("type", "bind-propagation") else value
@@ -186,8 +187,6 @@ def _set_field(values: dict[str, Any], key: str, value: str, field: str) -> None
         values["tmpfs_mode"] = _parse_mode(value)
     elif key == "consistency" and value in (*_CONSISTENCY, "default"):
         pass
-    elif key == "image-subpath":
-        raise ValueError("mounting an image (type=image) is not supported")
     else:
         raise ValueError(f"unexpected key '{key}' in '{field}'")
 
@@ -200,19 +199,27 @@ def _flag(key: str, value: str) -> bool:
 
 
 def _set_recursive(values: dict[str, Any], value: str) -> None:
-    if value == "disabled":
-        raise ValueError("bind-recursive=disabled is not supported: what is mounted below the source comes along")
-    if value not in ("enabled", "writable", "readonly"):
+    if value not in ("enabled", "disabled", "writable", "readonly"):
         raise ValueError(
             f'invalid value for bind-recursive: {value} (must be "enabled", "disabled", "writable", or "readonly")'
         )
+    values["non_recursive"] = value == "disabled"
     values["recursive_read_only"] = value != "writable"
+    values["force_recursive_read_only"] = value == "readonly"
+
+
+def _check_recursive(values: dict[str, Any]) -> None:
+    for field, meant, option in (("recursive_read_only", False, "writable"), ("force_recursive_read_only", True, "readonly")):
+        if values.get(field, not meant) is meant and not values.get("read_only"):
+            raise ValueError(f"option 'bind-recursive={option}' requires 'readonly' to be specified in conjunction")
+    if values.get("force_recursive_read_only") and values.get("propagation") != "rprivate":
+        raise ValueError("option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction")
 
 
 def _mount_of(values: dict[str, Any], options: dict[str, str], labels: dict[str, str], families: list[str]) -> MountConfig:
     kind, target = str(values["type"]), str(values["target"])
-    if kind not in ("bind", "volume", "tmpfs"):
-        known = kind in ("image", "cluster", "npipe")
+    if kind not in ("bind", "volume", "tmpfs", "image"):
+        known = kind in ("cluster", "npipe")
         raise ValueError(f"mount type {kind} is not supported" if known else f"mount type unknown: '{kind}'")
     if not target:
         raise ValueError("target is required")
@@ -224,7 +231,10 @@ def _mount_of(values: dict[str, Any], options: dict[str, str], labels: dict[str,
     if os.path.normpath(target) in ("/", "//"):
         raise ValueError("invalid specification: destination can't be '/'")
     source = str(values["source"])
+    if kind == "image" and not source:
+        raise ValueError('invalid mount config for type "image": field Source must not be empty')
     if kind == "bind":
+        _check_recursive(values)
         if not source:
             raise ValueError('invalid mount config for type "bind": field Source must not be empty')
         if values.get("propagation", "rprivate") not in _PROPAGATION:

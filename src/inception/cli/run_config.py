@@ -15,6 +15,7 @@ from inception.engine.config import (
     ContainerConfig,
     DeviceConfig,
     DeviceLimit,
+    DeviceRequest,
     EndpointConfig,
     LogConfig,
     MountConfig,
@@ -117,6 +118,7 @@ def _config(flags: Flags, image: str, command: list[str]) -> ContainerConfig:
         log=_log(flags),
         platform=flags.text("platform"),
         runtime=flags.text("runtime"),
+        annotations=flags.map("annotation"),
     )
 
 
@@ -397,6 +399,7 @@ def _resources(flags: Flags) -> ResourceConfig:
         devices=[parse_device(text) for text in flags.list("device") if not _is_cdi(text)],
         cdi_devices=[text for text in flags.list("device") if _is_cdi(text)],
         device_cgroup_rules=each(flags, "device-cgroup-rule", parse_device_rule),
+        device_requests=each(flags, "gpus", parse_gpus),
     )
 
 
@@ -472,6 +475,35 @@ def parse_device(text: str) -> DeviceConfig:
     if not os.path.isabs(container):
         raise ValueError(f"{container} is not an absolute path")
     return DeviceConfig(host_path=host, container_path=container, permissions=permissions)
+
+
+def parse_gpus(text: str) -> DeviceRequest:
+    """`all`, a count, or `device=0,driver=nvidia,capabilities=utility`, quoted as CSV where a value holds a comma."""
+    import csv
+
+    values: dict[str, str] = {}
+    for field in next(csv.reader([text], strict=True), []):
+        key, equals, value = field.partition("=")
+        if not equals:
+            key, value = "count", field
+        if key not in ("driver", "count", "device", "capabilities", "options"):
+            raise ValueError(f"unexpected key '{key}' in '{field}'")
+        if key in values:
+            raise ValueError(f"gpu request key '{key}' can be specified only once")
+        values[key] = value
+    count = values.get("count", "")
+    if count and count != "all" and not count.removeprefix("-").isdecimal():
+        raise ValueError(f"invalid count ({count}): value must be either 'all' or an integer")
+    if count and values.get("device"):
+        raise ValueError("cannot set both Count and DeviceIDs on device request")
+    groups = [word for word in values.get("capabilities", "").split(",") if word]
+    return DeviceRequest(
+        driver=values.get("driver", ""),
+        count=0 if values.get("device") else -1 if count == "all" else int(count or 1),
+        device_ids=[word for word in values.get("device", "").split(",") if word],
+        capabilities=[list(dict.fromkeys(["gpu", *groups]))],
+        options=dict(word.partition("=")[::2] for word in values.get("options", "").split(",") if word),
+    )
 
 
 def _are_permissions(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 OPTIONS = """\
       --add-host list                   Add a name to /etc/hosts (host:ip)
+      --annotation map                  Annotations of the container, for its runtime
   -a, --attach list                     Attach to STDIN, STDOUT or STDERR
       --blkio-weight uint               Relative weight of block IO, 10 to 1000 (0 turns it off)
       --blkio-weight-device list        Relative weight of a block device (device:weight)
@@ -32,6 +33,7 @@ OPTIONS = """\
   -e, --env list                        Environment variables (KEY=VALUE, or KEY to take it from here)
       --env-file list                   Files of environment variables
       --expose list                     Expose a port or a range of ports
+      --gpus list                       GPUs of the container ("all", a count, "device=ID"), by their CDI specification
       --group-add list                  Further groups of the process
       --health-cmd string               Command that checks the container's health
       --health-interval duration        Time between two checks (ms|s|m|h) (default 0s)
@@ -107,12 +109,10 @@ _WINDOWS = "it is for Windows only"
 _REALTIME = "real-time scheduling of groups needs a kernel with CONFIG_RT_GROUP_SCHED, which distributions don't have"
 
 REFUSED = {
-    "annotation": "annotations of a runtime bundle have no meaning here; use --label",
     "cpu-count": _WINDOWS,
     "cpu-percent": _WINDOWS,
     "cpu-rt-period": _REALTIME,
     "cpu-rt-runtime": _REALTIME,
-    "gpus": "no driver for GPUs is there; give their device files with --device",
     "io-maxbandwidth": _WINDOWS,
     "io-maxiops": _WINDOWS,
     "isolation": _WINDOWS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from inception.engine.limits import DEVICE_LIMITS, LIMITS
-from inception.engine.mounts import mount_body
+from inception.engine.mounts import device_requests, mount_body
 from inception.engine.pools import pools_of
 from inception.errors import InvalidArgument
 from inception.record import encode
@@ -94,6 +94,7 @@ def _host(config: ContainerConfig) -> dict[str, Any]:
         "Links": config.links,
         "Isolation": config.isolation,
         "VolumeDriver": config.volume_driver,
+        "Annotations": config.annotations,
         "LogConfig": {"Type": config.log.driver, "Config": config.log.options},
         **resources_body(config.resources),
     }
@@ -125,7 +126,7 @@ def resources_body(limits: ResourceConfig) -> dict[str, Any]:
             for each in limits.devices
         ],
         "DeviceCgroupRules": limits.device_cgroup_rules,
-        "DeviceRequests": [{"Driver": "cdi", "DeviceIDs": limits.cdi_devices}] if limits.cdi_devices else None,
+        "DeviceRequests": device_requests(limits),
     }
     return {name: value for name, value in body.items() if value}
 

@@ -328,6 +328,27 @@ def _external(context: Context, value: Any, path: str) -> Any:
     return value if isinstance(value, Map) else values.boolean(value)
 
 
+def _device_count(context: Context, value: Any, path: str) -> int:
+    return -1 if value == "all" else values.integer(value)
+
+
+def _requests(context: Context, value: Any, path: str) -> Any:
+    """Requests for devices; one that says neither how many nor which means all."""
+    found = _DEVICE_REQUESTS(context, value, path)
+    for request in found:
+        if "count" not in request and "device_ids" not in request:
+            request.put("count", -1)
+    return found
+
+
+def _gpus(context: Context, value: Any, path: str) -> Any:
+    if value == "all":
+        request = Map()
+        request.put("count", -1)
+        return _seq_of([request], None)
+    return _requests(context, value, path)
+
+
 # ---- which field has which form -----------------------------------------------------------------------------------------
 
 _BOOLEAN, _INTEGER, _NUMBER = _scalar(values.boolean), _scalar(values.integer), _scalar(values.number)
@@ -373,7 +394,10 @@ _BUILD: dict[str, Form] = {
     "secrets": _FILE_ITEMS,
     "tags": _strings,
 }
-_RESOURCES: dict[str, Form] = {"cpus": _NUMBER, "memory": _SIZE, "pids": _INTEGER}
+_DEVICE_REQUESTS = _each(
+    lambda context, item: [], {"count": _device_count, "options": _LABELS, "capabilities": _strings, "device_ids": _strings}
+)
+_RESOURCES: dict[str, Form] = {"cpus": _NUMBER, "memory": _SIZE, "pids": _INTEGER, "devices": _requests}
 _DEPLOY: dict[str, Form] = {
     "replicas": _INTEGER,
     "labels": _LABELS,
@@ -433,6 +457,7 @@ _SERVICE: dict[str, Form] = {
     "expose": _strings,
     "external_links": _strings,
     "extra_hosts": _extra_hosts,
+    "gpus": _gpus,
     "group_add": _strings,
     "healthcheck": _record(_HEALTHCHECK),
     "init": _BOOLEAN,

@@ -10,6 +10,7 @@ from inception.engine.config import (
     ContainerConfig,
     DeviceConfig,
     DeviceLimit,
+    DeviceRequest,
     EndpointConfig,
     LogConfig,
     MountConfig,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inception.compose.model import DeviceRate, Mount, Port, Project, Service
+    from inception.compose.model import DeviceRequest as ModelRequest
 
 _SHM_BYTES = 64 << 20
 
@@ -100,6 +102,7 @@ def container_config(
         log=LogConfig(driver=service.logging.driver or "json-file", options=service.logging.options),
         platform=service.platform,
         runtime=service.runtime,
+        annotations=service.annotations,
     )
 
 
@@ -163,6 +166,8 @@ def _mount(project: Project, mount: Mount, inherited: dict[str, str]) -> MountCo
             tmpfs_size_bytes=mount.tmpfs.size,
             tmpfs_mode=mount.tmpfs.mode,
         )
+    if mount.type == "image":
+        return MountConfig(type="image", source=mount.source, target=mount.target, subpath=mount.image.subpath)
     if mount.type == "bind":
         return MountConfig(
             type="bind",
@@ -171,6 +176,9 @@ def _mount(project: Project, mount: Mount, inherited: dict[str, str]) -> MountCo
             read_only=mount.read_only,
             propagation=mount.bind.propagation,
             create_host_path=mount.bind.create_host_path,
+            non_recursive=mount.bind.recursive == "disabled",
+            recursive_read_only=mount.bind.recursive != "writable",
+            force_recursive_read_only=mount.bind.recursive == "readonly",
         )
     return MountConfig(
         type="volume",
@@ -322,6 +330,20 @@ def _resources(service: Service) -> ResourceConfig:
             for each in service.devices
         ],
         device_cgroup_rules=service.device_cgroup_rules,
+        device_requests=[
+            *(_request(each, each.capabilities) for each in reservations.devices),
+            *(_request(each, [*each.capabilities, "gpu"]) for each in service.gpus),
+        ],
+    )
+
+
+def _request(request: ModelRequest, capabilities: list[str]) -> DeviceRequest:
+    return DeviceRequest(
+        driver=request.driver,
+        count=request.count,
+        device_ids=request.device_ids,
+        capabilities=[capabilities],
+        options=request.options,
     )
 
 

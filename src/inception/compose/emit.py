@@ -22,6 +22,7 @@ def _words(*lines: str) -> list[str]:
     return " ".join(lines).split()
 
 
+_REQUEST = ("capabilities", "driver", "count", "device_ids", "options")
 _ORDER: dict[str, Sequence[str]] = {
     "bind": ("selinux", "propagation", "create_host_path", "recursive"),
     "build": _words(
@@ -32,11 +33,13 @@ _ORDER: dict[str, Sequence[str]] = {
     "depends_on": ("condition", "restart", "required"),
     "deploy": ("mode", "replicas", "labels", "resources", "restart_policy"),
     "config": ("subnet", "gateway", "ip_range", "aux_addresses"),
-    "devices": ("source", "target", "permissions"),
+    "devices": ("source", "target", "permissions", *_REQUEST),
+    "gpus": _REQUEST,
     "endpoint": ("priority", "gw_priority", "aliases", "ipv4_address", "ipv6_address", "link_local_ips", "mac_address"),
     "healthcheck": ("test", "timeout", "interval", "retries", "start_period", "start_interval", "disable"),
     "ipam": ("driver", "config"),
     "limits": ("cpus", "memory", "pids"),
+    "reservations": ("cpus", "memory", "devices"),
     "logging": ("driver", "options"),
     "network": ("name", "driver", "driver_opts", "ipam", "external", "internal", "attachable", "labels", "enable_ipv4"),
     "ports": ("name", "mode", "host_ip", "target", "published", "protocol", "app_protocol"),
@@ -48,20 +51,20 @@ _ORDER: dict[str, Sequence[str]] = {
     "secrets": ("source", "target", "uid", "gid", "mode"),
     "ulimits": ("single", "soft", "hard"),
     "volume": ("labels", "nocopy", "subpath"),
-    "volumes": ("type", "source", "target", "read_only", "consistency", "bind", "volume", "tmpfs"),
+    "volumes": ("type", "source", "target", "read_only", "consistency", "bind", "volume", "tmpfs", "image"),
     "post_start": ("command", "user", "privileged", "working_dir", "environment"),
     "pre_stop": ("command", "user", "privileged", "working_dir", "environment"),
 }
 _SERVICE = _words(
     "profiles annotations attach build develop blkio_config cap_add cap_drop cgroup_parent cgroup cpu_period cpu_quota cpus",
     "cpuset cpu_shares command configs container_name depends_on deploy device_cgroup_rules devices dns dns_opt dns_search",
-    "domainname entrypoint environment expose external_links extra_hosts group_add hostname healthcheck image init ipc",
+    "domainname entrypoint environment expose external_links extra_hosts group_add gpus hostname healthcheck image init ipc",
     "isolation labels links logging mem_limit mem_reservation memswap_limit mem_swappiness mac_address network_mode",
     "networks oom_kill_disable oom_score_adj pid pids_limit platform ports privileged pull_policy read_only restart runtime",
     "scale secrets security_opt shm_size stdin_open stop_grace_period stop_signal sysctls tmpfs tty ulimits user",
     "userns_mode uts volumes volumes_from working_dir post_start pre_stop",
 )
-_DURATIONS = ("interval", "timeout", "start_period", "start_interval", "stop_grace_period")
+_DURATIONS = ("interval", "delay", "window", "timeout", "start_period", "start_interval", "stop_grace_period")
 _SIZES = ("rate", "mem_limit", "mem_reservation", "memswap_limit", "shm_size", "memory", "size")
 # Mappings whose keys are the user's: nothing in them is a field.
 _FREE = ("environment", "labels", "args", "driver_opts", "options", "sysctls", "annotations", "aux_addresses")

@@ -90,6 +90,7 @@ class BindOptions(Record):
     propagation: str = ""
     create_host_path: bool = False
     selinux: str = ""
+    recursive: str = ""
 
 
 class VolumeOptions(Record):
@@ -103,6 +104,10 @@ class TmpfsOptions(Record):
     mode: int = 0o1777
 
 
+class ImageOptions(Record):
+    subpath: str = ""
+
+
 class Mount(Record):
     type: str
     target: str
@@ -111,6 +116,7 @@ class Mount(Record):
     bind: BindOptions = BindOptions()
     volume: VolumeOptions = VolumeOptions()
     tmpfs: TmpfsOptions = TmpfsOptions()
+    image: ImageOptions = ImageOptions()
 
 
 class ServiceNetwork(Record):
@@ -146,10 +152,21 @@ class Device(Record):
     permissions: str = "rwm"
 
 
+class DeviceRequest(Record):
+    """`count` is -1 for all of them."""
+
+    capabilities: list[str] = []
+    driver: str = ""
+    count: int = 0
+    device_ids: list[str] = []
+    options: dict[str, str] = {}
+
+
 class Resources(Record):
     cpus: float = 0.0
     memory: int = 0
     pids: int = 0
+    devices: list[DeviceRequest] = []
 
 
 class DeployResources(Record):
@@ -222,6 +239,7 @@ class Service(Record, names={"stop_grace_period_ns": "stop_grace_period"}):
     name: str
     image: str = ""
     build: Build | None = None
+    annotations: dict[str, str] = {}
     attach: bool = True
     blkio_config: BlockIo = BlockIo()
     cap_add: list[str] = []
@@ -250,6 +268,7 @@ class Service(Record, names={"stop_grace_period_ns": "stop_grace_period"}):
     expose: list[str] = []
     external_links: list[str] = []
     extra_hosts: list[str] = []
+    gpus: list[DeviceRequest] = []
     group_add: list[str] = []
     healthcheck: Healthcheck | None = None
     hostname: str = ""

@@ -45,7 +45,8 @@ class Observed(Record):
     """`networks` and `volumes` hold the configuration hash of what exists by name (empty when another tool made it).
 
     `images` has the id of each service's image; a service whose image is not in the store is missing. `stale` are those whose
-    `pull_policy` wants it pulled anew after a time that is over.
+    `pull_policy` wants it pulled anew after a time that is over; `absent` are images that services mount and that are not
+    here.
     """
 
     containers: list[ObservedContainer] = []
@@ -53,6 +54,7 @@ class Observed(Record):
     volumes: dict[str, str] = {}
     images: dict[str, str] = {}
     stale: list[str] = []
+    absent: list[str] = []
 
     def of(self, service: str) -> list[ObservedContainer]:
         """The containers of *service* without those of `run`, in the order of their numbers."""
@@ -69,6 +71,7 @@ def observe(engine: Engine, project: Project) -> Observed:
         networks=_hashes(engine, project, "networks"),
         volumes=_hashes(engine, project, "volumes"),
         images=images,
+        absent=_absent_mounts(engine, project),
         stale=[name for name, service in project.services.items() if name in images and _is_stale(engine, service)],
     )
 
@@ -143,6 +146,20 @@ def observe_images(engine: Engine, project: Project) -> dict[str, str]:
         if known[reference]:
             found[name] = known[reference]
     return found
+
+
+def _absent_mounts(engine: Engine, project: Project) -> list[str]:
+    """Images that services mount and that are not in the store."""
+    wanted = dict.fromkeys(
+        mount.source for service in project.services.values() for mount in service.volumes if mount.type == "image"
+    )
+    absent = []
+    for reference in wanted:
+        try:
+            engine.images.get(reference)
+        except NotFound:
+            absent.append(reference)
+    return absent
 
 
 def _is_stale(engine: Engine, service: Service) -> bool:

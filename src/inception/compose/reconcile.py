@@ -60,8 +60,13 @@ def plan_images(project: Project, observed: Observed, names: list[str], *, build
     """The images that the services *names* lack. *build* builds whatever can be built; *pull* overrides `pull_policy`."""
     plan: dict[str, Operation] = {}
     names = with_build_bases(project, names)
+    built = {image_name(project, service) for service in project.services.values() if service.build is not None}
     for name in names:
         service = project.services[name]
+        for mount in service.volumes:
+            if mount.source in observed.absent and mount.source not in built:
+                pulled = Operation(kind=PULL_IMAGE, target=mount.source, key=name, reason="no such image")
+                plan.setdefault(mount.source, pulled)
         image = image_name(project, service)
         policy = service.pull_policy if service.pull_policy == "build" else pull or service.pull_policy
         present = name in observed.images

@@ -15,7 +15,9 @@ from inception.record import Record
 class MountConfig(Record):
     """One `-v`, `--mount` or `--tmpfs`.
 
-    `type` is `bind`, `volume` or `tmpfs`; an empty volume source is an anonymous volume. `create_host_path`: `-v` makes a
+    `type` is `bind`, `volume`, `tmpfs` or `image`; an empty volume source is an anonymous volume. A bind mount brings what is
+    mounted below along, unless `non_recursive`, and is read-only with it, where the kernel can (`force_recursive_read_only`
+    only says that this was asked for: ours always can). `create_host_path`: `-v` makes a
     missing host folder, `--mount` refuses it. `no_copy` keeps a fresh volume empty instead of copying what the image has.
     `short` is one of `-v` or `--tmpfs`, which Docker lists apart from those of `--mount` (`Binds`, `Tmpfs`).
     """
@@ -36,6 +38,8 @@ class MountConfig(Record):
     tmpfs_mode: int = 0o1777
     tmpfs_options: list[str] = []
     short: bool = False
+    non_recursive: bool = False
+    force_recursive_read_only: bool = False
 
     @property
     def anonymous(self) -> bool:
@@ -95,6 +99,17 @@ class DeviceLimit(Record):
     value: int
 
 
+class DeviceRequest(Record):
+    """`--gpus`: `count` devices (-1 for all) or those of `device_ids`, of a `driver` (any, when empty) with `capabilities`,
+    one of whose groups it must have whole."""
+
+    driver: str = ""
+    count: int = 0
+    device_ids: list[str] = []
+    capabilities: list[list[str]] = []
+    options: dict[str, str] = {}
+
+
 class ResourceConfig(Record):
     """Limits; 0 or empty means none."""
 
@@ -122,6 +137,7 @@ class ResourceConfig(Record):
     devices: list[DeviceConfig] = []
     cdi_devices: list[str] = []
     device_cgroup_rules: list[str] = []
+    device_requests: list[DeviceRequest] = []
 
 
 class LogConfig(Record):
@@ -135,6 +151,7 @@ class LogConfig(Record):
 class ContainerConfig(Record):
     """Everything `create` can be told. `command` and `entrypoint` None mean the image's own. `links` are the default network's;
     `isolation` says nothing on Linux, but is shown as it was given, and so is `volume_driver`, which each mount has of its own.
+    `annotations` are the runtime's to read.
     """
 
     image: str
@@ -189,6 +206,7 @@ class ContainerConfig(Record):
     links: list[str] = []
     isolation: str = ""
     volume_driver: str = ""
+    annotations: dict[str, str] = {}
 
 
 class HealthState(Record):

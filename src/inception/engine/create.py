@@ -82,6 +82,8 @@ def complete(engine: Engine, config: ContainerConfig, image: Image, *, dry: bool
     check_config(replace(merged, exposed_ports=config.exposed_ports))
     merged = replace(merged, mounts=merged.mounts + _from_containers(engine, merged))
     for mount in merged.mounts:
+        if mount.type == "image":
+            engine.images.get(mount.source)
         _check_source(mount, dry)
     for mode in (merged.network_mode, merged.pid_mode, merged.ipc_mode):
         if mode.startswith("container:"):
@@ -120,9 +122,14 @@ def insert(engine: Engine, config: ContainerConfig, image_id: str, kind: str = "
         if kind != "step":
             engine.store.snapshots.prepare(record.id, image_id=image_id, fill=False)
             engine.store.images.touch(image_id)
+            if any(point.snapshot for point in record.mounts):
+                from inception.engine.imagemounts import prepare
+
+                prepare(engine, record)
     if kind != "step":
         try:
-            engine.store.snapshots.fill(record.id)
+            for snapshot in [record.id, *(point.snapshot for point in record.mounts if point.snapshot)]:
+                engine.store.snapshots.fill(snapshot)
         except BaseException:
             take_back(engine, record)
             raise
@@ -186,7 +193,7 @@ def _from_containers(engine: Engine, config: ContainerConfig) -> list[MountConfi
         if mode not in ("", "ro", "rw"):
             raise InvalidArgument(f"invalid mode: {mode}")
         for mount in records.find(engine, reference).mounts:
-            if mount.type != "tmpfs" and mount.destination not in taken:
+            if mount.type in ("bind", "volume") and mount.destination not in taken:
                 found[mount.destination] = MountConfig(
                     type=mount.type,
                     target=mount.destination,
@@ -208,13 +215,15 @@ def plan_mount_points(config: ContainerConfig) -> list[MountPoint]:
             type=mount.type,
             destination=target,
             source=new_id() if anonymous else mount.source,
-            read_only=mount.read_only,
+            read_only=mount.read_only or mount.type == "image",
             propagation=mount.propagation,
             recursive_read_only=mount.recursive_read_only,
             subpath=mount.subpath,
             no_copy=mount.no_copy or bool(mount.subpath),
             anonymous=anonymous,
             tmpfs_options=_tmpfs_options(mount),
+            non_recursive=mount.non_recursive,
+            snapshot=new_id() if mount.type == "image" else "",
         )
     return list(points.values())
 

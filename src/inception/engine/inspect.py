@@ -9,7 +9,7 @@ from inception.engine.config import network_mode, wanted_networks
 from inception.engine.lifecycle import RUNNING, log_path
 from inception.engine.limits import DEVICE_LIMITS, LIMITS
 from inception.engine.merge import arguments, clean
-from inception.engine.mounts import mount_body
+from inception.engine.mounts import device_requests, mount_body
 from inception.engine.pools import pools_of
 from inception.engine.spec import security_options
 from inception.engine.surroundings import hostname
@@ -176,11 +176,7 @@ def _host_config(record: ContainerRecord) -> dict[str, Any]:
             for device in limits.devices
         ],
         "DeviceCgroupRules": limits.device_cgroup_rules or None,
-        "DeviceRequests": [
-            {"Driver": "cdi", "Count": 0, "DeviceIDs": limits.cdi_devices, "Capabilities": None, "Options": None}
-        ]
-        if limits.cdi_devices
-        else None,
+        "DeviceRequests": device_requests(limits) or None,
         "MemorySwap": limits.memory_swap_bytes or 2 * limits.memory_bytes,
         "MemorySwappiness": limits.memory_swappiness,
         "OomKillDisable": limits.oom_kill_disable,
@@ -191,6 +187,7 @@ def _host_config(record: ContainerRecord) -> dict[str, Any]:
         "IOMaximumIOps": 0,
         "IOMaximumBandwidth": 0,
         "Init": config.init,
+        **({"Annotations": config.annotations} if config.annotations else {}),
         "MaskedPaths": [] if unconfined else _or_default(config.masked_paths, defaults.MASKED_PATHS),
         "ReadonlyPaths": [] if unconfined else _or_default(config.readonly_paths, defaults.READONLY_PATHS),
     }
@@ -221,7 +218,7 @@ def _is_long(mount: MountConfig) -> bool:
 
 
 def _is_bind(point: MountPoint, long: dict[str, MountConfig]) -> bool:
-    return point.type != "tmpfs" and not point.anonymous and point.destination not in long
+    return point.type in ("bind", "volume") and not point.anonymous and point.destination not in long
 
 
 def _bind_text(point: MountPoint) -> str:
@@ -252,12 +249,15 @@ def mounts(engine: Engine, record: ContainerRecord) -> list[dict[str, Any]]:
         if point.type == "volume":
             document["Name"] = point.source
             document["Source"] = f"{engine.root}/volumes/{point.source}/_data"
+        elif point.type == "image":
+            document["Name"] = point.source
+            document["Source"] = engine.store.snapshots.path(point.snapshot)
         else:
             document["Source"] = point.source
         document["Destination"] = point.destination
         if point.type == "volume":
             document["Driver"] = "local"
-        document["Mode"] = "ro" if point.read_only else ("z" if point.type == "volume" else "")
+        document["Mode"] = "" if point.type == "image" else "ro" if point.read_only else ("z" if point.type == "volume" else "")
         document["RW"] = not point.read_only
         document["Propagation"] = point.propagation or ("rprivate" if point.type == "bind" else "")
         found.append(document)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 class MountPoint(Record):
-    """One mount of a container, decided: `type` is bind, volume or tmpfs; `source` a host path (bind) or volume name."""
+    """One mount of a container, decided: `type` is bind, volume, tmpfs or image; `source` a host path (bind), a volume's or an
+    image's name, whose files `snapshot` holds."""
 
     type: str
     destination: str
@@ -34,6 +35,8 @@ class MountPoint(Record):
     no_copy: bool = False
     anonymous: bool = False
     tmpfs_options: list[str] = []
+    non_recursive: bool = False
+    snapshot: str = ""
 
 
 class ContainerRecord(Record):

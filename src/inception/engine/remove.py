@@ -105,6 +105,9 @@ def _take_apart(engine: Engine, record: ContainerRecord, volumes: bool, trash: s
         take(engine, record.id, "purging" if volumes else "removing")
     if record.kind != "step":
         engine.store.snapshots.remove(record.id, durable=not records.is_fleeting(record), trash=snapshot)
+        for point in record.mounts:
+            if point.snapshot:
+                engine.store.snapshots.remove(point.snapshot)
     if not folder or not move(engine.container_dir(record.id), folder):
         remove_tree(engine.container_dir(record.id))
     if record.mounts:

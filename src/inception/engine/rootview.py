@@ -62,7 +62,7 @@ class ContainerRoot:
             self._lock.__exit__(None, None, None)
 
     def _stopped_root(self, record: ContainerRecord) -> RootDir:
-        places = [point for point in record.mounts if point.type != "tmpfs"]
+        places = [point for point in record.mounts if point.type in ("bind", "volume")]
         if not places:
             return self._engine.store.snapshots.open(record.id, read_only=not self._writable)
         self._stage = _Stage(self._engine, record, places)

@@ -72,6 +72,7 @@ def build_spec(config: ContainerConfig, around: Surroundings, layout: Cgroups) -
         hostname=around.hostname if "uts" not in around.shared else "",
         domainname=config.domainname if "uts" not in around.shared else "",
         mounts=_mounts(config, around),
+        annotations=config.annotations,
         linux=_linux(config, around, layout),
     )
 
@@ -191,7 +192,7 @@ def plan_mount(point: MountPoint, source: str) -> Mount:
         options = [*point.tmpfs_options, *(["ro"] if point.read_only else [])]
         return Mount(destination=point.destination, type="tmpfs", source="tmpfs", options=options)
     access = ["ro" if not point.recursive_read_only else "rro"] if point.read_only else ["rw"]
-    options = ["rbind", point.propagation or "rprivate", *access]
+    options = ["bind" if point.non_recursive else "rbind", point.propagation or "rprivate", *access]
     return Mount(destination=point.destination, type="bind", source=source, options=options)
 
 

@@ -71,10 +71,15 @@ class OpenSurroundings:
             from inception.engine.links import environment
 
             self.value.link_env = environment(self.engine, self.record)
-        if config.resources.cdi_devices:
+        names = config.resources.cdi_devices
+        if config.resources.device_requests:
+            from inception.engine.gpus import find_devices
+
+            names = [*names, *find_devices(config.resources.device_requests)]
+        if names:
             from inception.engine.cdi import inject
 
-            inject(config.resources.cdi_devices, self.value)
+            inject(names, self.value)
         return self.value
 
     def _own_places(self) -> set[str]:
@@ -120,7 +125,14 @@ class OpenSurroundings:
     # Mounts
 
     def _mounts(self) -> list[Mount]:
-        return [plan_mount(self._as_volume_says(point), self._source(point)) for point in self.record.mounts]
+        return [self._mount(point) for point in self.record.mounts]
+
+    def _mount(self, point: MountPoint) -> Mount:
+        if point.type == "image":
+            from inception.engine.imagemounts import plan_image_mount
+
+            return plan_image_mount(self.engine, point)
+        return plan_mount(self._as_volume_says(point), self._source(point))
 
     def _as_volume_says(self, point: MountPoint) -> MountPoint:
         """*point* with what the `o` of its volume's driver options asks for."""

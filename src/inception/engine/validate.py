@@ -205,7 +205,7 @@ def _check_mounts(mounts: list[MountConfig]) -> None:
     seen: set[str] = set()
     for mount in mounts:
         where = f'invalid mount config for type "{mount.type}"'
-        if mount.type not in ("bind", "volume", "tmpfs"):
+        if mount.type not in ("bind", "volume", "tmpfs", "image"):
             raise InvalidArgument(f"{where}: mount type unknown: {mount.type!r}")
         if not mount.target:
             raise InvalidArgument(f"{where}: field Target must not be empty")
@@ -227,10 +227,18 @@ def _check_mounts(mounts: list[MountConfig]) -> None:
             raise InvalidArgument(f"{where}: invalid mount path: '{mount.source}' mount path must be absolute")
         if mount.type == "tmpfs" and mount.source:
             raise InvalidArgument(f"{where}: field Source must not be specified")
+        if mount.type == "image" and not mount.source:
+            raise InvalidArgument(f"{where}: field Source must not be empty")
+        if not mount.recursive_read_only and not mount.read_only:
+            raise InvalidArgument(
+                f"{where}: mount source must be read-only: conflict between ReadOnlyNonRecursive and !ReadOnly"
+            )
+        if mount.force_recursive_read_only and not mount.read_only:
+            raise InvalidArgument(f"{where}: conflict between ReadOnlyForceRecursive and !ReadOnly")
         if mount.propagation not in _PROPAGATIONS:
             raise InvalidArgument(f"{where}: invalid propagation mode: {mount.propagation}")
         if mount.subpath and (mount.subpath.startswith("/") or ".." in mount.subpath.split("/")):
-            raise InvalidArgument(f"{where}: subpath must be a relative path within the volume")
+            raise InvalidArgument(f"{where}: subpath must be a relative path within the {mount.type}")
 
 
 def check_resources(resources: ResourceConfig) -> None:

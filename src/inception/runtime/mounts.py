@@ -122,6 +122,9 @@ class MountOptions:
         self.recursive_clear &= ~self.recursive_set | _ATIME
 
 
+_STRING_MAX = 255  # what fsconfig(2) takes at a time; `lowerdir+` is Linux 6.5
+
+
 def mount_attr(set: int = 0, clear: int = 0, propagation: int = 0, userns: int = 0) -> bytes:
     """A `struct mount_attr`; a set of the access-time modes clears the field first, as the kernel demands."""
     if set & _ATIME:
@@ -154,7 +157,10 @@ def plan_filesystem(
     plan.call("fsconfig", fs, abi.FSCONFIG_SET_STRING, "source", source or fstype, 0)
     for option in options.data:
         key, equals, value = option.partition("=")
-        if equals:
+        if key == "lowerdir" and len(value) > _STRING_MAX:
+            for folder in value.split(":"):
+                plan.call("fsconfig", fs, abi.FSCONFIG_SET_STRING, "lowerdir+", folder, 0)
+        elif equals:
             plan.call("fsconfig", fs, abi.FSCONFIG_SET_STRING, key, value, 0)
         else:
             # Filesystems without a counter of changes don't know the word.

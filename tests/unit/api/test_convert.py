@@ -66,9 +66,9 @@ def test_endpoints_without_a_mode_are_all_the_networks() -> None:
 @pytest.mark.parametrize(
     "body, named",
     [
-        ({"HostConfig": {"DeviceRequests": [{"Count": 1}]}}, "HostConfig.DeviceRequests"),
+        ({"HostConfig": {"DeviceRequests": [{"Capabilities": ["gpu"]}]}}, "HostConfig.DeviceRequests"),
         ({"HostConfig": {"Isolation": "hyperv"}}, "isolation"),
-        ({"HostConfig": {"Mounts": [{"Type": "image", "Target": "/x"}]}}, "image"),
+        ({"HostConfig": {"Mounts": [{"Type": "cluster", "Target": "/x"}]}}, "cluster"),
         ({"HostConfig": {"Memory": "1g"}}, "HostConfig.Memory: expected a number"),
         ({"Env": [1]}, "Env: expected an array of strings"),
         ({"Labels": {"a": 1}}, "Labels.a: expected a string"),
@@ -203,7 +203,26 @@ def test_devices_of_cdi_are_asked_for_by_their_names() -> None:
     asked = [{"Driver": "cdi", "DeviceIDs": ["v.com/c=a", "v.com/c=b"]}, {"Driver": "cdi", "DeviceIDs": ["w.com/c=d"]}]
     found = resource_config(Fields({"DeviceRequests": asked}))
     assert found.cdi_devices == ["v.com/c=a", "v.com/c=b", "w.com/c=d"]
-    assert resources_body(found)["DeviceRequests"] == [{"Driver": "cdi", "DeviceIDs": found.cdi_devices}]
+    (sent,) = resources_body(found)["DeviceRequests"]
+    assert (sent["Driver"], sent["DeviceIDs"]) == ("cdi", found.cdi_devices)
+    gpus = {"Driver": "", "Count": -1, "DeviceIDs": None, "Capabilities": [["gpu"]], "Options": None}
+    found = resource_config(Fields({"DeviceRequests": [gpus, asked[1]]}))
+    assert [each.count for each in found.device_requests] == [-1] and found.cdi_devices == ["w.com/c=d"]
+    assert resources_body(found)["DeviceRequests"][0] == gpus
+
+
+def test_mounts_of_the_api_come_back_as_they_were_asked_for() -> None:
+    from inception.api.mounts import mounts_of
+    from inception.engine.mounts import mount_body
+
+    asked = [
+        {"Type": "image", "Source": "x", "Target": "/x", "ReadOnly": False, "ImageOptions": {"Subpath": "bin"}},
+        {"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": False, "BindOptions": {"NonRecursive": True}},
+        {"Type": "bind", "Source": "/a", "Target": "/c", "ReadOnly": True, "BindOptions": {"ReadOnlyForceRecursive": True}},
+        {"Type": "bind", "Source": "/a", "Target": "/d", "ReadOnly": True, "BindOptions": {"ReadOnlyNonRecursive": True}},
+    ]
+    found = mounts_of(Fields({}), Fields({"Mounts": asked}))
+    assert [mount_body(mount) for mount in found] == asked
 
 
 def test_a_tag_beside_a_name_wins_over_the_one_in_it() -> None:

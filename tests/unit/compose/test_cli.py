@@ -90,9 +90,9 @@ def test_output_goes_where_it_is_told(compose: Callable[..., tuple[int, str, str
             "unknown flag: --nope\n\n" + UP_USAGE,
         ),
         (
-            ["up", "--watch"],
+            ["up", "--menu"],
             125,
-            "--watch is not supported: run 'up -d', then 'watch'\n\n" + UP_USAGE,
+            "--menu is not supported: there are no keys to press in attached mode\n\n" + UP_USAGE,
         ),
         (
             ["up", "-d", "--exit-code-from", "web"],

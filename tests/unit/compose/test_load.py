@@ -364,9 +364,8 @@ def test_secrets_are_not_in_the_repr_of_a_project(loaded: Loaded) -> None:
             "{}:4: services.web.labels: com.docker.compose.project: the com.docker.compose label prefix is reserved",
         ),
         # What is not supported is refused by name.
-        (of_service("gpus: all"), "{}:4: services.web.gpus is not supported"),
         (of_service("provider: {type: x}"), "{}:4: services.web.provider is not supported"),
-        (of_service("annotations: {a: b}"), "{}:4: services.web.annotations is not supported"),
+        (of_service("use_api_socket: true"), "{}:4: services.web.use_api_socket is not supported"),
         (of_service("deploy: {mode: global}"), "{}:4: services.web.deploy.mode: 'global' is not supported"),
         (of_service("deploy: {placement: {constraints: [a]}}"), "{}:4: services.web.deploy.placement is not supported"),
         (of_service("pull_policy: refresh"), "{}:4: services.web.pull_policy: 'refresh' is not supported"),
