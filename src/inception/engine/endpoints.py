@@ -36,6 +36,7 @@ from inception.network.address import derive_mac, is_interface, is_link_local, i
 from inception.network.endpoint import EndpointPlan, attach, detach, set_default_route
 from inception.network.host import host_links
 from inception.network.ipam import choose_address
+from inception.network.leftovers import owner_alias
 from inception.record import Record, replace
 
 TYPE_CHECKING = False
@@ -189,6 +190,7 @@ def ensure_bridge(engine: Engine, network: Network) -> None:
                 mtu=network.config.mtu,
                 subnet6=network.subnet6,
                 gateway6=network.gateway6,
+                alias=owner_alias(engine.root),
             )
         )
         _ensure_rules(engine, network)

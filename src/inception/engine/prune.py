@@ -37,12 +37,13 @@ def prune_networks(engine: Engine, filters: Filters) -> PruneReport:
     """Remove those of the user's that no container, running or not, belongs to.
 
     Of the others, where nothing runs in them, the bridge and the rules go, and come back with the next container: so a root
-    whose containers have ended leaves nothing of the network on the machine.
+    whose containers have ended leaves nothing of the network on the machine. So do engines whose root is gone.
     """
     from inception.engine.config import wanted_networks
     from inception.engine.endpoints import take_down_idle
     from inception.engine.networks import PREDEFINED
     from inception.engine.records import listed
+    from inception.network.leftovers import remove_leftovers
 
     check_keys(filters, ("label", "label!", "until"))
     named = {key for record in listed(engine, running_only=False) for key in wanted_networks(record.config)}
@@ -58,6 +59,8 @@ def prune_networks(engine: Engine, filters: Filters) -> PruneReport:
             except (Conflict, NotFound):
                 continue
             report.networks.append(network.name)
+    if not filters:
+        remove_leftovers()
     return report
 
 

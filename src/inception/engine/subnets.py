@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from inception.errors import InvalidArgument
+from inception.errors import Forbidden, InvalidArgument
 from inception.linux.netlink import AF_INET6
 from inception.network.address import local_pool, parse_ip, parse_subnet
 from inception.network.host import host_routes
 from inception.network.ipam import check_subnet, choose_gateway, choose_subnet
+from inception.network.leftovers import remove_leftovers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def plan_subnet(config: NetworkConfig, taken: list[str]) -> tuple[str, str]:
     if subnet:
         check_subnet(subnet, taken)
     else:
-        subnet = choose_subnet([*taken, *host_routes()])
+        subnet = _free_subnet(taken)
     _check(subnet, config.ip_range, {key: each for key, each in config.auxiliary_addresses.items() if ":" not in each})
     return subnet, choose_gateway(subnet, config.gateway)
 
@@ -36,6 +37,15 @@ def plan_subnet6(config: NetworkConfig, taken: list[str], engine_root: str) -> t
         subnet = choose_subnet([*taken, *host_routes(AF_INET6)], [(local_pool(_machine_id() + engine_root), 64)])
     _check(subnet, config.ip_range6, {key: each for key, each in config.auxiliary_addresses.items() if ":" in each})
     return subnet, choose_gateway(subnet, config.gateway6)
+
+
+def _free_subnet(taken: list[str]) -> str:
+    try:
+        return choose_subnet([*taken, *host_routes()])
+    except Forbidden:
+        if not remove_leftovers():
+            raise
+    return choose_subnet([*taken, *host_routes()])
 
 
 def _check(subnet: str, ip_range: str, auxiliary: dict[str, str]) -> None:

@@ -21,6 +21,7 @@ import os
 import time
 
 from inception.linux.files import read_file
+from inception.linux.process import oom_kills
 from inception.record import Record, replace
 
 _SIGKILL = 9  # `signal` builds enums, 5 ms
@@ -436,17 +437,6 @@ def device_writes(rules: Iterable[DeviceRule]) -> list[Write]:
         text = "a" if rule.type == "a" and rule.major is None else f"{rule.type} {major}:{minor} {rule.access}"
         writes.append(Write(controller="devices", file=f"devices.{'allow' if rule.allow else 'deny'}", value=text))
     return writes
-
-
-def oom_kills(paths: Iterable[str]) -> int:
-    """The sum of `oom_kill` in *paths* (v1 `memory.oom_control`, v2 `memory.events`); files that are gone count 0."""
-    total = 0
-    for path in paths:
-        for line in _read(path, missing="").splitlines():
-            key, _, value = line.partition(" ")
-            if key == "oom_kill":
-                total += int(value)
-    return total
 
 
 def _above(root: str, path: str) -> list[str]:

@@ -40,7 +40,7 @@ RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_PROTINFO = 1, 3, 4, 10, 12
-IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_NET_NS_FD = 18, 26, 28
+IFLA_LINKINFO, IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_NET_NS_FD = 18, 20, 26, 28
 IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE = 8, 1
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 VETH_INFO_PEER = 1
@@ -79,7 +79,7 @@ class Request:
 class Link:
     """A network interface as the kernel reports it; `kind` is `bridge`, `veth`, ... or empty for hardware."""
 
-    __slots__ = ("flags", "index", "kind", "mac", "master", "mtu", "name")
+    __slots__ = ("alias", "flags", "index", "kind", "mac", "master", "mtu", "name")
 
     def __init__(self, index: int, flags: int, attributes: dict[int, bytes]) -> None:
         info = parse_attributes(attributes.get(IFLA_LINKINFO, b""))
@@ -89,6 +89,7 @@ class Link:
         self.mac = attributes.get(IFLA_ADDRESS, b"").hex(":")
         self.mtu = _u32(attributes.get(IFLA_MTU))
         self.master = _u32(attributes.get(IFLA_MASTER))
+        self.alias = os.fsdecode(attributes.get(IFLA_IFALIAS, b"").rstrip(b"\0"))
         self.kind = _text(info.get(IFLA_INFO_KIND, b""))
 
     @property
@@ -287,7 +288,14 @@ def delete_link(name: str) -> Request:
 
 
 def set_link(
-    link: str | int, *, up: bool | None = None, mtu: int = 0, mac: str = "", name: str = "", master: int | None = None
+    link: str | int,
+    *,
+    up: bool | None = None,
+    mtu: int = 0,
+    mac: str = "",
+    name: str = "",
+    master: int | None = None,
+    alias: str = "",
 ) -> Request:
     """Change a link, given by name or index. *master* 0 takes it out of its bridge."""
     index = link if isinstance(link, int) else 0
@@ -296,8 +304,11 @@ def set_link(
     body += (_name(name) if index else _name(str(link))) + _mac(mac) + _mtu(mtu)
     if master is not None:
         body += attribute(IFLA_MASTER, _U32.pack(master))
+    if alias:
+        body += attribute(IFLA_IFALIAS, os.fsencode(alias))
     state = "" if up is None else " up" if up else " down"
-    words = f"link set {link}{_words(name=name, mac=mac, mtu=mtu)}{'' if master is None else f' master {master}'}{state}"
+    to = "" if master is None else f" master {master}"
+    words = f"link set {link}{_words(name=name, alias=alias, mac=mac, mtu=mtu)}{to}{state}"
     return Request(RTM_NEWLINK, 0, body, words)
 
 

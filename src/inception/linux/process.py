@@ -13,6 +13,10 @@ from inception.linux import abi
 from inception.linux.call import syscall
 from inception.linux.files import read_file
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 def pidfd_open(pid: int) -> int:
     """pidfd_open(2): close-on-exec, owned by the caller. ProcessLookupError when there is no such process."""
@@ -106,3 +110,15 @@ def memfd(name: str, data: bytes) -> int:
     seals = abi.F_SEAL_SEAL | abi.F_SEAL_SHRINK | abi.F_SEAL_GROW | abi.F_SEAL_WRITE
     syscall(abi.SYS_fcntl, fd, abi.F_ADD_SEALS, seals)
     return fd
+
+
+def oom_kills(paths: Iterable[str]) -> int:
+    """Sum of `oom_kill N` over cgroup files (`memory.events` of v2, `memory.oom_control` of v1); missing ones count 0."""
+    kills = 0
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                kills += sum(int(line.split()[1]) for line in file if line.startswith(b"oom_kill "))
+        except OSError:
+            pass
+    return kills

@@ -36,18 +36,6 @@ def hold_root(pid: int) -> int | None:
         return None
 
 
-def oom_kills(paths: list[str]) -> int:
-    """Sum of `oom_kill N` over cgroup files (`memory.events` of v2, `memory.oom_control` of v1); missing ones count 0."""
-    kills = 0
-    for path in paths:
-        try:
-            with open(path, "rb") as file:
-                kills += sum(int(line.split()[1]) for line in file if line.startswith(b"oom_kill "))
-        except OSError:
-            pass
-    return kills
-
-
 def receive_fd(fd: int) -> int:
     """The descriptor in the next message on socket *fd*, close-on-exec. Raises OSError, or ValueError when there is none."""
     connection = _socket.socket(fileno=os.dup(fd))

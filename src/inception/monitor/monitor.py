@@ -14,10 +14,10 @@ import os
 import time
 
 from inception import jsontext
-from inception.linux.process import pid_of, start_time
+from inception.linux.process import oom_kills, pid_of, start_time
 from inception.monitor import protocol
 from inception.monitor.jsonlog import JsonLog
-from inception.monitor.kernel import collect, hold_root, kill, oom_kills, receive_fd
+from inception.monitor.kernel import collect, hold_root, kill, receive_fd
 from inception.monitor.loop import EPOLLIN, Loop, Timer
 from inception.monitor.output import Input, Output
 from inception.monitor.restart import FIRST_DELAY_S, RestartPolicy

@@ -14,7 +14,8 @@ _LINK_LOCAL = "fe80::1"
 
 
 class BridgeConfig(Record):
-    """One network's bridge. *name* is a link name (address.link_name); *subnet* is `172.18.0.0/16`; *mtu* 0 is the kernel's.
+    """One network's bridge. *name* is a link name (address.link_name); *subnet* is `172.18.0.0/16`; *mtu* 0 is the kernel's,
+    *alias* says whose it is (leftovers.py).
 
     A network without IPv4 has only *subnet6* and *gateway6*, one without IPv6 has neither.
     """
@@ -25,6 +26,7 @@ class BridgeConfig(Record):
     mtu: int = 0
     subnet6: str = ""
     gateway6: str = ""
+    alias: str = ""
 
 
 def apply(config: BridgeConfig) -> None:
@@ -83,4 +85,4 @@ def _configure(sock: Netlink, config: BridgeConfig) -> None:
     if config.subnet6:
         addresses.append(netlink.add_address(index, config.gateway6, parse_subnet(config.subnet6).prefix, replace=True))
         addresses.append(netlink.add_address(index, _LINK_LOCAL, 64, replace=True))
-    sock.run(*addresses, netlink.set_link(config.name, up=True, mtu=config.mtu))
+    sock.run(*addresses, netlink.set_link(config.name, up=True, mtu=config.mtu, alias=config.alias))
