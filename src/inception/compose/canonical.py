@@ -11,8 +11,8 @@ import os
 
 from inception.compose import values
 from inception.compose.errors import ComposeFileError
+from inception.compose.merge import unique
 from inception.compose.yaml import Map, Seq, go_string
-from inception.duration import parse_duration_ns
 from inception.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -36,11 +36,11 @@ class Context:
         """*text* as an absolute path, `~` expanded. Symbolic links stay as they are: the file may be moved with its folder."""
         if text == "~" or text.startswith("~/"):
             text = self.home + text[1:]
-        return os.path.normpath(os.path.join(self.base_dir, text))
+        return text if text.startswith("/") else os.path.normpath(os.path.join(self.base_dir, text))
 
 
 def canonicalise(tree: Map, context: Context) -> Map:
-    """The whole file *tree* in canonical form, changed in place and returned."""
+    """The whole file *tree* in canonical form, changed in place and returned; what says one thing twice says it once."""
     for section, form in _SECTIONS.items():
         if isinstance(tree.get(section), Map):
             _entries(context, tree[section], section, form)
@@ -48,6 +48,10 @@ def canonicalise(tree: Map, context: Context) -> Map:
         options = volume.get("driver_opts") or {}
         if "device" in options and "bind" in options.get("o", "").split(","):
             options["device"] = context.path(options["device"])
+    for service in (tree.get("services") or {}).values():
+        for key, value in service.items():
+            if isinstance(value, Seq):
+                service[key] = unique(value, f"services.*.{key}")
     return tree
 
 
@@ -300,7 +304,9 @@ def _build(context: Context, value: Any, path: str) -> Map:
         build.put("context", value)
         value = build
     _fields(context, value, path, _BUILD)
-    value.setdefault("context", context.base_dir)
+    if "context" not in value:
+        value["context"] = context.base_dir
+        value.implied.add("context")
     return value  # type: ignore[no-any-return]
 
 
@@ -315,6 +321,15 @@ def _contexts(context: Context, value: Any, path: str) -> Any:
     for name, place in found.items():
         if not place.startswith(("service:", "target:")):
             found[name] = _context_path(context, place, path)
+    return found
+
+
+def _ssh(context: Context, value: Any, path: str) -> Any:
+    """Agents and keys: the path of one as an absolute path, empty for `default`."""
+    found = _LABELS(context, value, path)
+    for name, place in found.items():
+        if place:
+            found[name] = context.path(place)
     return found
 
 
@@ -352,7 +367,7 @@ def _gpus(context: Context, value: Any, path: str) -> Any:
 # ---- which field has which form -----------------------------------------------------------------------------------------
 
 _BOOLEAN, _INTEGER, _NUMBER = _scalar(values.boolean), _scalar(values.integer), _scalar(values.number)
-_SIZE, _DURATION, _MODE = _scalar(values.size_bytes), _scalar(parse_duration_ns), _scalar(values.file_mode)
+_SIZE, _DURATION, _MODE = _scalar(values.size_bytes), _scalar(values.duration_ns), _scalar(values.file_mode)
 _LABELS, _VARIABLES = _pairs(inherit=False), _pairs(inherit=True)
 
 _KEPT_NULL = ("command", "entrypoint")
@@ -377,7 +392,7 @@ _BUILD: dict[str, Form] = {
     "context": _context_path,
     "args": _VARIABLES,
     "labels": _LABELS,
-    "ssh": _LABELS,
+    "ssh": _ssh,
     "additional_contexts": _contexts,
     "entitlements": _strings,
     "platforms": _strings,

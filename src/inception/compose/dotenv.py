@@ -48,6 +48,8 @@ def load_raw(path: str, outside: Mapping[str, str]) -> dict[str, str]:
         if not line or line.startswith("#"):
             continue
         key, equals, value = line.partition("=")
+        if any(char.isspace() for char in key):
+            raise InvalidArgument(f"failed to read {path}: variable '{key}' contains whitespaces")
         if equals:
             found[key] = value
         elif key in outside:
@@ -110,14 +112,16 @@ class _Parser:
             char = self.text[at]
             if char in "=:":
                 self.at = _SPACES.match(self.text, at + 1).end()  # type: ignore[union-attr]
-                return self.text[start:at].rstrip(), True
+                return self.checked(self.text[start:at].rstrip()), True
             if not (char.isalnum() or char.isspace() or char in "_.-[]"):
                 raise self.error(f'unexpected character "{char}" in variable name "{self.text[start:end]}"')
         self.at = end
-        key = self.text[start:end].rstrip()
+        return self.checked(self.text[start:end].rstrip()), False
+
+    def checked(self, key: str) -> str:
         if any(char.isspace() for char in key):
             raise self.error(f'key cannot contain a space: "{key}"')
-        return key, False
+        return key
 
     def value(self) -> str:
         quote = self.text[self.at : self.at + 1]

@@ -6,6 +6,8 @@ and sizes in the specification's units; a dollar sign doubled, so that the outpu
 
 from __future__ import annotations
 
+import re
+
 from inception.compose.yaml import Map, Seq, go_string, resolve
 from inception.duration import format_duration
 from inception.jsontext import quote
@@ -35,7 +37,6 @@ _ORDER: dict[str, Sequence[str]] = {
     "config": ("subnet", "gateway", "ip_range", "aux_addresses"),
     "devices": ("source", "target", "permissions", *_REQUEST),
     "gpus": _REQUEST,
-    "endpoint": ("priority", "gw_priority", "aliases", "ipv4_address", "ipv6_address", "link_local_ips", "mac_address"),
     "healthcheck": ("test", "timeout", "interval", "retries", "start_period", "start_interval", "disable"),
     "ipam": ("driver", "config"),
     "limits": ("cpus", "memory", "pids"),
@@ -110,6 +111,8 @@ def _value(key: str, value: Any) -> Any:
         return _free({name: each for name, each in value.items() if each is not None})
     if key in _FREE or key.startswith("x-"):
         return _free(value)
+    if key == "ssh":  # a key and its path in one string, as Compose has it
+        return [f"{name}: {place}" if place else name for name, place in value.items()]
     if isinstance(value, Map):
         return _fields(value, key)
     if key == "extra_hosts":
@@ -144,7 +147,7 @@ def _escaped(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("$", "$$")
     if isinstance(value, dict):
-        return {key: _escaped(item) for key, item in value.items()}
+        return {_escaped(key): _escaped(item) for key, item in value.items()}
     return [_escaped(item) for item in value] if isinstance(value, list) else value
 
 
@@ -185,6 +188,7 @@ def _emit_after(start: str, value: Any, indent: int, lines: list[str]) -> None:
         lines.append(f"{start} {_scalar(value, indent)}")
 
 
+_DATE = re.compile(r"\d{4}-\d\d?-\d\d?($|[Tt ]+\d)")
 _OLD_BOOLEANS = {"y", "yes", "on", "n", "no", "off"}
 
 
@@ -197,9 +201,15 @@ def _scalar(value: Any, indent: int) -> str:
         return "[]"
     if not isinstance(value, str):
         return _number(value)
-    if "\n" in value and value.strip(" \n") and _printable(value.replace("\n", "")) and not value.startswith((" ", "\n")):
+    if "\n" in value and _fits_literal(value):
         return _literal(value, indent)
-    if not isinstance(resolve(value), str) or value.lower() in _OLD_BOOLEANS or _base60(value) or not _printable(value):
+    if (
+        not isinstance(resolve(value), str)
+        or value.lower() in _OLD_BOOLEANS
+        or _base60(value)
+        or _DATE.match(value)
+        or not _printable(value)
+    ):
         return _double_quoted(value)
     return value if _plain(value) else "'" + value.replace("'", "''") + "'"
 
@@ -228,14 +238,21 @@ def _plain(text: str) -> bool:
     return not (text.startswith(("---", "...")) or ": " in text or " #" in text or text.endswith(":"))
 
 
+def _fits_literal(text: str) -> bool:
+    """Whether go-yaml writes it as a block: no blanks where nobody sees them, no control characters but tabs."""
+    return not text.endswith(" ") and " \n" not in text and _printable(text.replace("\n", "").replace("\t", ""))
+
+
 def _literal(text: str, indent: int) -> str:
     chomp = "-" if not text.endswith("\n") else "+" if text.endswith("\n\n") else ""
+    hint = "2" if text.startswith((" ", "\n")) else ""
     body = text[:-1] if text.endswith("\n") else text
-    return f"|{chomp}\n" + "\n".join(" " * indent + line if line else "" for line in body.split("\n"))
+    return f"|{hint}{chomp}\n" + "\n".join(" " * indent + line if line else "" for line in body.split("\n"))
 
 
 def _double_quoted(text: str) -> str:
     escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0", "\x1b": "\\e"}
+    escapes |= {"\a": "\\a", "\b": "\\b", "\v": "\\v", "\f": "\\f", "\x85": "\\N", "\xa0": "\\_"}
     found = (
         escapes.get(char)
         or (char if char.isprintable() else f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}")

@@ -181,7 +181,7 @@ def _project_name(given: str, env: dict[str, str], paths: list[str], directory: 
     if not name:
         for path in paths:
             written = loader.top_level_name(path)
-            name = written or name
+            name = _plain_name(written) or name
     if name:
         if not _PROJECT_NAME.fullmatch(name):
             raise InvalidArgument(
@@ -189,13 +189,18 @@ def _project_name(given: str, env: dict[str, str], paths: list[str], directory: 
                 "underscores as well as start with a letter or number"
             )
         return name
-    name = re.sub(r"[^a-z0-9_-]", "", os.path.basename(os.path.abspath(directory)).lower()).lstrip("_-")
+    name = _plain_name(os.path.basename(os.path.abspath(directory)))
     if not name:
         raise InvalidArgument("project name must not be empty", "give one with -p, or with name: in the Compose file")
     return name
 
 
 # ---- reading files ------------------------------------------------------------------------------------------------------
+
+
+def _plain_name(text: str) -> str:
+    """*text* as a project's name: what a name can't hold is left out."""
+    return re.sub(r"[^a-z0-9_-]", "", text.lower()).lstrip("_-")
 
 
 class _Loader:
@@ -216,7 +221,7 @@ class _Loader:
         """Files that are merged over one another, in canonical form, with what they include and extend."""
         merged = Map()
         for path in paths:
-            merged = merge(merged, self.file(path, directory, env))
+            merged = merge(merged, self.file(path, directory, env, over=bool(merged)))
         return merged
 
     def document(self, path: str) -> Map:
@@ -240,8 +245,8 @@ class _Loader:
         only.put("name", name, document.place_of("name"))
         return str(interpolate(only, self.env, self.warn)["name"])
 
-    def file(self, path: str, directory: str, env: dict[str, str]) -> Map:
-        tree = self.plain(path, directory, env)
+    def file(self, path: str, directory: str, env: dict[str, str], *, over: bool = False) -> Map:
+        tree = self.plain(path, directory, env, over=over)
         tree = self.include(tree, path, directory, env)
         services = tree.get("services")
         if services:
@@ -252,8 +257,9 @@ class _Loader:
             tree["services"] = resolved
         return tree
 
-    def plain(self, path: str, directory: str, env: dict[str, str]) -> Map:
-        """One file in canonical form; `include` and `extends` are still in it."""
+    def plain(self, path: str, directory: str, env: dict[str, str], *, over: bool = False) -> Map:
+        """One file in canonical form; `include` and `extends` are still in it. Nothing, in a file that lies *over* another,
+        leaves what that one says."""
         document = self.document(path)
         if "version" in document:
             self.warn(
@@ -263,6 +269,8 @@ class _Loader:
         variables = env if self.interpolated else _Untouched()
         tree = interpolate(document, variables, self.warn)
         tree.pop("version", None)
+        if over:
+            _drop_nothings(tree)
         check_document(tree, path)
         return canonicalise(tree, Context(directory, env))
 
@@ -345,6 +353,15 @@ class _Untouched(dict[str, str]):
 
     def get(self, name: str, default: Any = None) -> Any:
         return "${" + name + "}"
+
+
+def _drop_nothings(tree: Map) -> None:
+    services = tree.get("services")
+    for service in services.values() if isinstance(services, Map) else ():
+        if isinstance(service, Map):
+            for key in [key for key, value in service.items() if value is None and key not in ("command", "entrypoint")]:
+                if key not in service.reset:
+                    del service[key]
 
 
 def _refuse_remote(path: str, what: str, place: Place | None) -> None:

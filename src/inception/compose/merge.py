@@ -23,6 +23,7 @@ _REPLACED = {
     "services.*.healthcheck.test",
     "services.*.build.context",
 }
+_COMMANDS = ("services.*.command", "services.*.entrypoint")
 _IDENTITIES: dict[str, Callable[[Any], Any]] = {
     "services.*.ports": lambda port: (port.get("host_ip"), port["target"], port.get("published"), port["protocol"]),
     "services.*.volumes": lambda mount: mount["target"],
@@ -59,8 +60,13 @@ def merge(base: Map, over: Map, path: str = "") -> Map:
     for key, value in base.items():
         if key not in over.reset:
             merged.put(key, value, base.place_of(key))
+    merged.implied = base.implied - over.keys()
     for key, value in over.items():
         where = f"{path}.{key}" if path else key
+        if key in over.implied and key in merged:
+            continue
+        if key in over.implied:
+            merged.implied.add(key)
         if key in merged and key not in over.override:
             value = _merged(merged[key], value, where, over)
         merged.put(key, value, over.place_of(key))
@@ -74,7 +80,7 @@ def merge_service(base: Map, over: Map) -> Map:
 
 def _merged(base: Any, over: Any, path: str, owner: Map) -> Any:
     pattern = _pattern(path)
-    if over is None and pattern != "services.*.command" and isinstance(base, (Map, Seq)):
+    if over is None and pattern not in _COMMANDS and isinstance(base, (Map, Seq)):
         return base
     if isinstance(base, Map) and isinstance(over, Map):
         if pattern == "services.*.logging" and base.get("driver") != over.get("driver") and over.get("driver"):
@@ -82,7 +88,8 @@ def _merged(base: Any, over: Any, path: str, owner: Map) -> Any:
         return merge(base, over, path)
     if isinstance(base, Seq) and isinstance(over, Seq) and pattern not in _REPLACED:
         return unique(_appended(base, over), pattern)
-    if isinstance(base, (Map, Seq)) and over is not None and type(base) is not type(over) and pattern not in _REPLACED:
+    either = pattern in _REPLACED or pattern.startswith("services.*.ulimits.")
+    if isinstance(base, (Map, Seq)) and over is not None and type(base) is not type(over) and not either:
         raise ComposeFileError(f"cannot override {path} with another type", owner.place_of(path.rpartition(".")[2]))
     return over
 

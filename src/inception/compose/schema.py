@@ -192,11 +192,6 @@ def validate___definitions_list_or_dict(data, custom_formats={}, name_prefix=Non
     data_is_list = isinstance(data, (list, tuple))
     if data_is_list:
 
-        def fn(var):
-            return frozenset(dict(((k, fn(v)) for k, v in var.items())).items()) if hasattr(var, 'items') else tuple((fn(v) for v in var)) if isinstance(var, (dict, list)) else (bool, var) if isinstance(var, bool) else var
-        data_len = len(data)
-        if data_len > len(set((fn(data_x) for data_x in data))):
-            raise Violation('uniqueItems', '' + (name_prefix or 'data') + '', data, None)
         for data_x, data_item in enumerate(data):
             if not isinstance(data_item, str):
                 raise Violation('type', '' + (name_prefix or 'data') + '[{data_x}]'.format(**locals()) + '', data_item, 'string')
@@ -939,11 +934,6 @@ def validate___definitions_service(data, custom_formats={}, name_prefix=None):
             data__dependson_is_list = isinstance(data__dependson, (list, tuple))
             if data__dependson_is_list:
 
-                def fn(var):
-                    return frozenset(dict(((k, fn(v)) for k, v in var.items())).items()) if hasattr(var, 'items') else tuple((fn(v) for v in var)) if isinstance(var, (dict, list)) else (bool, var) if isinstance(var, bool) else var
-                data__dependson_len = len(data__dependson)
-                if data__dependson_len > len(set((fn(data__dependson_x) for data__dependson_x in data__dependson))):
-                    raise Violation('uniqueItems', '' + (name_prefix or 'data') + '.depends_on', data__dependson, None)
                 for data__dependson_x, data__dependson_item in enumerate(data__dependson):
                     if not isinstance(data__dependson_item, str):
                         raise Violation('type', '' + (name_prefix or 'data') + '.depends_on[{data__dependson_x}]'.format(**locals()) + '', data__dependson_item, 'string')
@@ -1290,11 +1280,6 @@ def validate___definitions_service(data, custom_formats={}, name_prefix=None):
             data__models_is_list = isinstance(data__models, (list, tuple))
             if data__models_is_list:
 
-                def fn(var):
-                    return frozenset(dict(((k, fn(v)) for k, v in var.items())).items()) if hasattr(var, 'items') else tuple((fn(v) for v in var)) if isinstance(var, (dict, list)) else (bool, var) if isinstance(var, bool) else var
-                data__models_len = len(data__models)
-                if data__models_len > len(set((fn(data__models_x) for data__models_x in data__models))):
-                    raise Violation('uniqueItems', '' + (name_prefix or 'data') + '.models', data__models, None)
                 for data__models_x, data__models_item in enumerate(data__models):
                     if not isinstance(data__models_item, str):
                         raise Violation('type', '' + (name_prefix or 'data') + '.models[{data__models_x}]'.format(**locals()) + '', data__models_item, 'string')
@@ -1334,11 +1319,6 @@ def validate___definitions_service(data, custom_formats={}, name_prefix=None):
             data__networks_is_list = isinstance(data__networks, (list, tuple))
             if data__networks_is_list:
 
-                def fn(var):
-                    return frozenset(dict(((k, fn(v)) for k, v in var.items())).items()) if hasattr(var, 'items') else tuple((fn(v) for v in var)) if isinstance(var, (dict, list)) else (bool, var) if isinstance(var, bool) else var
-                data__networks_len = len(data__networks)
-                if data__networks_len > len(set((fn(data__networks_x) for data__networks_x in data__networks))):
-                    raise Violation('uniqueItems', '' + (name_prefix or 'data') + '.networks', data__networks, None)
                 for data__networks_x, data__networks_item in enumerate(data__networks):
                     if not isinstance(data__networks_item, str):
                         raise Violation('type', '' + (name_prefix or 'data') + '.networks[{data__networks_x}]'.format(**locals()) + '', data__networks_item, 'string')
@@ -2018,11 +1998,6 @@ def validate___definitions_string_or_list(data, custom_formats={}, name_prefix=N
     data_is_list = isinstance(data, (list, tuple))
     if data_is_list:
 
-        def fn(var):
-            return frozenset(dict(((k, fn(v)) for k, v in var.items())).items()) if hasattr(var, 'items') else tuple((fn(v) for v in var)) if isinstance(var, (dict, list)) else (bool, var) if isinstance(var, bool) else var
-        data_len = len(data)
-        if data_len > len(set((fn(data_x) for data_x in data))):
-            raise Violation('uniqueItems', '' + (name_prefix or 'data') + '', data, None)
         for data_x, data_item in enumerate(data):
             if not isinstance(data_item, str):
                 raise Violation('type', '' + (name_prefix or 'data') + '[{data_x}]'.format(**locals()) + '', data_item, 'string')
@@ -2177,11 +2152,6 @@ def validate___definitions_extra_hosts(data, custom_formats={}, name_prefix=None
     data_is_list = isinstance(data, (list, tuple))
     if data_is_list:
 
-        def fn(var):
-            return frozenset(dict(((k, fn(v)) for k, v in var.items())).items()) if hasattr(var, 'items') else tuple((fn(v) for v in var)) if isinstance(var, (dict, list)) else (bool, var) if isinstance(var, bool) else var
-        data_len = len(data)
-        if data_len > len(set((fn(data_x) for data_x in data))):
-            raise Violation('uniqueItems', '' + (name_prefix or 'data') + '', data, None)
         for data_x, data_item in enumerate(data):
             if not isinstance(data_item, str):
                 raise Violation('type', '' + (name_prefix or 'data') + '[{data_x}]'.format(**locals()) + '', data_item, 'string')

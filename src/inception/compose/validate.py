@@ -49,8 +49,6 @@ def _words(violation: Violation, tree: Any, path: str) -> str:
         return f"must be >= {wanted}, got {go_string(value)}"
     if rule == "maximum":
         return f"must be <= {wanted}, got {go_string(value)}"
-    if rule == "uniqueItems":
-        return "items must be unique"
     return f"breaks the rule {rule!r}"
 
 

@@ -5,8 +5,10 @@ Every function takes what YAML gave (a string, a number, a boolean) and raises V
 
 from __future__ import annotations
 
+import posixpath
 import re
 
+from inception.duration import parse_duration_ns
 from inception.engine.merge import clean
 from inception.network.ports import parse_publish
 
@@ -152,7 +154,8 @@ def mount(text: str) -> dict[str, Any]:
     if len(parts) > 3:
         raise ValueError(f"invalid spec: {text}: too many colons")
     if len(parts) == 1:
-        return {"type": "volume", "target": text, "volume": {}}
+        target = posixpath.normpath(text)
+        return {"type": "volume", "target": target, "volume": {}} if len(text) > 2 else {"type": "volume", "target": target}
     source, target = parts[0], parts[1]
     bind = source[0] in "./~"
     found: dict[str, Any] = {"type": "bind" if bind else "volume", "source": source, "target": clean(target)}
@@ -172,6 +175,15 @@ def mount(text: str) -> dict[str, Any]:
     if bind:
         details["create_host_path"] = True
     return {**found, found["type"]: details}
+
+
+def duration_ns(text: str) -> int:
+    """As Go has them, with days and weeks: `1w2d3h`."""
+    longer = re.match(r"(?:(\d+)w)?(?:(\d+)d)?", text)
+    assert longer is not None
+    weeks, days = (int(number or 0) for number in longer.groups())
+    rest = text[longer.end() :]
+    return (weeks * 7 + days) * 86400 * 10**9 + (parse_duration_ns(rest) if rest or not longer[0] else 0)
 
 
 _SPANS_S = {"w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}

@@ -48,9 +48,10 @@ class Place:
 
 
 class Map(dict[str, "Any"]):
-    """A mapping. `places` has the place of each key; `reset` and `override` the keys that carry that tag."""
+    """A mapping. `places` has the place of each key; `reset` and `override` the keys that carry that tag,
+    `implied` those that nobody wrote."""
 
-    __slots__ = ("override", "place", "places", "reset")
+    __slots__ = ("implied", "override", "place", "places", "reset")
 
     def __init__(self, place: Place | None = None) -> None:
         super().__init__()
@@ -58,6 +59,7 @@ class Map(dict[str, "Any"]):
         self.places: dict[str, Place] = {}
         self.reset: set[str] = set()
         self.override: set[str] = set()
+        self.implied: set[str] = set()
 
     def put(self, key: str, value: Any, place: Place | None = None) -> None:
         """Sets *key*, remembering where it comes from."""
