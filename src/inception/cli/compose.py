@@ -84,6 +84,7 @@ def load_project(
     all_resources: bool = False,
     interpolated: bool = True,
     without_file: bool = False,
+    every_profile: bool = False,
 ) -> Project:
     """The project that the flags name; *services* are those that the verb was given.
 
@@ -94,7 +95,7 @@ def load_project(
     flags = flags_of(call)
     name = flags.text("project-name") or os.environ.get("COMPOSE_PROJECT_NAME", "")
     try:
-        return _load_files(call, services, all_resources=all_resources, interpolated=interpolated)
+        return _load_files(call, services, all_resources=all_resources, interpolated=interpolated, every_profile=every_profile)
     except FileMissing:
         if not without_file or not name:
             raise
@@ -103,7 +104,9 @@ def load_project(
     return project_of_labels(call.engine, name)
 
 
-def _load_files(call: Call, services: Sequence[str], *, all_resources: bool, interpolated: bool) -> Project:
+def _load_files(
+    call: Call, services: Sequence[str], *, all_resources: bool, interpolated: bool, every_profile: bool
+) -> Project:
     from inception.compose.load import load
 
     flags = flags_of(call)
@@ -112,7 +115,7 @@ def _load_files(call: Call, services: Sequence[str], *, all_resources: bool, int
         env_files=flags.list("env-file"),
         project_name=flags.text("project-name"),
         project_directory=flags.text("project-directory"),
-        profiles=flags.list("profile"),
+        profiles=["*"] if every_profile else flags.list("profile"),
         services=services,
         interpolated=interpolated,
         all_resources=all_resources or flags.on("all-resources"),
@@ -154,6 +157,10 @@ def compose(call: Call) -> int:
         print(COMPOSE.help(call.path), end="")
         return 0
     verb, *rest = call.arguments
+    if call.flags.given("progress"):
+        from inception.compose.progress import check_progress
+
+        check_progress(call.flags.text("progress"))
     if verb == "help":
         return _help(call, rest)
     if verb not in VERBS:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def config(call: Call) -> int:
     flags = call.flags
-    project = load_project(call, call.arguments, interpolated=not flags.on("no-interpolate"))
+    project = load_project(
+        call, call.arguments, interpolated=not flags.on("no-interpolate"), every_profile=flags.on("profiles")
+    )
     for name in call.arguments:
         if name not in project.services:
             raise NotFound(f"no such service: {name}")
@@ -51,7 +53,32 @@ def _text(call: Call, project: Project) -> str:
         return _hashes(project, flags.text("hash"))
     if flags.on("environment"):
         return _lines(f"{key}={value}" for key, value in sorted(project.environment.items()))
+    if flags.on("variables"):
+        return _variables(project, flags.text("format"))
     return _document(project, flags.text("format"), call.arguments, escape=not flags.on("no-interpolate"))
+
+
+def _variables(project: Project, style: str) -> str:
+    from inception.cli.format import columns
+    from inception.compose.load import read_tree
+    from inception.compose.variables import variables_of
+
+    found = variables_of(*(read_tree(path) for path in project.files))
+    if style == "json":
+        import json
+
+        shown = {
+            each.name: {
+                "Name": each.name,
+                "DefaultValue": each.default,
+                "PresenceValue": each.presence,
+                "Required": each.required,
+            }
+            for each in found
+        }
+        return json.dumps(shown, indent=4, ensure_ascii=False) + "\n"
+    rows = [[each.name, str(each.required).lower(), each.default, each.presence] for each in found]
+    return columns([["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"], *rows])
 
 
 def _lines(found: object) -> str:
@@ -104,6 +131,7 @@ CONFIG = Command(
       --profiles         Print the profile names, one per line.
   -q, --quiet            Only validate the configuration, don't print anything
       --services         Print the service names, one per line.
+      --variables        Print model variables and default values.
       --volumes          Print the volume names, one per line.
 """,
     hidden="      --dry-run\n",
@@ -115,6 +143,5 @@ CONFIG = Command(
         "no-normalize": "the output is always complete",
         "no-path-resolution": "paths are always absolute",
         "resolve-image-digests": "images are not pinned",
-        "variables": "use --environment",
     },
 )

@@ -169,7 +169,7 @@ def wait(call: Call) -> int:
     containers = [
         each
         for each in containers_of(call.engine, project.name)
-        if each.labels.get(labels.SERVICE) in call.arguments and each.record.state.status in ("running", "paused", "restarting")
+        if each.labels.get(labels.SERVICE) in call.arguments and each.record.state.status != "created"
     ]
     if not containers:
         raise NotFound(f"no containers for project {project.name!r}")
@@ -177,7 +177,7 @@ def wait(call: Call) -> int:
     codes: list[tuple[str, int]] = []
 
     def follow(container: Container) -> None:
-        codes.append((container.name, container.wait()))
+        codes.append((container.id, container.wait()))
         ended.set()
 
     threads = [threading.Thread(target=follow, args=(container,), daemon=True) for container in containers]

@@ -88,7 +88,7 @@ class Printer:
 
 
 class Followed:
-    """The containers of *services*, followed until all have ended, or until somebody wants them stopped."""
+    """The containers of *services*, followed until all have ended, or until somebody wants those of *selected* stopped."""
 
     def __init__(
         self,
@@ -96,6 +96,7 @@ class Followed:
         project: Project,
         services: list[str],
         *,
+        selected: list[str],
         started: list[str],
         colour: bool,
         prefix: bool,
@@ -114,7 +115,10 @@ class Followed:
         ]
         everything.sort(key=lambda each: each.name)
         self.containers = [each for each in everything if each.labels.get(labels.SERVICE) in services]
-        self.watched = everything if abort else self.containers
+        self.selected = selected
+        self.watched = (
+            [each for each in everything if each.labels.get(labels.SERVICE) in selected] if abort else self.containers
+        )
         self.printer = Printer(
             project.name, [each.name for each in self.containers], colour=colour, prefix=prefix, stamps=stamps
         )
@@ -233,7 +237,7 @@ class Followed:
             self._stop()
         except KeyboardInterrupt:
             for container in containers_of(self.engine, self.project.name):
-                if container.record.state.status in RUNNING:
+                if container.record.state.status in RUNNING and container.labels.get(labels.SERVICE) in self.selected:
                     try:
                         container.kill()
                     except InceptionError:
@@ -245,7 +249,7 @@ class Followed:
         from inception.compose.progress import Plain
 
         observed = observe(self.engine, self.project)
-        containers = [each for each in observed.containers if not each.oneoff]
+        containers = [each for each in observed.containers if not each.oneoff and each.service in self.selected]
         Executor(self.engine, self.project, Plain(), stop_timeout_s=self.stop_timeout_s).run(plan_stop(observed, containers))
         if self.exit_code_from and self.exit_code_from != self.aborted_by:
             codes = [each.exit_code for each in observe(self.engine, self.project).of(self.exit_code_from)]

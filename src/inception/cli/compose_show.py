@@ -246,14 +246,10 @@ def volumes(call: Call) -> int:
     ]
     if call.flags.on("quiet"):
         write("".join(f"{each.name}\n" for each in found))
-    elif call.flags.text("format") == "json":
-        write(
-            "".join(
-                _json({"Name": each.name, "Driver": each.config.driver, "Mountpoint": each.mountpoint}) + "\n" for each in found
-            )
-        )
     else:
-        write(columns([["DRIVER", "VOLUME NAME"], *([each.config.driver, each.name] for each in found)]))
+        from inception.cli.volumes import LISTING, row_of
+
+        write(LISTING.render([row_of(each) for each in found], call.flags.text("format")))
     return 0
 
 

@@ -159,6 +159,7 @@ def _attach(call: Call, project: Project, options: UpOptions, started: list[str]
         call.engine,
         project,
         services,
+        selected=select(project, options.services, with_dependencies=not options.no_deps),
         started=started,
         colour=colour(call) and not flags.on("no-color"),
         prefix=not flags.on("no-log-prefix"),

@@ -98,7 +98,7 @@ class Executor:
 
     def create_volume(self, operation: Operation, stop: Stop) -> None:
         volume = self.project.volumes[operation.key]
-        name = f'Volume "{volume.name}"'
+        name = f"Volume {volume.name}"
         self.progress.update(name, "Creating")
         self.engine.volumes.create(volume_config(self.project, volume))
         self.progress.update(name, "Created", done=True)
@@ -212,7 +212,9 @@ class Executor:
         except NotModified:
             pass
         except StartFailed as error:
-            raise StartFailed(f"start {operation.target}: {error}", error.hint, error.exit_code) from error
+            prefix = f"start {operation.target}: "
+            text = str(error) if str(error).startswith(prefix) else prefix + str(error)
+            raise StartFailed(text, error.hint, error.exit_code) from error
         service = self.project.services.get(operation.key)
         for hook in service.post_start if service else ():
             run_hook(container, hook, "post_start")

@@ -47,11 +47,13 @@ def substitute(template: str, env: Mapping[str, str], unset: Callable[[str], Non
     """
     if "$" not in template:
         return template
-    text, _ = _Template(template, env, unset).text(0, until_brace=False, depth=0)
+    text, _ = Template(template, env, unset).text(0, until_brace=False, depth=0)
     return text
 
 
-class _Template:
+class Template:
+    """One string while it is read; *unset* hears of names without a value and without a default."""
+
     def __init__(self, source: str, env: Mapping[str, str], unset: Callable[[str], None]) -> None:
         self.source, self.env, self.unset = source, env, unset
         self.used = True
@@ -140,6 +142,11 @@ def interpolate(value: Any, env: Mapping[str, str], warn: Callable[[str], None])
             warn(f'The "{name}" variable is not set. Defaulting to a blank string.')
 
     return _walk(value, "", None, lambda text: substitute(text, env, unset))
+
+
+def untouched(value: Any) -> Any:
+    """A copy as `interpolate` makes it, with every string as it is written."""
+    return _walk(value, "", None, lambda text: text)
 
 
 def _walk(value: Any, path: str, place: Place | None, expand: Callable[[str], str]) -> Any:

@@ -15,7 +15,7 @@ import sys
 from inception.compose.canonical import Context, canonicalise
 from inception.compose.dotenv import load_dotenv
 from inception.compose.errors import ComposeFileError
-from inception.compose.interpolate import interpolate
+from inception.compose.interpolate import interpolate, untouched
 from inception.compose.merge import merge, merge_service
 from inception.compose.model import Project
 from inception.compose.normalise import normalise
@@ -266,8 +266,7 @@ class _Loader:
                 f"{path}: the attribute `version` is obsolete, it will be ignored, "
                 "please remove it to avoid potential confusion"
             )
-        variables = env if self.interpolated else _Untouched()
-        tree = interpolate(document, variables, self.warn)
+        tree = interpolate(document, env, self.warn) if self.interpolated else untouched(document)
         tree.pop("version", None)
         if over:
             _drop_nothings(tree)
@@ -348,13 +347,6 @@ class _Loader:
             raise ComposeFileError(str(error), place) from None
 
 
-class _Untouched(dict[str, str]):
-    """For `--no-interpolate`: every variable's value is the variable itself."""
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return "${" + name + "}"
-
-
 def _drop_nothings(tree: Map) -> None:
     services = tree.get("services")
     for service in services.values() if isinstance(services, Map) else ():
@@ -368,6 +360,11 @@ def _refuse_remote(path: str, what: str, place: Place | None) -> None:
     # A remote file could name local ones (CVE-2025-62725 and its kin); none is fetched at all.
     if "://" in path or path.startswith("git@") or "\0" in path:
         raise ComposeFileError(f"{what}: remote resource {path!r} is not supported", place)
+
+
+def read_tree(path: str) -> Any:
+    """The file as it is written, without a look at what it says."""
+    return parse(_read(path), path)
 
 
 def _read(path: str) -> bytes:

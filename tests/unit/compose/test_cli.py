@@ -45,10 +45,14 @@ def test_config_prints_and_touches_nothing(compose: Callable[..., tuple[int, str
         (["--profile", "p", "config", "--services"], "db\nweb\n"),
         (["config", "--images"], "x:1\n"),
         (["--profile", "*", "config", "--images"], "demo-db\nx:1\n"),
-        (["config", "--profiles"], ""),
+        (["config", "--profiles"], "p\n"),
+        (
+            ["config", "--variables"],
+            "NAME      REQUIRED   DEFAULT VALUE   ALTERNATE VALUE\nTAG       false      1               \n",
+        ),
         (["config", "--networks"], "default\n"),
         (["config", "-q"], ""),
-        (["config", "--no-interpolate", "--images"], "x:${TAG}\n"),
+        (["config", "--no-interpolate", "--images"], "x:${TAG:-1}\n"),
         (["version", "--short"], "0.1.0\n"),
     ],
 )

@@ -126,3 +126,21 @@ def test_a_variable_has_no_space_in_its_name(loaded: Loaded, write: object, text
     write("e.env", "export D=1\n")  # type: ignore[operator]
     with pytest.raises(InceptionError, match="contains whitespaces"):
         loaded(service("env_file: [{path: e.env, format: raw}]"))
+
+
+def test_variables_are_found_however_they_are_nested() -> None:
+    from inception.compose.variables import variables_of
+
+    tree = {"a": ["$ONE-${TWO:-${THREE:?say}}", {"b": "$$NOT ${FOUR:+four} ${ FIVE"}], "$SIX": 7}
+    assert [(each.name, each.required, each.default, each.presence) for each in variables_of(tree)] == [
+        ("FOUR", False, "", "four"),
+        ("ONE", False, "", ""),
+        ("THREE", True, "", ""),
+        ("TWO", False, "${THREE:?say}", ""),
+    ]
+
+
+def test_without_interpolation_every_string_stays_as_it_is_written(loaded: Loaded) -> None:
+    project = loaded(service("environment: {A: '${B:-c}', D: '$$E'}"), interpolated=False)
+    shown = config_tree(project, escape=False)["services"]["a"]["environment"]
+    assert shown == {"A": "${B:-c}", "D": "$$E"}
