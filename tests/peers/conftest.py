@@ -12,12 +12,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.conftest import CRIU
 
 RUNTIMES = ["runc", "inception-runc"]
+#: Engines and their runtimes look for criu there; ours is told by tests/conftest.py.
+ENV = {**os.environ, "PATH": f"{Path(CRIU).parent}:{os.environ['PATH']}"}
+#: Writes an ever larger number to /count.
+COUNTER = "i=0; while :; do i=$((i + 1)); echo $i >/count; echo $i; sleep 0.05; done"
 APPLETS = ["sh", "true", "cat", "ls", "sleep", "echo", "id", "env", "touch", "tty", "grep", "pwd", "ps", "kill"]
 
 
@@ -34,15 +39,16 @@ class Box:
         self.daemons: list[subprocess.Popen[bytes]] = []
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*self.enter, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
-        )
+        streams = {"stdin": subprocess.DEVNULL, "capture_output": True}
+        done = subprocess.run([*self.enter, *words], **streams, text=True, timeout=60, check=False, env=ENV)
         assert not check or done.returncode == 0, f"{words}: {done.returncode}: {done.stdout}{done.stderr}"
         return done
 
     def daemon(self, *words: str) -> None:
         with open(self.folder / f"{Path(words[0]).name}.log", "wb") as log:
-            self.daemons.append(subprocess.Popen([*self.enter, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+            self.daemons.append(
+                subprocess.Popen([*self.enter, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENV)
+            )
 
     def close(self) -> None:
         for daemon in reversed(self.daemons):
@@ -66,6 +72,16 @@ def until(probe: list[str], box: Box, timeout_s: float = 30) -> None:
     while box.run(*probe, check=False).returncode:
         assert time.monotonic() < deadline, f"{probe} never succeeded; see the logs in {box.folder}"
         time.sleep(0.1)
+
+
+def counts_on(count: Callable[[], int], above: int = 0, timeout_s: float = 20) -> int:
+    """Wait until *count* has passed *above* and goes on; what it is then."""
+    deadline = time.monotonic() + timeout_s
+    last = max(above, count())
+    while (now := count()) <= last:
+        assert time.monotonic() < deadline, f"still at {now}"
+        time.sleep(0.1)
+    return now
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from .conftest import Box, until
+from .conftest import COUNTER, Box, counts_on, until
 
 pytestmark = pytest.mark.needs("root", "containerd", "ctr", "runc", "busybox")
 Ctr = Callable[..., CompletedProcess[str]]
@@ -91,3 +91,25 @@ def test_the_life_of_a_task(ctr: Ctr, runtime: str):
         ctr("task", "rm", "--force", "task", check=False)
         ctr("containers", "rm", "task", check=False)
     assert "task" not in ctr("task", "ls").stdout.split()
+
+
+@pytest.mark.needs("criu-works")
+def test_a_checkpoint_as_an_image_runs_again(ctr: Ctr, runtime: str):
+    def count(task: str) -> int:
+        return int(ctr("task", "exec", "--exec-id", "count", task, "cat", "/count", check=False).stdout.strip() or 0)
+
+    def remove(task: str) -> None:
+        ctr("task", "rm", "--force", task, check=False)
+        ctr("containers", "rm", task, check=False)
+
+    try:
+        ctr("run", "--detach", "--null-io", "--runc-binary", runtime, IMAGE, "before", "sh", "-c", COUNTER)
+        seen = counts_on(lambda: count("before"))
+        ctr("containers", "checkpoint", "--task", "--rw", "--image", "before", "localhost/saved:1")
+        remove("before")
+        ctr("containers", "restore", "--rw", "--live", "after", "localhost/saved:1")
+        counts_on(lambda: count("after"), seen)
+    finally:
+        remove("before")
+        remove("after")
+        ctr("images", "rm", "localhost/saved:1", check=False)

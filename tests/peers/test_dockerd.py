@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
-from .conftest import Box, until
+from .conftest import COUNTER, Box, counts_on, until
 
 pytestmark = pytest.mark.needs("root", "dockerd", "docker", "runc", "busybox")
 Docker = Callable[..., CompletedProcess[str]]
@@ -22,6 +23,7 @@ def docker(box: Box, runtime: str, image: Path) -> Iterator[Docker]:
         "dockerd",
         *("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--host", f"unix://{folder}/sock"),
         *("--pidfile", f"{folder}/pid", "--storage-driver", "overlay2", "--bridge", "none", "--iptables=false"),
+        "--experimental",  # for `docker checkpoint`
         *("--add-runtime", f"tested={runtime}", "--default-runtime", "tested"),
     )
     until([*base, "version"], box)
@@ -79,3 +81,24 @@ def test_what_a_container_is_given(docker: Docker):
     )
     assert run(docker, "busybox", "grep", "Seccomp:", "/proc/self/status").stdout.split()[1] == "2"
     assert run(docker, "--pid", "host", "--ipc", "host", "--uts", "host", "busybox", "true").returncode == 0
+
+
+@pytest.mark.needs("criu-works")
+def test_a_checkpoint_is_gone_back_to_by_name(docker: Docker):
+    def count() -> int:
+        return int(docker("exec", "saved", "cat", "/count", check=False).stdout.strip() or 0)
+
+    docker("run", "-d", "--network", "none", "--name", "saved", "busybox", "sh", "-c", COUNTER)
+    seen = counts_on(count)
+    docker("checkpoint", "create", "--leave-running", "saved", "one")
+    seen = counts_on(count, seen)
+    docker("checkpoint", "create", "saved", "two")
+    assert set(docker("checkpoint", "ls", "saved").stdout.split()[2:]) == {"one", "two"}
+    docker("wait", "saved")
+    # It copies the checkpoint to containerd, and gives up when what `create` left there has not been collected yet.
+    deadline = time.monotonic() + 30
+    while (started := docker("start", "--checkpoint", "two", "saved", check=False)).returncode:
+        assert "already exists" in started.stderr and time.monotonic() < deadline, started
+        time.sleep(0.5)
+    counts_on(count, seen)
+    docker("rm", "--force", "saved")

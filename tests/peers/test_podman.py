@@ -7,8 +7,9 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from tests.conftest import CRIU
 
-from .conftest import Box
+from .conftest import COUNTER, Box, counts_on
 
 pytestmark = pytest.mark.needs("root", "podman", "runc", "busybox")
 Podman = Callable[..., CompletedProcess[str]]
@@ -89,3 +90,22 @@ def test_health_checks_and_pods(podman: Podman):
     pod = ["--name", "pod", "--network", "none", "--infra-image", "busybox", "--infra-command", "/bin/sleep"]
     podman("pod", "create", *pod)
     podman("pod", "rm", "--force", "pod")
+
+
+@pytest.mark.needs("criu-works")
+def test_a_checkpoint_is_gone_back_to_and_moves_to_another_container(podman: Podman, box: Box):
+    def count(name: str) -> int:
+        return int(podman("exec", name, "cat", "/count", check=False).stdout.strip() or 0)
+
+    podman("run", "-d", "--name", "first", "--network", "none", "busybox", "sh", "-c", COUNTER)
+    counts_on(lambda: count("first"))
+    with_criu = ("--runtime-flag", f"criu={CRIU}", "container")  # podman gives a runtime no variables
+    podman(*with_criu, "checkpoint", "first")
+    assert "Exited (0)" in podman("ps", "--all", "--format", "{{.Status}}").stdout
+    podman(*with_criu, "restore", "first")
+    seen = counts_on(lambda: count("first"))
+    podman(*with_criu, "checkpoint", "--export", f"{box.folder}/moved.tar.gz", "first")
+    podman("rm", "--force", "--time", "0", "first")
+    podman(*with_criu, "restore", "--import", f"{box.folder}/moved.tar.gz", "--name", "second")
+    counts_on(lambda: count("second"), seen)
+    podman("rm", "--force", "--time", "0", "second")
