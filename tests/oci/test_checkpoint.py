@@ -240,7 +240,7 @@ def test_damaged_memory_for_which_criu_waits_for_ever_is_given_up(rt: Runtime):
     _checkpoint(rt)
     pages = rt.bundle / "checkpoint/pages-1.img"
     os.truncate(pages, pages.stat().st_size // 2)
-    impatient = "import sys; from inception.runtime import cli, restore; restore._PATIENCE_S = 2.0; sys.exit(cli.main())"
+    impatient = "import sys; from inception.runtime import cli, revival; revival._PATIENCE_S = 2.0; sys.exit(cli.main())"
     argv = [*PRIVATE, sys.executable, "-c", impatient, "--root", str(rt.root), "restore", "--detach", rt.id]
     failed = subprocess.run(argv, cwd=rt.bundle, capture_output=True, text=True, timeout=60)
     assert failed.returncode == 1 and failed.stderr.startswith(f"restore {rt.id}: criu "), failed
