@@ -93,21 +93,22 @@ class Attachments:
         if not wishes:
             del self._wishes[container_id]
 
-    async def start(self, container: Container) -> None:
+    async def start(self, container: Container, *, checkpoint: str = "", folder: str = "") -> None:
         """Start *container* with everyone connected who has asked for it. A client that goes away meanwhile changes nothing."""
         wishes = [wish for wish in self._wishes.get(container.id, ()) if not wish.taken]
         for wish in wishes:
             wish.taken = True
-        await asyncio.shield(asyncio.create_task(self._start(container, wishes)))
+        await asyncio.shield(asyncio.create_task(self._start(container, wishes, checkpoint, folder)))
 
-    async def _start(self, container: Container, wishes: list[Wish]) -> None:
+    async def _start(self, container: Container, wishes: list[Wish], checkpoint: str, folder: str) -> None:
         streams: list[AttachStream] = []
 
         def connect(run_dir: str) -> None:
             streams.extend(wish.connect(run_dir) for wish in wishes)
 
         try:
-            await self._threads.call(container.start, connect=connect if wishes else None)
+            start, told = container.start, connect if wishes else None
+            await self._threads.call(start, connect=told, checkpoint=checkpoint, checkpoint_dir=folder)
         except NotModified:
             for wish in wishes:  # somebody else was faster
                 await self._attach_late(container, wish)

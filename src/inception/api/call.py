@@ -38,7 +38,6 @@ _BODY_BYTES = 4 << 20
 # What every answer has; clients choose their version by it.
 HEADERS = {
     "Api-Version": f"{API_VERSION[0]}.{API_VERSION[1]}",
-    "Docker-Experimental": "false",
     "Ostype": "linux",
     "Server": f"Inception/{__version__} (linux)",
 }

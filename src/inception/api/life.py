@@ -20,9 +20,8 @@ _LOOK_AGAIN_S = 2.0
 
 
 async def start(call: Call) -> web.Response:
-    call.refuse(checkpoint="checkpoints are not supported", checkpoint_dir="checkpoints are not supported")
     container = await call.container()
-    await call.server.attachments.start(container)
+    await call.server.attachments.start(container, checkpoint=call.text("checkpoint"), folder=call.text("checkpoint-dir"))
     return empty()
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 API_VERSION, MINIMUM_VERSION = (1, 51), (1, 24)
 _VERSION = re.compile(r"/v(\d{1,3})\.(\d{1,3})(?=/|$)")
-_RESOURCES = "system auth containers life streams archive exec images build networks volumes swarm".split()  # noqa: SIM905
+_RESOURCES = "system auth checkpoints containers life streams archive exec images build networks volumes swarm".split()  # noqa: SIM905
 
 
 class Router:

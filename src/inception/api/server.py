@@ -61,10 +61,11 @@ class Listener:
 class Server:
     """Serves one engine until `stop`."""
 
-    def __init__(self, engine: Engine, names: tuple[str, ...] = ()) -> None:
+    def __init__(self, engine: Engine, names: tuple[str, ...] = (), *, experimental: bool = False) -> None:
         from inception.api.exec import Execs
 
         self.engine = engine
+        self.experimental = experimental  # what we say; Docker's command line hides its `checkpoint` from others
         self.threads = Threads()
         self.hub = Hub(engine)
         self.hang_ups = HangUps()
@@ -145,7 +146,7 @@ class Server:
             if request.headers.get("Expect", "100-continue").lower() != "100-continue":
                 return empty(417)
             if request.method == "OPTIONS":
-                return _with_headers(empty(200))
+                return self._with_headers(empty(200))
             handler, version, arguments = self._router.find(request.method, request.path)
             call = Call(self, request, version, arguments)
             self._open[task] = call
@@ -175,7 +176,12 @@ class Server:
             if call is not None:
                 call.close()
                 del self._open[task]
-        return _with_headers(response)
+        return self._with_headers(response)
+
+    def _with_headers(self, response: web.StreamResponse) -> web.StreamResponse:
+        if not response.prepared:
+            response.headers.update(HEADERS, **{"Docker-Experimental": str(self.experimental).lower()})
+        return response
 
     @contextmanager
     def following(self, container_id: str) -> Iterator[None]:
@@ -213,12 +219,6 @@ class Server:
             or host.endswith(".localhost")
             or host.startswith(("/", "%2f"))
         )
-
-
-def _with_headers(response: web.StreamResponse) -> web.StreamResponse:
-    if not response.prepared:
-        response.headers.update(HEADERS)
-    return response
 
 
 def _break_off(request: web.BaseRequest) -> Taken:

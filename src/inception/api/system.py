@@ -34,11 +34,12 @@ async def version(call: Call) -> web.Response:
         "ApiVersion": f"{API_VERSION[0]}.{API_VERSION[1]}",
         "MinAPIVersion": f"{MINIMUM_VERSION[0]}.{MINIMUM_VERSION[1]}",
     }
-    return reply({**document, **numbers, **_NOT_GO})
+    told = {"Experimental": True} if call.server.experimental else {}
+    return reply({**document, **numbers, **_NOT_GO, **told})
 
 
 async def info(call: Call) -> web.Response:
-    return reply(await call.run(call.engine.system.info))
+    return reply({**await call.run(call.engine.system.info), "ExperimentalBuild": call.server.experimental})
 
 
 async def events(call: Call) -> web.StreamResponse:

@@ -11,6 +11,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "artifact push": ("artifact:PUSH", "Upload files as an artifact"),
     "builder build": ("build:BUILD", "Build an image from a Dockerfile"),
     "builder prune": ("builder:PRUNE", "Remove build cache"),
+    "checkpoint create": ("checkpoint:CREATE", "Create a checkpoint from a running container"),
+    "checkpoint ls": ("checkpoint:LS", "List checkpoints for a container"),
+    "checkpoint rm": ("checkpoint:RM", "Remove a checkpoint"),
     "completion": ("completion:COMPLETION", "Print a completion script for bash, zsh or fish"),
     "compose": ("compose:COMPOSE", "Define and run multi-container applications"),
     "container attach": ("attach:ATTACH", "Attach local standard input, output, and error streams to a running container"),
@@ -90,6 +93,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 GROUPS: dict[str, str] = {
     "artifact": "Files on a registry, and what refers to an image there",
     "builder": "Manage builds",
+    "checkpoint": "Manage checkpoints",
     "container": "Manage containers",
     "image": "Manage images",
     "manifest": "Manage image manifests and manifest lists",
@@ -139,6 +143,8 @@ SHORTCUTS: dict[str, str] = {
 
 #: Second names inside the groups.
 ALIASES: dict[str, str] = {
+    "checkpoint list": "checkpoint ls",
+    "checkpoint remove": "checkpoint rm",
     "container list": "container ls",
     "container ps": "container ls",
     "container remove": "container rm",
@@ -155,7 +161,6 @@ COMMON = ("run", "exec", "ps", "build", "pull", "images", "version", "info")
 #: Verbs of Docker's that we know and don't have, each with the reason.
 ABSENT: dict[str, str] = {
     "buildx": "BuildKit's own commands are not supported; use `inception build`",
-    "checkpoint": "checkpoints (CRIU) are not supported",
     "config": "Swarm is not supported",
     "context": "there is no daemon to choose; use --root and --run-root",
     "node": "Swarm is not supported",

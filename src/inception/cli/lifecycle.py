@@ -20,10 +20,13 @@ def start(call: Call) -> int:
             raise UsageError("you cannot start and attach multiple containers at once", exit_code=1)
         return _start_attached(call, call.engine.containers.get(call.arguments[0]))
     failed: list[str] = []
+    if flags.text("checkpoint") and len(call.arguments) > 1:
+        raise UsageError("you cannot restore multiple containers at once", exit_code=1)
 
     def begin(name: str) -> None:
         try:
-            _once(call.engine.containers.get(name).start)
+            start = call.engine.containers.get(name).start
+            _once(lambda: start(checkpoint=flags.text("checkpoint"), checkpoint_dir=flags.text("checkpoint-dir")))
         except InceptionError:
             failed.append(name)
             raise
@@ -52,7 +55,8 @@ def _start_attached(call: Call, container: Container) -> int:
     session = new_session(call, container, interactive=interactive, outputs=outputs or ("stdout", "stderr"))
     try:
         try:
-            stream = container.start_attached()
+            flags = call.flags
+            stream = container.start_attached(checkpoint=flags.text("checkpoint"), checkpoint_dir=flags.text("checkpoint-dir"))
         except NotModified:
             stream = container.attach()
         with stream:
@@ -127,16 +131,14 @@ START = Command(
     f"[OPTIONS] {_MANY}",
     "Start one or more stopped containers",
     """\
-  -a, --attach               Attach STDOUT/STDERR and forward signals
-      --detach-keys string   Keys that detach from the container (default "ctrl-p,ctrl-q")
-  -i, --interactive          Attach the container's STDIN
-      --sig-proxy            Send signals on to the process (default true)
+  -a, --attach                  Attach STDOUT/STDERR and forward signals
+      --checkpoint string       Restore from this checkpoint
+      --checkpoint-dir string   Use a custom checkpoint storage directory
+      --detach-keys string      Keys that detach from the container (default "ctrl-p,ctrl-q")
+  -i, --interactive             Attach the container's STDIN
+      --sig-proxy               Send signals on to the process (default true)
 """,
     minimum=1,
-    refused={
-        "checkpoint": "checkpoints (CRIU) are not implemented",
-        "checkpoint-dir": "checkpoints (CRIU) are not implemented",
-    },
     start_exit_codes=True,
 )
 STOP = Command(

@@ -27,7 +27,7 @@ def serve(call: Call) -> int:
 
     listeners = _inherited() or [_open(call, address) for address in _addresses(call)]
     names = tuple(name for listener in listeners for name in listener.names)
-    server = Server(call.local_engine("serve"), names)
+    server = Server(call.local_engine("serve"), names, experimental=call.flags.on("experimental"))
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
@@ -154,6 +154,7 @@ SERVE = Command(
     "[OPTIONS]",
     "Serve the Docker Engine API for docker, docker compose and Docker's libraries",
     """\
+      --experimental       Say so to clients: Docker's command line shows `docker checkpoint` then
   -H, --host list          Address to listen on: unix:///PATH or tcp://HOST:PORT (default: docker.sock in the run root)
       --tlscacert string   Trust clients with certificates signed by this authority
       --tlscert string     Path to the server's TLS certificate

@@ -197,21 +197,33 @@ class RemoteContainer:
 
     # Its life
 
-    def start(self) -> None:
-        self._do("/start")
+    def start(self, *, checkpoint: str = "", checkpoint_dir: str = "") -> None:
+        self._do("/start", **_from(checkpoint, checkpoint_dir))
         self.reload()
 
-    def start_attached(self) -> RemoteAttachment:
+    def start_attached(self, *, checkpoint: str = "", checkpoint_dir: str = "") -> RemoteAttachment:
         """Start it with a stream that is connected before."""
         condition = "removed" if self.config.auto_remove else "next-exit"
         stream = self._attach(self.config.open_stdin, condition)
         try:
-            self._do("/start")
+            self._do("/start", **_from(checkpoint, checkpoint_dir))
             self.reload_if_there()
         except BaseException:
             stream.close()
             raise
         return stream
+
+    def checkpoint(self, name: str, *, checkpoint_dir: str = "", leave_running: bool = False) -> None:
+        """Save what it is doing as *name*, for `start`; then it is killed, unless *leave_running*."""
+        body = {"CheckpointID": name, "CheckpointDir": checkpoint_dir, "Exit": not leave_running}
+        self._do("/checkpoints", body)
+
+    def checkpoints(self, checkpoint_dir: str = "") -> list[str]:
+        """The names of its checkpoints."""
+        return [found["Name"] for found in self._ask("GET", "/checkpoints", dir=checkpoint_dir)]
+
+    def remove_checkpoint(self, name: str, *, checkpoint_dir: str = "") -> None:
+        self._ask("DELETE", f"/checkpoints/{segment(name)}", dir=checkpoint_dir)
 
     def reload_if_there(self) -> None:
         """As `reload`; one that is over and removed already keeps what was known."""
@@ -450,6 +462,10 @@ class RemoteContainer:
 
     def _do(self, path: str, body: Any = None, **query: Any) -> None:
         self._ask("POST", path, body, **query)
+
+
+def _from(checkpoint: str, folder: str) -> dict[str, str]:
+    return {name: value for name, value in (("checkpoint", checkpoint), ("checkpoint-dir", folder)) if value}
 
 
 class RemoteAttachment(RemoteStream):

@@ -139,22 +139,22 @@ class Container:
 
     # Its life
 
-    def start(self, *, connect: Callable[[str], None] | None = None) -> None:
-        """Start it; returns when its process has been executed.
+    def start(self, *, connect: Callable[[str], None] | None = None, checkpoint: str = "", checkpoint_dir: str = "") -> None:
+        """Start it; returns when its process has been executed. With *checkpoint* it goes on from there.
 
         *connect* is called with its run folder when its monitor can be attached to, before its first instruction.
         Raises NotModified when it runs already; StartFailed, with Docker's exit code, when its command can't be executed.
         """
         from inception.engine.start import start
 
-        start(self.engine, self.id, connect)
+        start(self.engine, self.id, connect, (checkpoint, checkpoint_dir))
         self.reload()
 
-    def start_attached(self) -> AttachStream:
+    def start_attached(self, *, checkpoint: str = "", checkpoint_dir: str = "") -> AttachStream:
         """Start it with a stream that is connected before its first instruction, so no output is lost."""
         from inception.engine.start import start_attached
 
-        stream = start_attached(self.engine, self.id)
+        stream = start_attached(self.engine, self.id, (checkpoint, checkpoint_dir))
         self.reload()
         return stream
 
@@ -212,6 +212,23 @@ class Container:
         from inception.engine.lifecycle import unpause
 
         unpause(self.engine, self.id)
+
+    def checkpoint(self, name: str, *, checkpoint_dir: str = "", leave_running: bool = False) -> None:
+        """Save what it is doing as *name*, for `start`; then it is killed, unless *leave_running*. criu does it, as root."""
+        from inception.engine import checkpoints
+
+        checkpoints.create(self.engine, self.id, name, checkpoint_dir, leave_running=leave_running)
+
+    def checkpoints(self, checkpoint_dir: str = "") -> list[str]:
+        """The names of its checkpoints."""
+        from inception.engine import checkpoints
+
+        return checkpoints.names(self.engine, self.id, checkpoint_dir)
+
+    def remove_checkpoint(self, name: str, *, checkpoint_dir: str = "") -> None:
+        from inception.engine import checkpoints
+
+        checkpoints.remove(self.engine, self.id, name, checkpoint_dir)
 
     def wait(self, condition: str = "not-running", timeout_s: float | None = None) -> int:
         """Wait until it is `not-running`, until its `next-exit`, or until it is `removed`; answers the exit code.

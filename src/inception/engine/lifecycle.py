@@ -167,12 +167,22 @@ def pause(engine: Engine, container_id: str) -> None:
         if record.state.status != "running":
             raise not_running(record)
         try:
-            cgroup_of(engine, record).freeze()
+            freeze(engine, record)
         except TimeoutError as error:
             raise Unavailable(f"pause {record.name}: its processes can't be frozen now") from error
         _set_status(engine, container_id, "paused")
-        _tell(client.paused, engine, container_id)
     engine.events.emit("container", "pause", container_id, event_attributes(record))
+
+
+def freeze(engine: Engine, record: ContainerRecord) -> None:
+    """Raises TimeoutError; then it runs on."""
+    # Told first: a probe that its monitor starts in a frozen cgroup would hold up the monitor too.
+    tell(client.paused, engine, record.id)
+    try:
+        cgroup_of(engine, record).freeze()
+    except TimeoutError:
+        tell(client.resumed, engine, record.id)
+        raise
 
 
 def unpause(engine: Engine, container_id: str) -> None:
@@ -290,10 +300,11 @@ def _set_status(engine: Engine, container_id: str, status: str) -> None:
 def _thaw(engine: Engine, record: ContainerRecord) -> None:
     cgroup_of(engine, record).thaw()
     _set_status(engine, record.id, "running")
-    _tell(client.resumed, engine, record.id)
+    tell(client.resumed, engine, record.id)
 
 
-def _tell(verb: Callable[[str], None], engine: Engine, container_id: str) -> None:
+def tell(verb: Callable[[str], None], engine: Engine, container_id: str) -> None:
+    """Tell its monitor, if there is one."""
     try:
         verb(engine.run_dir(container_id))
     except client.MonitorGone:

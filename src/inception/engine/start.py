@@ -59,19 +59,34 @@ if TYPE_CHECKING:
     from inception.runtime import Plan
 
 
-def start(engine: Engine, container_id: str, connect: Callable[[str], None] | None = None) -> None:
-    """Start it under a monitor of its own; *connect* is called with its run folder when the monitor's socket listens."""
+def start(
+    engine: Engine, container_id: str, connect: Callable[[str], None] | None = None, checkpoint: tuple[str, str] = ("", "")
+) -> None:
+    """Start it under a monitor of its own; *connect* is called with its run folder when the monitor's socket listens.
+
+    *checkpoint* is the name of one that it goes on from, and the folder that has it.
+    """
     with ContainerLock(engine, container_id):
-        Start(engine, startable(engine, container_id), connect=connect).run()
+        record = startable(engine, container_id)
+        Start(engine, record, connect=connect, images=_images(engine, record, *checkpoint)).run()
 
 
-def start_attached(engine: Engine, container_id: str) -> AttachStream:
+def start_attached(engine: Engine, container_id: str, checkpoint: tuple[str, str] = ("", "")) -> AttachStream:
     """Start it with a stream that is connected before init runs; whoever has the stream releases the container at its end."""
     with ContainerLock(engine, container_id):
-        run = Start(engine, startable(engine, container_id), attach=True)
+        record = startable(engine, container_id)
+        run = Start(engine, record, attach=True, images=_images(engine, record, *checkpoint))
         run.run()
     assert run.stream is not None
     return run.stream
+
+
+def _images(engine: Engine, record: ContainerRecord, checkpoint: str, folder: str) -> str:
+    if not checkpoint:
+        return ""
+    from inception.engine import checkpoints
+
+    return checkpoints.find(engine, record, checkpoint, folder)
 
 
 def startable(engine: Engine, container_id: str) -> ContainerRecord:
@@ -103,6 +118,7 @@ class Start:
         attach: bool = False,
         connect: Callable[[str], None] | None = None,
         netns: PendingNetns | None = None,
+        images: str = "",
     ) -> None:
         self.engine = engine
         self.record = record
@@ -111,6 +127,8 @@ class Start:
         self._attach = attach
         self._connect = connect
         self._netns = netns
+        self._images = images  # the checkpoint that it comes out of
+        self._around: Surroundings | None = None
         self._endpoints: list[Endpoint] = []
         self._ports: list[Listener] = []
         self._fds: dict[str, int] = {}  # what the monitor inherits, by the names of its package
@@ -173,7 +191,7 @@ class Start:
 
     def _plan(self, around: OpenSurroundings) -> Plan | Prepared:
         engine, record = self.engine, self.record
-        value = around.gather(files.write_files(engine, record, self._endpoints))
+        value = self._around = around.gather(files.write_files(engine, record, self._endpoints))
         rootfs = engine.store.snapshots.mount(snapshot_of(record))
         if probe_command(record.config.healthcheck):  # the probe's plan is not kept
             spec = build_spec(record.config, value, engine.cgroups)
@@ -266,7 +284,14 @@ class Start:
         fds["init"] = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)  # a number for init's pidfd
         slots = {name.removeprefix("plan."): fd for name, fd in fds.items() if name.startswith("plan.")}
         try:
-            launched = launch(compiled, slots, self._stdio(), handover.command(config_path, fds), fds)
+            if self._images:
+                from inception.engine import checkpoints
+
+                assert self._around is not None
+                spec = self._spec(self._around)
+                launched = checkpoints.launch(self.engine, self.record, self._images, spec, fds, self._stdio(), config_path)
+            else:
+                launched = launch(compiled, slots, self._stdio(), handover.command(config_path, fds), fds)
         except SpawnError as error:
             raise start_failed(self.record, plan, error) from error
         os.close(launched.pidfd)

@@ -13,6 +13,7 @@ Source: criu's images/rpc.proto (/usr/include/criu/rpc.proto of its package), wh
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import socket
@@ -259,8 +260,6 @@ def open_folders(*paths: str) -> list[int]:
 
 def _become(program: str, opened: Callable[[], list[int]], fds: list[int], teller: socket.socket) -> None:
     """The forked child."""
-    import fcntl
-
     try:
         folders = opened()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-from inception.linux import namespaces, netlink, process
+from inception.linux import namespaces, process
 from inception.linux.path import RootDir
 from inception.oci.runtime import Namespace
 from inception.record import replace
@@ -84,7 +84,8 @@ class Restoration(Creation):
     def _set_up(self, child: Child) -> None:
         """Its namespaces are there, and nothing is in them yet."""
         self._note(child)
-        self._set_up_network()
+        self._enter_resctrl()
+        self._move_net_devices()
         told = self.state.told("creating")
         self.hooks_ran = True
         run_hooks(self.hooks.prestart, told, "prestart")
@@ -95,19 +96,6 @@ class Restoration(Creation):
         self.state.pid_start_time = process.start_time(child.pid)
         self.state.boot_id = process.boot_id()
         self._note_time_namespace()
-
-    def _set_up_network(self) -> None:
-        """As in `create`: its loopback answers, its network devices are there."""
-        assert self.spec.linux is not None
-        if any(space.type == "network" and not space.path for space in self.spec.linux.namespaces):
-            fd = namespaces.open_ns(self.state.pid, "network")
-            try:
-                with netlink.Netlink(fd) as link:
-                    link.run(netlink.set_link("lo", up=True))
-            finally:
-                os.close(fd)
-        self._enter_resctrl()
-        self._move_net_devices()
 
     def _note_time_namespace(self) -> None:
         """criu gives it clocks of its own, which go on where they were: `exec` has to join that namespace too."""

@@ -3,7 +3,7 @@
     we                                              criu
     fork                                   ───▶     a mount namespace of its own: the root as a mount
     into the cgroup, request               ───▶     namespaces
-    *set_up*: hooks, loopback, devices     ◀──      setup-namespaces
+    loopback; *set_up*                     ◀──      setup-namespaces
                                                     memory, files, mounts
     *restored*                             ◀──      post-restore; then everything runs on
 
@@ -18,7 +18,7 @@ import stat
 
 from inception.errors import InvalidArgument, Unavailable
 from inception.jsontext import loads
-from inception.linux import abi, mount, namespaces, process
+from inception.linux import abi, mount, namespaces, netlink, process
 from inception.linux.files import read_file
 from inception.linux.path import RootDir
 from inception.runtime import cgroups, checkpoint
@@ -237,7 +237,9 @@ class Revival:
 
     def _notified(self, what: str, pid: int, fds: list[int]) -> None:
         if what == "setup-namespaces":
-            self._set_up(self._note(pid))
+            child = self._note(pid)
+            self._raise_loopback(pid)
+            self._set_up(child)
         elif what == "orphan-pts-master" and fds:
             if self.console is None:
                 raise InvalidArgument("cannot restore a terminal without --console-socket")
@@ -245,6 +247,17 @@ class Revival:
                 socket.send_fds(console, [b"/dev/ptmx"], fds[:1])
         elif what == "post-restore":
             self._restored(self._note(pid))  # it may have ended by the time that criu has
+
+    def _raise_loopback(self, pid: int) -> None:
+        """As in every new network namespace of ours."""
+        assert self.spec.linux is not None
+        if any(space.type == "network" and not space.path for space in self.spec.linux.namespaces):
+            fd = namespaces.open_ns(pid, "network")
+            try:
+                with netlink.Netlink(fd) as link:
+                    link.run(netlink.set_link("lo", up=True))
+            finally:
+                os.close(fd)
 
     def _note(self, pid: int) -> Child:
         if self.child is None:

@@ -13,6 +13,9 @@ from inception.cli.main import load
 
 # The flags of Docker's reference pages, by verb; a dash and a letter for shorthands.
 DOCKER = {
+    "checkpoint create": "checkpoint-dir leave-running",
+    "checkpoint ls": "checkpoint-dir",
+    "checkpoint rm": "checkpoint-dir",
     "container attach": "detach-keys no-stdin sig-proxy",
     "container commit": "a/author c/change m/message no-pause",
     "container cp": "a/archive L/follow-link q/quiet",
