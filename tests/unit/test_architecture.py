@@ -1,6 +1,7 @@
 """Draws the picture of docs/ARCHITECTURE.md from the imports, and holds the line on what a start may import."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,12 @@ def test_every_package_has_its_place_in_the_picture():
         if path.suffix in (".py", "") and path.name not in ("__init__.py", "__pycache__", "py.typed")
     }
     assert found <= set(LEVEL), f"add {found - set(LEVEL)} to LAYERS and to docs/ARCHITECTURE.md"
+
+
+def test_what_is_written_into_a_table_names_its_columns():
+    """A process that runs on while a newer one adds a column must be able to write still."""
+    unnamed = re.compile(r"INTO [a-z_]+ (VALUES|SELECT)")
+    assert [str(path) for path in PACKAGE.rglob("*.py") if unnamed.search(path.read_text())] == []
 
 
 def test_each_package_uses_only_those_below_it():

@@ -113,9 +113,12 @@ class BuildCache:
         """The outcome under all of its *keys*. The caller holds a lease."""
         with self._db.transaction() as tx:
             for key in keys:
-                tx.execute("REPLACE INTO build_cache VALUES (?, ?, ?, ?)", (key, layer_id, created, int(time.time())))
+                tx.execute(
+                    "REPLACE INTO build_cache (key, layer_id, created, used_at) VALUES (?, ?, ?, ?)",
+                    (key, layer_id, created, int(time.time())),
+                )
             if layer_id is not None:
-                tx.execute("INSERT OR IGNORE INTO layer_holds VALUES (?, ?)", (HOLDER, layer_id))
+                tx.execute("INSERT OR IGNORE INTO layer_holds (holder, layer_id) VALUES (?, ?)", (HOLDER, layer_id))
 
     def keys_of(self, layer_id: int) -> list[str]:
         """All the keys that lead to a layer."""
@@ -127,7 +130,8 @@ class BuildCache:
 
     def note_download(self, url: str, download: Download) -> None:
         self._db.execute(
-            "REPLACE INTO build_downloads VALUES (?, ?, ?, ?)", (url, download.etag, download.last_modified, download.digest)
+            "REPLACE INTO build_downloads (url, etag, last_modified, digest) VALUES (?, ?, ?, ?)",
+            (url, download.etag, download.last_modified, download.digest),
         )
 
     def facts(self, place: str) -> str | None:
@@ -136,7 +140,7 @@ class BuildCache:
         return None if row is None else str(row[0])
 
     def note_facts(self, place: str, facts: str) -> None:
-        self._db.execute("REPLACE INTO build_facts VALUES (?, ?, ?)", (place, facts, int(time.time())))
+        self._db.execute("REPLACE INTO build_facts (place, facts, made_at) VALUES (?, ?, ?)", (place, facts, int(time.time())))
 
     def entries(self) -> list[Kept]:
         """What is kept, for people: layers, cache mounts, contexts."""

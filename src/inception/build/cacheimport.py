@@ -90,7 +90,7 @@ class ImportedCache:
             staged.packed = not staged.implicit and store.layers.pack_digest(staged.path) == diff_id
             number = store.layers.register([*stack.layer_ids, staged])[-1]
             store.db.execute(
-                "INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO layer_blobs (layer_id, digest, media_type, size_bytes, made) VALUES (?, ?, ?, ?, ?)",
                 (number, blob.digest, blob.media_type, blob.size, int(staged.packed)),
             )
         return number

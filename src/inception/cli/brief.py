@@ -131,7 +131,7 @@ def _keep(connection: Connection, lines: list[list[str]]) -> None:
     """
     try:
         connection.execute("PRAGMA busy_timeout = 0")
-        connection.execute("INSERT INTO listing VALUES (?)", ("\n".join(["\t".join(line) for line in lines]),))
+        connection.execute("INSERT INTO listing (lines) VALUES (?)", ("\n".join(["\t".join(line) for line in lines]),))
         connection.execute("COMMIT")
     except Exception:
         pass  # somebody else writes, the disk is full or may not be written to: it was worth a try

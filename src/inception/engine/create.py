@@ -251,7 +251,7 @@ def _claim_volumes(engine: Engine, tx: Transaction, record: ContainerRecord) -> 
                 labels=mount.labels,
             )
             ensure_volume(engine, config, anonymous=point.anonymous)
-            tx.execute("INSERT OR IGNORE INTO volume_uses VALUES (?, ?)", (point.source, record.id))
+            tx.execute("INSERT OR IGNORE INTO volume_uses (volume, container_id) VALUES (?, ?)", (point.source, record.id))
 
 
 def _tmpfs_options(mount: MountConfig) -> list[str]:

@@ -118,7 +118,7 @@ class Database:
             row = self.row("SELECT version FROM schema_versions WHERE module = ?", (module,))
             for step in steps[row[0] if row else 0 :]:
                 self.execute(step)
-            self.execute("REPLACE INTO schema_versions VALUES (?, ?)", (module, len(steps)))
+            self.execute("REPLACE INTO schema_versions (module, version) VALUES (?, ?)", (module, len(steps)))
         self._versions[module] = len(steps)
 
     def close(self) -> None:

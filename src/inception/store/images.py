@@ -180,20 +180,26 @@ class Images:
                     blobs.add(layer.digest)
             size = sum(layers.get(number).size_bytes for number in numbers)
             tx.execute(
-                """INSERT INTO images VALUES (?, ?, ?, ?, ?)
+                """INSERT INTO images (id, manifest_digest, created, size_bytes, parent) VALUES (?, ?, ?, ?, ?)
                    ON CONFLICT (id) DO UPDATE SET manifest_digest = excluded.manifest_digest""",
                 (image_id, manifest_digest, config.created, size, parent),
             )
             for position, number in enumerate(numbers):
-                tx.execute("INSERT OR REPLACE INTO image_layers VALUES (?, ?, ?)", (image_id, position, number))
+                tx.execute(
+                    "INSERT OR REPLACE INTO image_layers (image_id, position, layer_id) VALUES (?, ?, ?)",
+                    (image_id, position, number),
+                )
             for digest in blobs:
-                tx.execute("INSERT OR IGNORE INTO image_blobs VALUES (?, ?)", (image_id, digest))
+                tx.execute("INSERT OR IGNORE INTO image_blobs (image_id, digest) VALUES (?, ?)", (image_id, digest))
             self._note_blobs(described, numbers, repo_digest.partition("@")[0])
             for reference in parsed:
                 self._name(image_id, reference)
             if repo_digest:
                 repository, _, digest = repo_digest.partition("@")
-                tx.execute("INSERT OR REPLACE INTO image_digests VALUES (?, ?, ?)", (repository, Digest(digest), image_id))
+                tx.execute(
+                    "INSERT OR REPLACE INTO image_digests (repository, digest, image_id) VALUES (?, ?, ?)",
+                    (repository, Digest(digest), image_id),
+                )
         self._db.keep_copy()
         return self.load(image_id)
 
@@ -398,10 +404,13 @@ class Images:
         for blob, number in zip(blobs, numbers, strict=True):
             own = self._store.layers.get(number)
             if blob.digest != own.diff_id and self._store.content.exists(blob.digest):
-                values = (number, blob.digest, blob.media_type, blob.size)
-                self._db.execute("INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, 0)", values)
+                values = (number, blob.digest, blob.media_type, blob.size, 0)
+                columns = "layer_id, digest, media_type, size_bytes, made"
+                self._db.execute(f"INSERT OR REPLACE INTO layer_blobs ({columns}) VALUES (?, ?, ?, ?, ?)", values)
             if repository:
-                self._db.execute("INSERT OR IGNORE INTO blob_places VALUES (?, ?)", (blob.digest, repository))
+                self._db.execute(
+                    "INSERT OR IGNORE INTO blob_places (digest, repository) VALUES (?, ?)", (blob.digest, repository)
+                )
 
     def make_manifest(self, image_id: str) -> bytes:
         """The manifest over an image's uncompressed layers, as `put` makes it. Raises NotFound."""

@@ -39,13 +39,19 @@ class Indexes:
         """Notes that *reference* is the index *digest*, whose document is in the content store, and what of it is here:
         *images* by their manifests' digests, and other *blobs*. The caller holds a lease."""
         with self._db.transaction(durable=True) as tx:
-            tx.execute("INSERT OR IGNORE INTO indexes VALUES (?)", (digest,))
+            tx.execute("INSERT OR IGNORE INTO indexes (digest) VALUES (?)", (digest,))
             if reference.tag:
-                tx.execute("INSERT OR REPLACE INTO index_names VALUES (?, ?, ?)", (reference.repository, reference.tag, digest))
+                tx.execute(
+                    "INSERT OR REPLACE INTO index_names (repository, tag, digest) VALUES (?, ?, ?)",
+                    (reference.repository, reference.tag, digest),
+                )
             for manifest, image_id in images.items():
-                tx.execute("INSERT OR REPLACE INTO index_images VALUES (?, ?, ?)", (digest, manifest, image_id))
+                tx.execute(
+                    "INSERT OR REPLACE INTO index_images (digest, manifest_digest, image_id) VALUES (?, ?, ?)",
+                    (digest, manifest, image_id),
+                )
             for blob in (digest, *blobs):
-                tx.execute("INSERT OR IGNORE INTO index_blobs VALUES (?, ?)", (digest, blob))
+                tx.execute("INSERT OR IGNORE INTO index_blobs (digest, blob) VALUES (?, ?)", (digest, blob))
 
     def of(self, reference: Reference) -> str:
         """The digest of the index that a name stands for, or an empty text."""

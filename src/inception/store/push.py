@@ -283,7 +283,7 @@ class _Push:
             data, self.media_type = _manifest_bytes(made), MEDIA_MANIFEST
         data = self._name(data, tag or sha256(data), made=not whole)
         digest = sha256(data)
-        self._remember(image, manifest.config, layers, digest)
+        _remember(self._store, self._reference.repository, [manifest.config, *layers], digest, image.id)
         return Pushed(tag=tag, digest=digest, size_bytes=len(data))
 
     def index(self, digest: str, image_id: str) -> Pushed:
@@ -311,11 +311,7 @@ class _Push:
         data = content.read(digest)
         self.media_type = index.media_type or MEDIA_INDEX
         self._repository.put_manifest(data, self.media_type, self._reference.tag)
-        with self._store.db.transaction() as tx:
-            repository = self._reference.repository
-            for blob in blobs.values():
-                tx.execute("INSERT OR IGNORE INTO blob_places VALUES (?, ?)", (blob.digest, repository))
-            tx.execute("INSERT OR REPLACE INTO image_digests VALUES (?, ?, ?)", (repository, digest, image_id))
+        _remember(self._store, self._reference.repository, blobs.values(), digest, image_id)
         return Pushed(tag=self._reference.tag, digest=digest, size_bytes=len(data))
 
     def _documents(self, index: Index) -> None:
@@ -407,13 +403,14 @@ class _Push:
         own = self._reference.repository
         return next((name.removeprefix(start) for (name,) in rows if name.startswith(start) and name != own), "")
 
-    def _remember(self, image: Image, config: Descriptor, layers: Sequence[Descriptor], digest: str) -> None:
-        """What the registry has now: the name's digest, and the blobs that later pushes can mount."""
-        repository = self._reference.repository
-        with self._store.db.transaction() as tx:
-            for blob in [config, *layers]:
-                tx.execute("INSERT OR IGNORE INTO blob_places VALUES (?, ?)", (blob.digest, repository))
-            tx.execute("INSERT OR REPLACE INTO image_digests VALUES (?, ?, ?)", (repository, digest, image.id))
+
+def _remember(store: Store, repository: str, blobs: Iterable[Descriptor], digest: str, image_id: str) -> None:
+    """What the registry has now: the name's digest, and the blobs that later pushes can mount."""
+    with store.db.transaction() as tx:
+        for blob in blobs:
+            tx.execute("INSERT OR IGNORE INTO blob_places (digest, repository) VALUES (?, ?)", (blob.digest, repository))
+        columns = "repository, digest, image_id"
+        tx.execute(f"INSERT OR REPLACE INTO image_digests ({columns}) VALUES (?, ?, ?)", (repository, digest, image_id))
 
 
 def compressed(
@@ -439,7 +436,10 @@ def compressed(
         with open(partial, "xb", buffering=0) as file:
             digest, size = copy_hashed(compress(open_layer(store, layer, number), compression), file)
         content.adopt(partial, digest)
-    db.execute("INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, 1)", (number, digest, _MEDIA[compression], size))
+    db.execute(
+        "INSERT OR REPLACE INTO layer_blobs (layer_id, digest, media_type, size_bytes, made) VALUES (?, ?, ?, ?, 1)",
+        (number, digest, _MEDIA[compression], size),
+    )
     return Descriptor(media_type=_MEDIA[compression], digest=digest, size=size)
 
 

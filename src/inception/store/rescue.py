@@ -218,7 +218,7 @@ def _count_on(new: Connection, highest_layer: int) -> None:
     """No number of a layer is given again while a folder has it."""
     last = new.execute("SELECT max(id) FROM layers").fetchone()[0] or 0
     new.execute("DELETE FROM sqlite_sequence WHERE name = 'layers'")
-    new.execute("INSERT INTO sqlite_sequence VALUES ('layers', ?)", (max(last, highest_layer),))
+    new.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('layers', ?)", (max(last, highest_layer),))
 
 
 def _highest_layer(root: str) -> int:

@@ -83,7 +83,10 @@ class Snapshots:
                 rows = [self._layer_row(number) for number in layer_ids]
             db.execute("INSERT INTO snapshots (id, image_id) VALUES (?, ?)", (snapshot_id, image_id))
             for position, row in enumerate(rows):
-                db.execute("INSERT INTO snapshot_layers VALUES (?, ?, ?)", (snapshot_id, position, row[0]))
+                db.execute(
+                    "INSERT INTO snapshot_layers (snapshot_id, position, layer_id) VALUES (?, ?, ?)",
+                    (snapshot_id, position, row[0]),
+                )
             # Inside the transaction: whoever clears folders without a row holds the write lock too.
             self._make_folders(path, rows)
 
