@@ -92,7 +92,7 @@ def preserved_gaps(rt: Runtime) -> None:
 # ---- the host's mount namespace -----------------------------------------------------------------------------------------
 
 
-@case("linux: namespaces", "without a mount namespace the root is a folder all the same, for exec too")
+@case("linux: namespaces", "without a mount namespace the root is a folder all the same")
 def host_mounts(rt: Runtime) -> None:
     linux = {"namespaces": namespaces(without=("mount",))}
     found = rt.run("ls -d /bin /etc/passwd 2>&1; grep -c ' /proc proc' /proc/mounts", linux=linux)
