@@ -118,6 +118,25 @@ def host_mounts_exec(rt: Runtime) -> None:
     assert found.out == "busybox\nnone\n", found
 
 
+# ---- user namespaces ----------------------------------------------------------------------------------------------------
+
+
+@case("linux: uidMappings", "need not have a root: the container is made by the first id that they have, exec joins it")
+def no_root_inside(rt: Runtime) -> None:
+    for path in (rt.rootfs, *rt.rootfs.rglob("*")):
+        os.chown(path, 100000, 200000, follow_symlinks=False)
+    linux = {
+        "namespaces": namespaces("user"),
+        "uidMappings": [{"containerID": 1000, "hostID": 100000, "size": 1}],
+        "gidMappings": [{"containerID": 1000, "hostID": 200000, "size": 1}],
+    }
+    process = {"user": {"uid": 1000, "gid": 1000}}
+    found = rt.run("id -u; id -g; cat /proc/self/uid_map", linux=linux, process=process)
+    assert found.out.split() == ["1000", "1000", "1000", "100000", "1"], found
+    assert rt.create("sleep 60", linux=linux, process=process).code == 0 and rt.start().code == 0
+    assert rt.command("exec", rt.id, "sh", "-c", "id -u; id -g").out == "1000\n1000\n"
+
+
 # ---- spelling and words -------------------------------------------------------------------------------------------------
 
 

@@ -58,6 +58,7 @@ DEVIATIONS: dict[str, dict[str, str]] = {
         "mount_copy_symlink": "crun's option",
         "id_words": "other words",
         "features_annotations": "unsafe ones are named since 1.2",
+        "no_root_inside": "refuses maps without a root",
         "memory_policy_words": "since 1.4",
         "seccomp_flags": "since 1.2",
         "exec_beside_init": "only where v2 has all controllers",

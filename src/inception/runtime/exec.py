@@ -92,8 +92,7 @@ def plan_exec(
         plan.call("fchdir", within)
         plan.call("chroot", ".", why="Its mounts are the host's; its root is not.")
     if "user" in kinds:
-        plan.call("setresgid", 0, 0, 0)
-        plan.call("setresuid", 0, 0, 0, why="Root in there, until it becomes the user that was asked for.")
+        process_steps.plan_become_root(plan, linux)
     plan.call("fork", 0, why="The child is in its pid namespace; this process tells the caller and ends.")
     plan.call("prctl", abi.PR_SET_DUMPABLE, 0, 0, 0, 0)
     if die_with_parent:

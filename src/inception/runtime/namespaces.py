@@ -15,10 +15,11 @@ from inception.errors import InvalidArgument
 from inception.linux import abi
 from inception.linux.namespaces import KINDS
 from inception.runtime.plan import Plan, Slot
+from inception.runtime.process import plan_become_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from inception.oci.runtime import Linux, Namespace, TimeOffset
+    from inception.oci.runtime import Linux, TimeOffset
 
 PAUSE_MAPS = 0  # the value of the pause in which the caller writes the id maps
 _AT_CLONE = ("mount", "pid", "uts", "ipc", "network")
@@ -64,9 +65,9 @@ def plan_namespaces(plan: Plan, linux: Linux, *, rootless: bool = False) -> None
     if not in_steps:
         for kind in _AT_CLONE:
             plan.clone_flags |= KINDS[kind][1] if kind in new else 0
-    _plan_joins(plan, linux.namespaces, rootless=rootless)
+    _plan_joins(plan, linux, rootless=rootless)
     if "user" in new:
-        _plan_user_namespace(plan, new["user"])
+        _plan_user_namespace(plan, new["user"], linux)
     rest = [kind for kind in new if kind != "user" and (in_steps or kind not in _AT_CLONE)]
     if rest:
         plan.source = "linux.namespaces"
@@ -82,13 +83,13 @@ def plan_namespaces(plan: Plan, linux: Linux, *, rootless: bool = False) -> None
         plan.call("fork", 0, why="A pid or time namespace is for children; this one is the container's process.")
 
 
-def _plan_joins(plan: Plan, namespaces: list[Namespace], *, rootless: bool) -> None:
+def _plan_joins(plan: Plan, linux: Linux, *, rootless: bool) -> None:
     """Enter those that have a path. All are opened first: the mount namespace changes what paths mean.
 
     The user namespace comes last: with the rights of the host's root every other can be entered, whoever owns it. Without
     them it comes first, since it is where our rights come from.
     """
-    joined = [(index, namespace) for index, namespace in enumerate(namespaces) if namespace.path]
+    joined = [(index, namespace) for index, namespace in enumerate(linux.namespaces) if namespace.path]
     slots = []
     for index, namespace in joined:
         plan.source = f"linux.namespaces[{index}]"
@@ -102,21 +103,16 @@ def _plan_joins(plan: Plan, namespaces: list[Namespace], *, rootless: bool) -> N
         plan.source = f"linux.namespaces[{index}]"
         plan.call("setns", slot, KINDS[namespace.type][1], why=f"Enters a {namespace.type} namespace that exists already.")
         if namespace.type == "user":
-            _plan_become_root(plan)
+            plan_become_root(plan, linux)
 
 
-def _plan_user_namespace(plan: Plan, index: int) -> None:
+def _plan_user_namespace(plan: Plan, index: int, linux: Linux) -> None:
     plan.source = f"linux.namespaces[{index}]"
     plan.call("unshare", abi.CLONE_NEWUSER, why="Users and groups of its own; its root is an ordinary user outside.")
     # The files of /proc that take the maps belong to whoever may trace this process; it may not while it is undumpable.
     plan.source = "linux.uidMappings"
     plan.call("pause", PAUSE_MAPS, 1, why="The caller writes which ids inside are which outside.")
-    _plan_become_root(plan)
-
-
-def _plan_become_root(plan: Plan) -> None:
-    plan.call("setresgid", 0, 0, 0)
-    plan.call("setresuid", 0, 0, 0, why="Root in there, with all capabilities over what that namespace owns.")
+    plan_become_root(plan, linux)
 
 
 def _plan_clocks(plan: Plan, offsets: dict[str, TimeOffset]) -> None:

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inception.oci.runtime import Capabilities, Hook, Linux, Process, Seccomp
+    from inception.oci.runtime import Capabilities, Hook, IdMapping, Linux, Process, Seccomp
 
 SIGKILL = 9
 _F_SETFD, _FD_CLOEXEC = 2, 1
@@ -199,6 +199,19 @@ def _plan_preserve(plan: Plan, preserved: list[Slot] | None, absent: Sequence[in
         plan.call("preserve", preserved[0], len(preserved), why="What the caller passes on to the program.")
     for number in absent:
         plan.call("fcntl", 3 + number, _F_SETFD, _FD_CLOEXEC, why="The caller has none of this number.")
+
+
+def plan_become_root(plan: Plan, linux: Linux | None = None) -> None:
+    """The first process of a user namespace has all capabilities in it, whoever it is; files it can only make as an id that is
+    mapped: root, or where the maps have no root, the first that they have."""
+    gid = _first(linux.gid_mappings) if linux is not None else 0
+    uid = _first(linux.uid_mappings) if linux is not None else 0
+    plan.call("setresgid", gid, gid, gid)
+    plan.call("setresuid", uid, uid, uid, why="Root in there, with all capabilities over what that namespace owns.")
+
+
+def _first(maps: list[IdMapping]) -> int:
+    return min((entry.container_id for entry in maps), default=0)
 
 
 def plan_hooks(plan: Plan, hooks: list[Hook], kind: str, state: str, process: Process) -> None:
