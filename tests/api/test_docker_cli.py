@@ -178,6 +178,7 @@ def test_networks(host: Host) -> None:
         assert sorted(entry["Name"] for entry in containers.values()) == ["one", "two"]
         done = host.run("network", "rm", "inner")
         assert done.returncode == 1 and "has active endpoints" in done.stderr
+        assert host.request("DELETE", "/networks/inner")[0] == 403
         host.docker("network", "disconnect", "inner", "two")
         done = host.run("network", "create", "inner")
         assert done.returncode == 1 and "already exists" in done.stderr

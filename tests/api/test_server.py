@@ -385,3 +385,27 @@ def test_a_stop_with_a_timeout_beyond_any_clock_is_a_stop(host: Host) -> None:
         assert status == 400 and b"value out of range" in data
         assert host.request("POST", f"/containers/patient/stop?t={timeout}")[0] == 204
         host.docker("rm", "-f", "patient")
+
+
+def test_what_docker_refuses_is_refused_before_anything_is_looked_at(host: Host) -> None:
+    """Found by a session against dockerd, after the cases of moby's own integration tests."""
+    body = {"Image": "bb", "Cmd": ["sleep", "60"], "HostConfig": {"Memory": 16 << 20, "MemorySwap": 32 << 20}}
+    box = host.json("POST", "/containers/create", body)["Id"]
+    status, _, said = host.request("POST", f"/containers/{box}/start", {"Binds": ["/tmp:/x"]})
+    assert status == 400 and b"starting container with non-empty request body" in said
+    assert host.request("POST", f"/containers/{box}/start", b"{}")[0] == 204
+    status, _, said = host.request("POST", f"/containers/{box}/update", {"Memory": 64 << 20})
+    assert status == 409 and b"update the memoryswap at the same time" in said
+    for kind in ("containers", "networks", "images"):
+        assert host.request("POST", f"/{kind}/prune?filters=%7B%22until%22:[%22x%22]%7D")[0] == 400
+    assert host.request("GET", "/containers/json?filters=%7B%22is-task%22:[%22x%22]%7D")[0] == 400
+
+
+def test_an_empty_entrypoint_takes_the_images_command_away_too(host: Host) -> None:
+    for entrypoint, status in (([""], 400), ([], 201), (None, 201)):
+        assert host.request("POST", "/containers/create", {"Image": "bb", "Entrypoint": entrypoint})[0] == status
+
+
+def test_a_push_of_what_is_not_here_is_told_in_the_stream(host: Host) -> None:
+    status, _, said = host.request("POST", "/images/nope/push", headers={"X-Registry-Auth": "e30="})
+    assert status == 200 and "An image does not exist locally with the tag: nope" in json.loads(said)["error"]

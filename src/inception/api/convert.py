@@ -49,12 +49,11 @@ def container_config(body: Fields, *, name: str = "", platform: str = "") -> Con
     if links and mode != "bridge":  # then they are aliases in that network
         endpoint = networks.get(mode, EndpointConfig())
         networks[mode] = replace(endpoint, links=list(dict.fromkeys([*endpoint.links, *links])))
-    entrypoint = body.optional_strings("Entrypoint")
     return ContainerConfig(
         image=body.text("Image"),
         name=name,
         command=body.strings("Cmd") or None,
-        entrypoint=None if not entrypoint else [] if entrypoint == [""] else entrypoint,
+        entrypoint=body.optional_strings("Entrypoint"),
         env=body.strings("Env"),
         user=body.text("User"),
         working_dir=body.text("WorkingDir"),

@@ -175,17 +175,16 @@ async def push(call: Call) -> web.StreamResponse:
     name, tag, platform = call.arguments["name"], call.text("tag"), _platform(call)
     credentials = credentials_of(call.request.headers.get("X-Registry-Auth", ""))
     images = call.engine.images
-    names = [tagged(name, tag)] if tag else await call.run(_names_of, call, name)
 
     def work(tell: Tell) -> None:
-        for each in names:
+        for each in [tagged(name, tag)] if tag else _names_of(call, name):
             pushed = images.push(
                 each, progress=lambda news: tell(progress_document(news)), credentials=credentials, platform=platform
             )
             result = {"Tag": pushed.tag, "Digest": pushed.digest, "Size": pushed.size_bytes}
             tell({"progressDetail": {}, "aux": result})
 
-    return await stream_work(call, work)
+    return await stream_work(call, work, every_error_told=True)
 
 
 def _names_of(call: Call, repository: str) -> list[str]:

@@ -20,6 +20,10 @@ _LOOK_AGAIN_S = 2.0
 
 
 async def start(call: Call) -> web.Response:
+    if await call.body() not in (b"", b"{}", b"null", b"{}\n", b"null\n"):
+        raise InvalidArgument(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
+        )
     container = await call.container()
     await call.server.attachments.start(container, checkpoint=call.text("checkpoint"), folder=call.text("checkpoint-dir"))
     return empty()

@@ -11,7 +11,7 @@ from inception.api.convert import endpoint_config
 from inception.api.fields import Fields
 from inception.engine.config import NetworkConfig
 from inception.engine.pools import pool_fields
-from inception.errors import InvalidArgument, NotFound
+from inception.errors import Conflict, Forbidden, InvalidArgument, NotFound
 
 # Options of Docker's bridge driver, and what they are here.
 _BRIDGE = "com.docker.network.bridge."
@@ -115,7 +115,10 @@ def _boolean(key: str, value: str) -> bool:
 
 
 async def remove(call: Call) -> web.Response:
-    await call.run(lambda: call.engine.networks.get(call.arguments["id"]).remove())
+    try:
+        await call.run(lambda: call.engine.networks.get(call.arguments["id"]).remove())
+    except Conflict as error:
+        raise Forbidden(str(error), error.hint) from error  # the one conflict that has this status with Docker
     return empty()
 
 

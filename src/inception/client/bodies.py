@@ -33,7 +33,7 @@ def container_body(config: ContainerConfig) -> dict[str, Any]:
     body: dict[str, Any] = {
         "Image": config.image,
         "Cmd": config.command,
-        "Entrypoint": [""] if config.entrypoint == [] else config.entrypoint,
+        "Entrypoint": config.entrypoint,
         "Env": config.env,
         "User": config.user,
         "WorkingDir": config.working_dir,

@@ -9,7 +9,7 @@ from inception.client.records import is_anonymous
 from inception.client.transport import filters_text, segment
 from inception.engine.config import EndpointConfig, NetworkConfig, VolumeConfig
 from inception.engine.results import PruneReport
-from inception.errors import NotFound
+from inception.errors import Conflict, Forbidden, NotFound
 
 if TYPE_CHECKING:
     from inception.client.engine import RemoteEngine
@@ -74,7 +74,12 @@ class RemoteNetwork:
         self.engine.transport.json("POST", f"/networks/{self.id}/disconnect", {"Container": container, "Force": force})
 
     def remove(self) -> None:
-        self.engine.transport.json("DELETE", f"/networks/{self.id}")
+        try:
+            self.engine.transport.json("DELETE", f"/networks/{self.id}")
+        except Forbidden as error:
+            if "active endpoints" not in str(error):
+                raise
+            raise Conflict(str(error)) from error
 
 
 class RemoteNetworks:

@@ -145,6 +145,14 @@ def _networks(engine: Engine, values: list[str]) -> Callable[[ContainerRecord], 
     return matches
 
 
+def _is_no_task(values: list[str]) -> Callable[[ContainerRecord], bool]:
+    """No container is a task of Swarm's."""
+    for value in values:
+        if value not in ("0", "1", "false", "true"):
+            raise InvalidArgument(f"invalid filter 'is-task={value}'")
+    return lambda record: not {"1", "true"} & {*values}
+
+
 def _exit_codes(values: list[str]) -> Callable[[ContainerRecord], bool]:
     for value in values:
         if not value.lstrip("-").isdecimal():
@@ -168,7 +176,7 @@ _CONTAINER_TESTS: dict[str, Callable[[Engine, list[str]], Callable[[ContainerRec
     "publish": lambda engine, values: _ports(values, _published),
     "expose": lambda engine, values: _ports(values, _exposed),
     "health": lambda engine, values: lambda record: record.state.health.status in values,
-    "is-task": lambda engine, values: lambda record: "true" not in values,
+    "is-task": lambda engine, values: _is_no_task(values),
     "isolation": lambda engine, values: lambda record: "default" in values,
 }
 

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 def prune_containers(engine: Engine, filters: Filters) -> PruneReport:
     """Remove those that do not run."""
     check_keys(filters, ("label", "label!", "until"))
+    limits = _limits(filters)
     report = PruneReport()
     for container in engine.containers.list(all=True):
         status = container.record.state.status
-        if status in ("created", "exited", "dead") and _selected(filters, container.labels, parse(container.created_at)):
+        if status in ("created", "exited", "dead") and _selected(
+            filters, limits, container.labels, parse(container.created_at)
+        ):
             try:
                 size = container.size()[0]
                 container.remove()
@@ -46,6 +49,7 @@ def prune_networks(engine: Engine, filters: Filters) -> PruneReport:
     from inception.network.leftovers import remove_leftovers
 
     check_keys(filters, ("label", "label!", "until"))
+    limits = _limits(filters)
     named = {key for record in listed(engine, running_only=False) for key in wanted_networks(record.config)}
     report = PruneReport()
     for network in engine.networks.list():
@@ -53,7 +57,7 @@ def prune_networks(engine: Engine, filters: Filters) -> PruneReport:
             if not filters:
                 take_down_idle(engine, network)
             continue
-        if _selected(filters, network.labels, parse(network.created_at)):
+        if _selected(filters, limits, network.labels, parse(network.created_at)):
             try:
                 network.remove()
             except (Conflict, NotFound):
@@ -87,13 +91,14 @@ def prune_volumes(engine: Engine, filters: Filters, *, all: bool) -> PruneReport
 def prune_images(engine: Engine, filters: Filters, *, all: bool) -> PruneReport:
     """Remove nameless images that nothing uses, with *all* every image that no container uses."""
     check_keys(filters, ("label", "label!", "until", "dangling"))
+    limits = _limits(filters)
     everything = all or "false" in filters.get("dangling", [])
     used = {row[0] for row in engine.database.rows("SELECT DISTINCT image_id FROM containers")}
     report = PruneReport()
     for image in engine.images.list(all=True):
         if image.id in used or ((image.names or image.indexed) and not everything):
             continue
-        if not _selected(filters, image.labels, created_ns(image)):
+        if not _selected(filters, limits, image.labels, created_ns(image)):
             continue
         for reference in image.names or [image.id]:
             try:
@@ -134,6 +139,10 @@ def apply_policy(engine: Engine, *, keep: Collection[str] = ()) -> PruneReport:
     return report
 
 
-def _selected(filters: Filters, labels: dict[str, str], at_ns: int) -> bool:
-    limits = [parse_when_ns(text) for text in filters.get("until", [])]
+def _limits(filters: Filters) -> list[int]:
+    """The times of `until`; read first of all, so that a wrong one is told when there is nothing to remove, too."""
+    return [parse_when_ns(text) for text in filters.get("until", [])]
+
+
+def _selected(filters: Filters, limits: list[int], labels: dict[str, str], at_ns: int) -> bool:
     return labels_match(filters, labels) and all(at_ns < limit for limit in limits)

@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
 
 def update(engine: Engine, container_id: str, changes: UpdateConfig) -> None:
-    """Raises InvalidArgument for limits that make no sense; then nothing has changed."""
+    """Raises InvalidArgument for limits that make no sense, Conflict for what others forbid; then nothing has changed."""
     with ContainerLock(engine, container_id):
         record = records.load(engine, container_id)
         given = {name: value for name, value in changes.__dict__.items() if value is not None and name != "restart"}
         limits = replace(record.config.resources, **given)
+        if "memory_swap_bytes" not in given and 0 < limits.memory_swap_bytes < limits.memory_bytes:
+            raise Conflict(
+                f"Cannot update container {record.name}: Memory limit should be smaller than already set memoryswap limit, "
+                "update the memoryswap at the same time"
+            )
         check_resources(limits)
         restart = changes.restart or record.config.restart
         check_restart(restart)

@@ -37,8 +37,8 @@ def test_an_empty_body_is_docker_defaults() -> None:
 def test_a_command_may_be_one_string_and_an_empty_entrypoint_resets_the_images() -> None:
     assert config(Cmd="ls").command == ["ls"]
     assert config(Entrypoint=None).entrypoint is None
-    assert config(Entrypoint=[]).entrypoint is None
-    assert config(Entrypoint=[""]).entrypoint == []
+    assert config(Entrypoint=[]).entrypoint == []
+    assert config(Entrypoint="").entrypoint == config(Entrypoint=[""]).entrypoint == [""]
 
 
 def test_ports() -> None:
