@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar
 
 from aiohttp import web
 
-from inception import __version__
 from inception.api.errors import TooLarge
-from inception.api.router import API_VERSION
 from inception.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -35,12 +33,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 _BODY_BYTES = 4 << 20
-# What every answer has; clients choose their version by it.
-HEADERS = {
-    "Api-Version": f"{API_VERSION[0]}.{API_VERSION[1]}",
-    "Ostype": "linux",
-    "Server": f"Inception/{__version__} (linux)",
-}
 # What an unprivileged user may ask for; root too. Source: /proc/sys/fs/pipe-max-size.
 _PIPE_BYTES = 1 << 20
 
@@ -254,7 +246,7 @@ async def open_stream(
     call: Call, content_type: str = "application/json", headers: dict[str, str] | None = None
 ) -> StreamResponse:
     """An answer whose head goes out at once and whose body comes piece by piece."""
-    response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
+    response = web.StreamResponse(headers={**call.server.headers, **(headers or {})})
     response.content_type = content_type
     if call.request.version >= (1, 1):
         response.enable_chunked_encoding()

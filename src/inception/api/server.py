@@ -19,13 +19,14 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from inception import __version__
 from inception.api.attach import Attachments
-from inception.api.call import HEADERS, Call, empty, reply
+from inception.api.call import Call, empty, reply
 from inception.api.documents import Summaries
 from inception.api.errors import message_of, status_of
 from inception.api.hijack import HangUps, Taken
 from inception.api.hub import Hub
-from inception.api.router import Router
+from inception.api.router import API_VERSION, Router
 from inception.api.threads import Threads
 from inception.errors import Forbidden, InceptionError, NotModified
 
@@ -66,6 +67,13 @@ class Server:
 
         self.engine = engine
         self.experimental = experimental  # what we say; Docker's command line hides its `checkpoint` from others
+        # What every answer has; clients choose their version by it.
+        self.headers = {
+            "Api-Version": f"{API_VERSION[0]}.{API_VERSION[1]}",
+            "Docker-Experimental": str(experimental).lower(),
+            "Ostype": "linux",
+            "Server": f"Inception/{__version__} (linux)",
+        }
         self.threads = Threads()
         self.hub = Hub(engine)
         self.hang_ups = HangUps()
@@ -180,7 +188,7 @@ class Server:
 
     def _with_headers(self, response: web.StreamResponse) -> web.StreamResponse:
         if not response.prepared:
-            response.headers.update(HEADERS, **{"Docker-Experimental": str(self.experimental).lower()})
+            response.headers.update(self.headers)
         return response
 
     @contextmanager
