@@ -127,7 +127,7 @@ def provenance(session: Session, asked: Attestations) -> dict[str, object]:
     arguments: dict[str, object] = {"target": config.target} if config.target else {}
     source = session.context.source
     if asked.provenance == "max":
-        from inception.build.stage import PREDEFINED
+        from inception.build.values import PREDEFINED
 
         arguments |= {f"build-arg:{name}": value for name, value in config.build_args.items() if name not in PREDEFINED}
         arguments |= {f"label:{name}": value for name, value in config.labels.items()}
@@ -185,7 +185,7 @@ def provenance(session: Session, asked: Attestations) -> dict[str, object]:
 
 def _materials(session: Session) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
-    for base in session.bases.values():
+    for base in session.bases.found.values():
         document = base.document
         platform = _escaped(
             platform_text(Platform(architecture=document.architecture, os=document.os, variant=document.variant))

@@ -67,7 +67,7 @@ class StepMounts:
         if holds_layers(mount.origin):
             stack, source = build.stack_of(mount.origin), mount.source
         else:
-            stack, source = build.files_stack(build.context_of(mount.origin), mount.source or ".", _AT), _AT
+            stack, source = build.maker.files_stack(build.context_of(mount.origin), mount.source or ".", _AT), _AT
         root = self._open(stack, mount.read_only)
         self._attach(number, mount.target, self._inside(root, source, mount), ["ro" if mount.read_only else "rw"])
 

@@ -20,6 +20,7 @@ from inception.build import stage
 from inception.build.expand import ExpansionError, expand
 from inception.build.operations import Copy, Operation, Run, holds_layers
 from inception.build.source import DockerfileError, Place
+from inception.build.values import PREDEFINED
 from inception.errors import InceptionError, InvalidArgument
 from inception.oci.image import ImageConfig, ImageDocument, Platform, host_platform, parse_platform
 from inception.record import Record
@@ -169,7 +170,7 @@ class Planner:
         target = self._target()
         self.plan_stage(target).config.labels |= self.config.labels
         warnings = []
-        known = {*self.used_args, *stage.PREDEFINED, *BUILDER_ARGS}
+        known = {*self.used_args, *PREDEFINED, *BUILDER_ARGS}
         unused = [name for name in self.config.build_args if name not in known]
         if unused:
             warnings.append(f"One or more build-args [{' '.join(unused)}] were not consumed")

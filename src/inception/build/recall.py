@@ -140,7 +140,7 @@ class Recollection:
             "image": image_id,
             "commit": "",  # the bases' names may have changed hands since they were looked up
             "tags": [],
-            "bases": [[name, image.id] for name, image in session.images.items()],
+            "bases": [[name, image.id] for name, image in session.bases.images.items()],
             "folders": marks,
             "told": session.reporter.names,
             "steps": session.steps,

@@ -10,6 +10,7 @@ import re
 
 from inception.build.expand import ExpansionError, expand
 from inception.build.ignore import clean
+from inception.build.values import PREDEFINED
 from inception.errors import InceptionError
 from inception.oci.reference import Reference
 from inception.record import Record, replace
@@ -32,7 +33,6 @@ _ALWAYS_KNOWN = {
     *(f"{kind}{name}" for kind in ("TARGET", "BUILD") for name in ("PLATFORM", "OS", "ARCH", "VARIANT")),
     "TARGETSTAGE",
 }
-_PREDEFINED = {name for word in ("http", "https", "ftp", "no", "all") for name in (f"{word}_proxy", f"{word}_proxy".upper())}
 
 
 # What each rule is about, for clients that list them.
@@ -205,7 +205,7 @@ class Checker:
             return replace(before, known={*before.known})
         named = self._with_defaults(base)
         own = set[str]() if base == "scratch" else self.environment(named) if named else None
-        return _Inherited(known={"PATH", *_PREDEFINED, *(own or ())}, has_base=own is None)
+        return _Inherited(known={"PATH", *PREDEFINED, *(own or ())}, has_base=own is None)
 
     def _with_defaults(self, text: str) -> str:
         try:

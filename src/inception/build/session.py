@@ -15,24 +15,25 @@ import threading
 import time
 
 from inception import jsontext
+from inception.build.bases import Bases
 from inception.build.cache import BuildCache, key_of
 from inception.build.caller import Caller
 from inception.build.config import BuildConfig
 from inception.build.image import Outcome
-from inception.build.inputs import Inputs, Stack, files_copy
-from inception.build.leftovers import new_snapshot_id
-from inception.build.operations import Configure, Copy, MakeFolder, Operation, Run, hide_password
+from inception.build.inputs import Inputs, Stack
+from inception.build.making import Maker
+from inception.build.operations import Configure, Operation, hide_password
 from inception.build.output import all_names
-from inception.build.plan import LAYOUT_CONTEXT, BaseImage, BuildPlan, StagePlan, context_paths, plan_build
+from inception.build.plan import BuildPlan, StagePlan, context_paths, plan_build
 from inception.build.progress import Reporter, Step
 from inception.build.running import Cancelled, Running
 from inception.build.source import BuildFailed, CommandFailed, DockerfileError
 from inception.engine.times import now
-from inception.errors import InceptionError, InvalidArgument, NotFound
+from inception.errors import InceptionError, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from inception.build.cache import Cached
     from inception.build.cacheexport import Made
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from inception.engine import Engine
     from inception.oci.image import ImageDocument
     from inception.store.credentials import Credentials
-    from inception.store.images import Image
-    from inception.store.progress import Progress
     from inception.store.scratch import Scratch
 
 _MAX_LAYERS = 500  # as many lower folders as overlayfs takes (fs/overlayfs/params.h, OVL_MAX_STACK)
@@ -70,11 +69,11 @@ class Session(Running):
         self.label = ""
         self.build_id = os.urandom(12).hex()
         self.started = self.finished = now()
-        self.bases: dict[str, BaseImage] = {}
+        self.bases = Bases(engine, config, caller, reporter)
+        self.maker = Maker(self)
         self.downloads: dict[str, dict[str, str]] = {}
         self.fresh_stages = {name.lower() for text in config.no_cache_stages for name in text.split(",") if name}
         self.names = all_names(config.tags, config.outputs)
-        self.images: dict[str, Image] = {}
         self.contexts: dict[str, Context] = {}
         self.contexts_lock = threading.Lock()  # held while one is fetched
         self.paths: dict[str, list[str]] = {}
@@ -82,7 +81,6 @@ class Session(Running):
         self.steps = self.cached_steps = 0
         self.reasons: list[str] = []
         self.made: list[Made] = []
-        self.left: tuple[Run, str] | None = None
         self.imports: list[ImportedCache] = []
 
     def run(self) -> None:
@@ -111,7 +109,7 @@ class Session(Running):
         file = None
         try:
             file = read_checked(self.context, self.config)
-            plan = plan_build(file, self.config, self.resolve)
+            plan = plan_build(file, self.config, self.bases.resolve)
         except DockerfileError as error:
             error.before = error.before or file
             for warning in warnings_before(error):
@@ -128,43 +126,6 @@ class Session(Running):
         """What came from elsewhere, for whoever asks what the result was made of."""
         self.downloads[hide_password(url)] = {algorithm: digits}
 
-    def resolve(self, name: str, platform: str = "") -> BaseImage:
-        """The base image *name*, from the store, a registry, or made from packages; for another *platform* than the machine's
-        without a change of what *name* means here."""
-        with self.reporter.step(f"[internal] load metadata for {name}") as report:
-            said: set[str] = set()
-
-            def tell(progress: Progress) -> None:
-                line = f"{progress.id}: {progress.status}" if progress.id else progress.status
-                if line not in said:  # bytes come in many pieces, words change rarely
-                    said.add(line)
-                    report.output(f"{line}\n".encode())
-
-            if name.startswith(LAYOUT_CONTEXT):
-                image = self.caller.open_layout(self.store, name.removeprefix(LAYOUT_CONTEXT), platform)
-            else:
-                image = self._ensure(name, platform, tell)
-        key = f"{name} for {platform}" if platform else name
-        self.images[key] = image
-        digest = image.repo_digests[0].partition("@")[2] if image.repo_digests else image.manifest_digest
-        self.bases[key] = BaseImage(reference=key, id=image.id, document=image.document, digest=digest)
-        return self.bases[key]
-
-    def _ensure(self, name: str, platform: str, tell: Callable[[Progress], None]) -> Image:
-        before = self._find(name) if platform else None
-        pull = "always" if self.config.pull else "missing"
-        log_in = self.caller.credentials(name)
-        image = self.engine.images.ensure(name, pull=pull, progress=tell, platform=platform, credentials=log_in)
-        if before is not None and before.id != image.id and name in before.names:
-            self.store.images.tag(before.id, name)
-        return image
-
-    def _find(self, name: str) -> Image | None:
-        try:
-            return self.store.images.resolve(name)
-        except NotFound:
-            return None
-
     # --- stages ---
 
     def _run_stages(self, plan: BuildPlan) -> None:
@@ -172,7 +133,7 @@ class Session(Running):
         self.run_together({stage.index: functools.partial(self._stage, stage) for stage in plan.stages})
         if self.failure is not None:
             failure = self.failure
-            self._show_left(failure)
+            self.maker.show_left(failure)
             raise failure
 
     def await_stage(self, index: int) -> Stack:
@@ -185,10 +146,10 @@ class Session(Running):
         if kind == "stage":
             return self.await_stage(int(rest)).copy()
         if kind == "image":
-            image = self.images[rest]
+            image = self.bases.images[rest]
             return Stack(list(image.layer_ids), list(image.document.rootfs.diff_ids), [])
         if kind == "context":
-            return self.files_stack(self.context_of(plan.base), ".", "/")
+            return self.maker.files_stack(self.context_of(plan.base), ".", "/")
         return Stack([], [], [])
 
     def _stage(self, plan: StagePlan) -> None:
@@ -282,7 +243,7 @@ class Session(Running):
             raise InvalidArgument(f"max depth exceeded: an image has at most {_MAX_LAYERS} layers")
         self._note(step, stack, inputs, title, content)
         report.making()
-        layer_id = self._make(step, stack, inputs, report)
+        layer_id = self.maker.make(step, stack, inputs, report)
         created = self.epoch[0] or now()
         self.cache.add(keys, layer_id, created)
         self._push(stack, step, layer_id, created, cached=False)
@@ -354,84 +315,6 @@ class Session(Running):
             self.steps += 1
             self.cached_steps += cached
 
-    def _make(self, step: Operation, stack: Stack, inputs: Inputs, report: Step) -> int | None:
-        """Carries *step* out on top of *stack*; the new layer, None when nothing changed."""
-        from inception.build import steps  # a build whose steps are all cached needs none of it
-
-        if isinstance(step, Run):
-            return self._in_snapshot(stack, lambda snapshot_id: steps.run(self, step, snapshot_id, stack, report.output), step)
-
-        def change(snapshot_id: str) -> None:
-            with self.store.snapshots.open(snapshot_id, read_only=False) as root:
-                if isinstance(step, MakeFolder):
-                    steps.make_folder(root, step)
-                elif isinstance(step, Copy):
-                    steps.copy(root, step, inputs.selection(), inputs.remotes, self.cache, self.scratch.path)
-                    for repository, commit in zip(inputs.repositories, inputs.commits, strict=True):
-                        steps.copy_repository(root, step, repository, commit, self.scratch.path)
-
-        return self._in_snapshot(stack, change)
-
-    def _in_snapshot(self, stack: Stack, change: Callable[[str], None], step: Run | None = None) -> int | None:
-        """What *change* does to a snapshot on *stack*, as a layer; None when that is nothing. When *step* fails and somebody
-        wants to look into it, what it left is kept."""
-        snapshots = self.store.snapshots
-        snapshot_id = new_snapshot_id()
-        snapshots.prepare(snapshot_id, stack.layer_ids)
-        try:
-            before = os.stat(snapshots.writable(snapshot_id))
-            change(snapshot_id)
-            if not snapshots.is_changed(snapshot_id, before):
-                snapshots.remove(snapshot_id)
-                return None
-            return snapshots.commit(snapshot_id, consume=True, clamp_mtime_ns=self.epoch[1])
-        except BaseException as error:
-            if step is not None and self.caller.wants_look and isinstance(error, InceptionError):
-                with self.lock:
-                    if self.failure is None and self.left is None:
-                        self.left = (step, snapshot_id)
-                        raise
-            snapshots.remove(snapshot_id)
-            raise
-
-    def _show_left(self, error: BaseException) -> None:
-        """Gives the caller a look into the state of the step that failed, and takes it away."""
-        if self.left is None:
-            return
-        step, snapshot_id = self.left
-        try:
-            if isinstance(error, BuildFailed):
-                from inception.build.steps import open_shell
-
-                self.failure = None  # the mounts' locks can be waited for again
-                self.caller.look_into(error, lambda: open_shell(self, step, snapshot_id))
-        finally:
-            self.left = None
-            self.store.snapshots.remove(snapshot_id)
-
-    # --- files as layers: what RUN mounts of a context, and a context to start from ---
-
-    def files_stack(self, context: Context, source: str, target: str) -> Stack:
-        """*source* of *context* at *target*, as a stack of one layer; it is kept in the cache like a step's."""
-        from inception.build import steps
-
-        step = files_copy(source, target)
-        selection = context.select(step)
-        key = self.key(step.definition(), [], [selection.digest(context.digests.of)])
-        hit = self.cache.find(key)
-        layer_id = hit.layer_id if hit is not None else None
-        if hit is None:
-
-            def change(snapshot_id: str) -> None:
-                with self.store.snapshots.open(snapshot_id, read_only=False) as root:
-                    steps.copy(root, step, selection, [], self.cache, self.scratch.path)
-
-            layer_id = self._in_snapshot(Stack([], [], []), change)
-            self.cache.add([key], layer_id, self.epoch[0] or now())
-        if layer_id is None:
-            return Stack([], [], [])
-        return Stack([layer_id], [self.store.layers.get(layer_id).diff_id], [])
-
     def context_of(self, origin: str) -> Context:
         """The context that *origin* means: the build's own, or one of `--build-context`."""
         name = origin.removeprefix("context:")
@@ -448,7 +331,7 @@ class Session(Running):
         kind, _, rest = origin.partition(":")
         if kind == "stage":
             return self.await_stage(int(rest))
-        image = self.images[rest]
+        image = self.bases.images[rest]
         return Stack(image.layer_ids, image.document.rootfs.diff_ids, [])
 
     def root_document(self) -> ImageDocument | None:

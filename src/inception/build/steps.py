@@ -11,9 +11,9 @@ from inception.build.inputs import files_copy
 from inception.build.mounting import StepMounts
 from inception.build.operations import Copy, MakeFolder, Run
 from inception.build.remote import Remote, fetch, file_name
+from inception.build.runstep import SCRIPT_FOLDER
 from inception.build.selection import Selection, Source, select
 from inception.build.source import CommandFailed
-from inception.build.stage import SCRIPT_FOLDER
 from inception.build.tree import Tree
 from inception.engine.config import ContainerConfig, MountConfig, ResourceConfig
 from inception.errors import InceptionError, InvalidArgument, StartFailed, Unavailable
