@@ -8,10 +8,10 @@ import tarfile
 import threading
 
 import pytest
+from tests.exchange import exchange
 
 from inception.build import BuildConfig, BuildFailed, build
 from inception.errors import InceptionError
-from inception.linux.path import renameat2
 
 pytestmark = pytest.mark.needs("root")
 
@@ -108,7 +108,7 @@ def test_a_link_that_takes_a_files_place_while_it_is_copied_is_never_followed(bu
 
     def swap() -> None:
         while not over.is_set():
-            renameat2(folder, "d/file", folder, "other", 2)  # RENAME_EXCHANGE
+            exchange(folder, "d/file", "other")
 
     racer = threading.Thread(target=swap)
     racer.start()

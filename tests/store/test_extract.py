@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from tests.exchange import exchange
 
 from inception.errors import Conflict, InceptionError, InvalidArgument, Unavailable
-from inception.linux import abi
-from inception.linux.path import RootDir, renameat2
+from inception.linux.path import RootDir
 from inception.store import worker
 from inception.store.extract import Extracted, ExtractOptions, Extractor, Limits
 from inception.store.tar import TarReader
@@ -248,7 +248,7 @@ def test_a_tree_that_is_renamed_meanwhile_leads_nowhere(tmp_path: Path, canary: 
     def swap() -> None:
         fd = os.open(root, os.O_RDONLY)
         while not stop.is_set():
-            renameat2(fd, "d", fd, "evil", abi.RENAME_EXCHANGE)
+            exchange(fd, "d", "evil")
         os.close(fd)
 
     racer = threading.Thread(target=swap)
