@@ -174,7 +174,8 @@ class Plain:
         else:
             for line in self._lines.pop(event.step).end():
                 self._write(f"{number} {event.seconds:.3f} {_clean(line)}")
-            failed = f"ERROR: {_clean(_first_line(event.data.decode('utf-8', 'replace')))}" if event.data else "ERROR"
+            # Without a reason: it was interrupted.
+            failed = f"ERROR: {_clean(_first_line(event.data.decode('utf-8', 'replace')))}" if event.data else "CANCELED"
             word = {"cached": "CACHED", "failed": failed}.get(event.kind, f"DONE {event.seconds:.1f}s")
             self._write(f"{number} {word}\n")
 

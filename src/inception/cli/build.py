@@ -47,9 +47,9 @@ def build(call: Call) -> int:
     if flags.text("iidfile"):
         _write(flags.text("iidfile"), result.image_id)
     if flags.text("metadata-file"):
-        from inception import jsontext
+        import json  # nothing smaller indents
 
-        _write(flags.text("metadata-file"), jsontext.dumps(result.metadata) + "\n")
+        _write(flags.text("metadata-file"), json.dumps(result.metadata, indent=2) + "\n")
     if flags.on("why"):
         print("\n".join(result.reasons))
     if flags.on("quiet"):

@@ -18,7 +18,7 @@ def run(show) -> None:
         step.output(b"o\r\n10%\r100%\n\x1b[2Jlast")
     reporter.warn("careful")
     with pytest.raises(KeyError), reporter.step("[3/2] RUN y"):
-        raise KeyError
+        raise KeyError("why")
 
 
 def test_plain_lines_are_those_that_tools_know(monkeypatch):
@@ -38,7 +38,7 @@ def test_plain_lines_are_those_that_tools_know(monkeypatch):
         "",
         "WARNING: careful",
         "#3 [3/2] RUN y",
-        "#3 ERROR",
+        "#3 ERROR: 'why'",
         "",
     ]
 
