@@ -15,9 +15,11 @@ from tests.plugins import compose_plugin
 
 from bench.api import api
 from bench.measure import Apart, Result, command, measure, processes, pss_kib
+from bench.oci import containerd, oci_runtime
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 INCEPTION = os.path.join(os.path.dirname(sys.executable), "inception")
+RUNC = os.path.join(os.path.dirname(sys.executable), "inception-runc")
 
 
 class Peers:
@@ -76,7 +78,7 @@ class Peers:
         os.makedirs(f"{self.bundle}/rootfs/bin")
         shutil.copy("/bin/busybox", f"{self.bundle}/rootfs/bin/busybox")
         os.symlink("busybox", f"{self.bundle}/rootfs/bin/true")
-        for runtime in ("crun", "runc"):
+        for runtime in ("crun", "runc", RUNC):
             if shutil.which(runtime):
                 subprocess.run([runtime, "spec"], cwd=self.bundle, check=True)
                 break
@@ -147,13 +149,6 @@ def in_process(peers: Peers, runs: int) -> list[Result]:
         measure("in-process run, no network", {"inception": run("none"), **theirs}, runs=runs * 2, peer="crun", reach=0.5),
         measure("in-process run, bridge", {"inception": run("bridge"), **theirs}, runs=runs, peer="crun"),
     ]
-
-
-def oci_runtime(peers: Peers, runs: int) -> list[Result]:
-    ours = os.path.join(os.path.dirname(INCEPTION), "inception-runc")
-    mine = peers.apart.command(ours, "--root", f"{peers.memory}/oci", "run", "--bundle", peers.bundle, "bench-ours")
-    competitors = {"inception": mine, **peers.runtime("runc"), **peers.runtime("crun")}
-    return [measure("OCI runtime: run of a bundle", competitors, runs=runs, peer="runc", reach=1.0)]
 
 
 def cli_run(peers: Peers, runs: int) -> list[Result]:
@@ -512,6 +507,7 @@ def _thousand_images(peers: Peers) -> str:
 CASES: dict[str, Callable[[Peers, int], list[Result]]] = {
     "in-process": in_process,
     "oci-runtime": oci_runtime,
+    "containerd": containerd,
     "run": cli_run,
     "exec": cli_exec,
     "fifty": fifty,

@@ -8,6 +8,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -42,17 +43,20 @@ def command(*words: str, env: dict[str, str] | None = None, check: bool = True, 
     """A competitor that runs *words* as a whole process, its output thrown away; fails loudly when they fail."""
 
     def run() -> None:
-        done = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **(env or {})},
-            cwd=cwd,
-            check=False,
-        )
-        if check and done.returncode != 0:
-            raise RuntimeError(f"{' '.join(words)}: exit code {done.returncode}: {done.stderr.decode(errors='replace')[-500:]}")
+        with tempfile.TemporaryFile() as errors:  # no pipe: a container that goes on would hold it open
+            done = subprocess.run(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                check=False,
+            )
+            if check and done.returncode != 0:
+                errors.seek(0)
+                text = errors.read().decode(errors="replace")
+                raise RuntimeError(f"{' '.join(words)}: exit code {done.returncode}: {text[-500:]}")
 
     return run
 
