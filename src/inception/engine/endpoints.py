@@ -10,34 +10,28 @@ The default network answers no names, as Docker's does not.
 
 from __future__ import annotations
 
-import os
 from _thread import start_new_thread
 
-from inception.engine import records
-from inception.engine.config import EndpointConfig, EndpointState, network_mode, wanted_networks
-from inception.engine.live import ContainerLock, not_running, open_init
+from inception.engine.config import EndpointConfig, EndpointState, wanted_networks
 from inception.engine.names import new_id
 from inception.engine.networks import PREDEFINED, Network
 from inception.engine.published import (
     REDIRECT,
     Targets,
     all_ports,
-    follow_routes,
     insert_redirects,
     plan_redirects,
     redirect,
 )
-from inception.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unavailable
-from inception.linux.namespaces import open_ns
-from inception.linux.process import pidfd_send_signal
+from inception.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from inception.network import bridge, firewall
 from inception.network import names as dns_names
-from inception.network.address import derive_mac, is_interface, is_link_local, is_mac, link_name, parse_subnet
-from inception.network.endpoint import EndpointPlan, attach, detach, set_default_route
+from inception.network.address import derive_mac, is_interface, is_link_local, link_name, parse_subnet
+from inception.network.endpoint import EndpointPlan, attach, detach
 from inception.network.host import host_links
 from inception.network.ipam import choose_address
 from inception.network.leftovers import owner_alias
-from inception.record import Record, replace
+from inception.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +59,7 @@ def claim(engine: Engine, tx: Transaction, record: ContainerRecord) -> list[Endp
     default = next((network.id for network in outward if network.subnet), "")
     default6 = next((network.id for network in outward if network.subnet6), "")
     return [
-        _claim_one(engine, tx, record, network, config, number, (network.id == default, network.id == default6))
+        claim_one(engine, tx, record, network, config, number, (network.id == default, network.id == default6))
         for number, (network, config) in enumerate(found)
     ]
 
@@ -86,7 +80,7 @@ class _Addresses:
         return self._tx.row(query, (self._network.id, address)) is not None
 
 
-def _claim_one(
+def claim_one(
     engine: Engine,
     tx: Transaction,
     record: ContainerRecord,
@@ -95,6 +89,7 @@ def _claim_one(
     number: int,
     default_routes: tuple[bool, bool],
 ) -> Endpoint:
+    """A place in one network; *default_routes* says whether those of IPv4 and of IPv6 lead through it."""
     if config.interface_name and not is_interface(config.interface_name):
         raise InvalidArgument(f"invalid interface name: {config.interface_name!r}", "15 letters at most, without a slash")
     if network.name in PREDEFINED and network.name != "bridge":
@@ -262,7 +257,7 @@ def release_endpoints(engine: Engine, record: ContainerRecord) -> None:
         return
     lends = database.row("SELECT lends_network FROM containers WHERE id = ?", (record.id,)) == (1,)
     for network_id, address, address6, host_interface in rows:
-        _leave(engine, record, network_id, {address, address6}, host_interface, wait=lends)
+        leave(engine, record, network_id, {address, address6}, host_interface, wait=lends)
     if ports and firewall.present(engine.tag):
         firewall.remove_ports(engine.tag, [redirect(row) for row in ports])
     with database.transaction() as tx:
@@ -270,9 +265,10 @@ def release_endpoints(engine: Engine, record: ContainerRecord) -> None:
         tx.execute("DELETE FROM endpoints WHERE container_id = ?", (record.id,))
 
 
-def _leave(
+def leave(
     engine: Engine, record: ContainerRecord, network_id: str, addresses: set[str], host_interface: str, *, wait: bool = True
 ) -> None:
+    """Take a container's names and link out of one network; with *wait* the link is gone when this returns."""
     network = engine.networks.get(network_id)
     config = _endpoint_config(record, network)
     dns_names.withdraw(names_table(engine, network_id), names_of(record, network, config), *filter(None, addresses))
@@ -307,158 +303,6 @@ def rename_names(engine: Engine, record: ContainerRecord, new_name: str) -> None
             dns_names.withdraw(table, [record.name], *filter(None, addresses))
 
 
-def connect(engine: Engine, network: Network, reference: str, config: EndpointConfig) -> None:
-    container_id = records.find(engine, reference).id
-    with ContainerLock(engine, container_id):
-        record = records.load(engine, container_id)
-        if config.mac_address and not is_mac(config.mac_address):
-            raise InvalidArgument(f"{config.mac_address} is not a valid mac address")
-        wanted = wanted_networks(record.config)
-        if not wanted and network_mode(record.config) != "none":
-            raise Forbidden(
-                "container sharing network namespace with another container or host cannot be connected to any other network"
-            )
-        if network.name in PREDEFINED and network.name != "bridge":
-            raise Forbidden(f"container cannot be connected to {network.name} network")
-        if any(key in (network.name, network.id) for key in wanted):
-            raise Conflict(f"endpoint with name {record.name} already exists in network {network.name}")
-        changed = replace(record.config, networks={**record.config.networks, network.name: config})
-        if network_mode(record.config) == "none":
-            changed = replace(changed, network_mode=network.name)
-        record = replace(record, config=changed)
-        if record.state.status in ("running", "paused"):
-            record = _connect_running(engine, record, network, config)
-        _write_config(engine, record)
-    _emit(engine, network, "connect", container_id)
-
-
-def _connect_running(engine: Engine, record: ContainerRecord, network: Network, config: EndpointConfig) -> ContainerRecord:
-    there = record.state.endpoints
-    interfaces = {state.interface for state in there.values()}
-    if config.interface_name in interfaces:
-        raise Conflict(f"connect {record.name}: it has an interface {config.interface_name} already")
-    number = next(n for n in range(len(there) + 1) if f"eth{n}" not in interfaces)
-    with _open_netns(engine, record) as netns:
-        with engine.database.transaction() as tx:
-            endpoint = _claim_one(engine, tx, record, network, config, number, (False, False))
-        try:
-            attach_endpoint(engine, endpoint, netns.fd)
-            publish(engine, record, [endpoint], [])
-            endpoints = _lead_out(netns.fd, record, {**there, network.name: endpoint.state})
-            changed = replace(record, state=replace(record.state, endpoints=endpoints))
-            follow_routes(engine, changed, there)
-            from inception.engine.resolver import follow
-
-            follow(engine, changed, there, netns.fd)
-        except BaseException:
-            _forget(engine, record, network)
-            raise
-    return changed
-
-
-class _OpenNetns:
-    """The network namespace of a running container, for one block."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def __enter__(self) -> _OpenNetns:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        os.close(self.fd)
-
-
-def _open_netns(engine: Engine, record: ContainerRecord) -> _OpenNetns:
-    pidfd = open_init(engine, record)  # while it is open, the pid names that process or none
-    try:
-        netns = _OpenNetns(open_ns(record.state.pid, "network"))
-        pidfd_send_signal(pidfd, 0)
-        return netns
-    except (FileNotFoundError, ProcessLookupError):
-        raise not_running(record) from None
-    finally:
-        os.close(pidfd)
-
-
-def disconnect(engine: Engine, network: Network, reference: str, *, force: bool) -> None:
-    try:
-        container_id = records.find(engine, reference).id
-    except NotFound:
-        if force:
-            return
-        raise
-    with ContainerLock(engine, container_id):
-        record = records.load(engine, container_id)
-        wanted = wanted_networks(record.config)
-        key = next((key for key in wanted if key in (network.name, network.id)), None)
-        if key is None:
-            raise Forbidden(f"container {record.name} is not connected to network {network.name}")
-        there = record.state.endpoints
-        endpoints = {name: state for name, state in there.items() if state.network_id != network.id}
-        remaining = {name: config for name, config in wanted.items() if name != key}
-        # The network mode must name one of them, or none.
-        mode = network_mode(record.config) if key != network_mode(record.config) else next(iter(remaining), "none")
-        config = replace(record.config, network_mode=mode, networks=remaining)
-        changed = replace(record, config=config, state=replace(record.state, endpoints=endpoints))
-        if record.state.status in ("running", "paused"):
-            _forget(engine, record, network)
-            try:
-                changed = _disconnect_running(engine, changed, there)
-            except Conflict:
-                pass  # it ended meanwhile
-        _write_config(engine, changed)
-    _emit(engine, network, "disconnect", container_id)
-
-
-def _disconnect_running(engine: Engine, record: ContainerRecord, before: dict[str, EndpointState]) -> ContainerRecord:
-    """A running container's way out and its names, now that it is in *record*'s networks, and no longer in all of *before*."""
-    from inception.engine.resolver import follow
-
-    with _open_netns(engine, record) as netns:
-        endpoints = _lead_out(netns.fd, record, record.state.endpoints)
-        changed = replace(record, state=replace(record.state, endpoints=endpoints))
-        follow_routes(engine, changed, before)
-        follow(engine, changed, before, netns.fd)
-    return changed
-
-
-def _lead_out(netns_fd: int, record: ContainerRecord, there: dict[str, EndpointState]) -> dict[str, EndpointState]:
-    """The default routes of a running container that is in the networks *there*: those that lead out already stay so, unless
-    another network has a higher priority."""
-    wanted = wanted_networks(record.config)
-
-    def priority(name: str) -> int:
-        config = wanted.get(name) or wanted.get(there[name].network_id)
-        return config.gateway_priority if config is not None else 0
-
-    for route, gateway in (("default_route", "gateway"), ("default_route6", "ipv6_gateway")):
-        candidates = [name for name, state in there.items() if getattr(state, gateway)]
-        if not candidates:
-            continue
-        best = max(candidates, key=lambda name: (priority(name), getattr(there[name], route)))  # used at once
-        if not getattr(there[best], route):
-            set_default_route(netns_fd, there[best].interface, getattr(there[best], gateway))
-            there = {name: replace(state, **{route: name == best}) for name, state in there.items()}
-    return there
-
-
-def _forget(engine: Engine, record: ContainerRecord, network: Network) -> None:
-    """Take a running container out of one network."""
-    query = "SELECT address, address6, host_interface FROM endpoints WHERE network_id = ? AND container_id = ?"
-    row = engine.database.row(query, (network.id, record.id))
-    if row is not None:
-        _leave(engine, record, network.id, {row[0], row[1]}, row[2])
-        engine.database.execute("DELETE FROM endpoints WHERE network_id = ? AND container_id = ?", (network.id, record.id))
-
-
-def _write_config(engine: Engine, record: ContainerRecord) -> None:
-    engine.database.execute(
-        "UPDATE containers SET config = ?, state = ? WHERE id = ?",
-        (records.to_json(record.config), records.to_json(record.state), record.id),
-    )
-
-
 def remove_network(engine: Engine, network: Network) -> None:
     """Bridge, rules, names and row of a network that nobody is in. Raises Conflict when somebody is."""
     with engine.database.transaction() as tx:
@@ -490,8 +334,3 @@ def take_down_idle(engine: Engine, network: Network) -> None:
     with engine.database.transaction() as tx:
         if not tx.row("SELECT 1 FROM endpoints WHERE network_id = ?", (network.id,)):
             take_down(engine, network)
-
-
-def _emit(engine: Engine, network: Network, action: str, container_id: str) -> None:
-    attributes = {"container": container_id, "name": network.name, "type": network.config.driver}
-    engine.events.emit("network", action, network.id, attributes)

@@ -65,13 +65,13 @@ class Network:
 
     def connect(self, container: str, endpoint: EndpointConfig | None = None) -> None:
         """Put *container* into this network, at once when it runs. Raises Conflict when it is there already."""
-        from inception.engine.endpoints import connect
+        from inception.engine.connections import connect
 
         connect(self.engine, self, container, endpoint or EndpointConfig())
 
     def disconnect(self, container: str, *, force: bool = False) -> None:
         """Take *container* out; *force* does not mind that the container is gone."""
-        from inception.engine.endpoints import disconnect
+        from inception.engine.connections import disconnect
 
         disconnect(self.engine, self, container, force=force)
 
