@@ -31,6 +31,7 @@ class Loop:
         self.clock = clock
         self._epoll = epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
+        self._fresh: set[int] = set()  # watched since the last round was asked for
         self._timers: list[Timer] = []
 
     def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
@@ -39,6 +40,7 @@ class Loop:
             self._epoll.modify(fd, events)
         else:
             self._epoll.register(fd, events)
+            self._fresh.add(fd)
         self._handlers[fd] = handler
 
     def forget(self, fd: int) -> None:
@@ -62,11 +64,12 @@ class Loop:
         if self._timers:
             due_s = max(0.0, min(timer.when for timer in self._timers) - self.clock())
             wait_s = due_s if wait_s is None else min(wait_s, due_s)
-        ready = [(fd, events, self._handlers[fd]) for fd, events in self._epoll.poll(wait_s)]
-        for fd, events, handler in ready:
-            # An earlier handler of this round may have closed it, and what has its number now is not ready for that. Where it
-            # only has another handler, the next round tells again.
-            if self._handlers.get(fd) is handler:
+        ready = self._epoll.poll(wait_s)
+        self._fresh.clear()
+        for fd, events in ready:
+            # An earlier handler of this round may have closed it, and what has its number by now was not asked.
+            handler = self._handlers.get(fd)
+            if handler is not None and fd not in self._fresh:
                 handler(events)
         if self._timers:
             self.run_timers()

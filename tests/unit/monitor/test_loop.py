@@ -33,6 +33,25 @@ def test_what_takes_the_number_of_one_that_was_closed_in_this_round_is_not_calle
     assert called == ["first"]
 
 
+def test_another_handler_of_one_round_does_not_keep_a_descriptor_waiting():
+    loop, called = Loop(), []
+    pipes = [os.pipe() for _ in range(2)]
+
+    def watch(number: int) -> None:
+        loop.watch(pipes[number][0], EPOLLIN, lambda _events: serve(number))
+
+    def serve(number: int) -> None:
+        called.append(number)
+        watch(1 - number)
+
+    for number, (_, writer) in enumerate(pipes):
+        os.write(writer, b"x")
+        watch(number)
+    loop.run_once()
+    loop.close()
+    assert sorted(called) == [0, 1]
+
+
 def test_a_stream_that_somebody_still_writes_to_ends_with_what_it_can_hold():
     loop, heard = Loop(), []
     reader, writer = os.pipe()
