@@ -413,7 +413,10 @@ scan_exec(const struct call *call)
     if (call->process != NULL) {
         static struct scan scan;
         static struct text text;
-        ssize_t size = read_at(AT_FDCWD, call->process, text.data, TEXT_SIZE);
+        struct stat status;
+        /* A pipe can be read once, and that is Python's, should this come to nothing. */
+        const int regular = stat(call->process, &status) == 0 && S_ISREG(status.st_mode);
+        ssize_t size = regular ? read_at(AT_FDCWD, call->process, text.data, TEXT_SIZE) : -1;
         text.broken = size < 0 || size >= TEXT_SIZE - 1;
         text.size = text.broken ? 0 : (size_t)size;
         scan_json(&scan, of_process, &text);

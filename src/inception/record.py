@@ -174,13 +174,18 @@ def decode(cls: type[R], value: Any, where: str = "", *, unknown: str = "ignore"
 
 
 def _fold(value: dict[str, Any], keys: dict[str, str]) -> dict[str, Any]:
-    """*value* with keys that differ from a field's in case alone spelt like it; one that is there as it should be wins."""
+    """*value* with keys that differ from a field's in case alone spelt like it. As in Go, of two the last one wins, and two
+    objects are one."""
     known = set(keys.values())
     if known.issuperset(value):
         return value
     spelt = {key.lower(): key for key in known}
-    folded = {spelt.get(key.lower(), key): item for key, item in value.items() if key not in known}
-    return {**folded, **{key: item for key, item in value.items() if key in known}}
+    folded: dict[str, Any] = {}
+    for key, item in value.items():
+        name = spelt.get(key.lower(), key)
+        before = folded.get(name)
+        folded[name] = {**before, **item} if type(before) is dict and type(item) is dict else item
+    return folded
 
 
 def _annotations(cls: type) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .cases import case
 from .field_cases import CASES
-from .harness import CGROUP1, Runtime, mounts, namespaces
+from .harness import CGROUP1, Runtime, cgroup_folder, mounts, namespaces
 
 __all__ = ["CASES"]
 
@@ -148,6 +148,11 @@ def other_case(rt: Runtime) -> None:
     linux = {"resources": {"pids": {"LIMIT": 77}}}
     id = rt.write({"process": {"args": ["hostname"]}, "hostname": None, "HOSTNAME": "spelt", "linux": linux})
     assert rt.command("run", id).out == "spelt\n"
+    linux = {"resources": {"pids": {"limit": 77}, "CPU": {"SHARES": 300}, "cpu": {"Shares": 400, "cpus": "0"}}}
+    assert rt.create("sleep 60", linux=linux).code == 0
+    assert (cgroup_folder(rt.id, "cpuset") / "cpuset.cpus").read_text() == "0\n"
+    if CGROUP1:
+        assert (cgroup_folder(rt.id, "cpu") / "cpu.shares").read_text() == "400\n"
 
 
 @case("runc: run, exec", "a script whose interpreter is missing is said in one line, as the kernel says it")
@@ -218,9 +223,24 @@ def exec_beside_init(rt: Runtime) -> None:
         assert found.code == 255 and "adding pid" in found.err and "device or resource busy" in found.err, found
 
 
+@case("runc: exec --process", "may be a pipe, which can be read once only")
+def process_pipe(rt: Runtime) -> None:
+    assert rt.create("sleep 60").code == 0 and rt.start().code == 0
+    text = json.dumps({"args": ["echo", "said"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}})
+    for _ in range(3):  # what is done again may be done in another way
+        reader, writer = os.pipe()
+        os.write(writer, text.encode())
+        os.close(writer)
+        found = rt.command("exec", "--process", f"/dev/fd/{reader}", rt.id, fds=(reader,))
+        os.close(reader)
+        assert found.out == "said\n", found
+
+
 @case("crun: create", "an id that cannot be one is called so with the character that it must not have")
 def id_words(rt: Runtime) -> None:
     rt.write({})
+    for id in (".", "..", ".hidden", "two words"):
+        assert "invalid" in rt.command("run", id).err, id
     found = rt.command("run", "no/such/id")
     assert found.code == 1 and "invalid character `/` in the ID" in found.err, found
 

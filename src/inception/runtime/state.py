@@ -97,9 +97,9 @@ class Folder:
     """One container's folder below a runtime root."""
 
     def __init__(self, root: str, id: str) -> None:
-        if not id or len(id) > _MAX_NAME or id in (".", "..") or not set(id) <= _NAME:
+        if not id or len(id) > _MAX_NAME or id[0] == "." or not set(id) <= _NAME:
             strange = next((f"invalid character `{letter}` in the ID; " for letter in id if letter not in _NAME), "")
-            raise InvalidArgument(f"invalid container ID {id!r}: {strange}use letters, digits and _+-.")
+            raise InvalidArgument(f"invalid container ID {id!r}: {strange}use letters, digits and _+-., and no dot in front")
         self.root = root
         self.id = id
         self.path = f"{root}/{id}"
