@@ -38,7 +38,6 @@ ALLOWED_SKIPS: dict[str, str] = {
     "apparmor_parser": "of no use without AppArmor",
     "test-machine": "only in the machine of `make test-vm`",
     "engine-api": "the Engine API's specification may not lie beside the checkout",
-    "oci-schemas": "the image specification's JSON schemas may not lie beside the checkout",
     "pid-max-of-namespaces": "since Linux 6.14; before, pid_max is the whole machine's",
     "buildx": "Debian's testing suite may have one that does not run on this release",
 }
@@ -104,7 +103,7 @@ NEEDS = {
     "ipv6": Path("/proc/net/if_inet6").exists,
     "no-selinux": lambda: not os.path.exists("/sys/fs/selinux/enforce"),
     "engine-api": (Path(__file__).parents[2] / "shared/specs/engine-api/v1.51.yaml").is_file,
-    "oci-schemas": (Path(__file__).parents[2] / "shared/specs/oci-image/schema").is_dir,
+    "oci-schemas": Path("/usr/share/gocode/src/github.com/opencontainers/image-spec/schema").is_dir,
 }
 
 

@@ -66,6 +66,7 @@ def test_names_ages_and_sizes_are_those_of_the_ordinary_command(
     for name, created in (
         ("app:1", "2026-01-02T03:04:05.123456789Z"),
         ("user/app:1", "2026-01-02T03:04:05.123456789+02:00"),
+        ("library/deep/name:1", "2020-12-31T23:59:59Z"),
         ("localhost:5000/a/b:v1", "2019-12-31T23:59:59Z"),
         ("library:1", "0001-01-01T00:00:00Z"),
         ("nobody/knows:when", ""),
@@ -78,7 +79,7 @@ def test_names_ages_and_sizes_are_those_of_the_ordinary_command(
     named(store, "child:1", "2026-02-02T00:00:00Z", parent=base)
     shown = says(store, capfdbinary, *flags)
     heading, step = "-q" not in flags and "-aq" not in flags, any("a" in flag[1:2] for flag in flags)
-    assert shown.count("\n") == heading + 8 + 1 + step
+    assert shown.count("\n") == heading + 9 + 1 + step
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from inception.record import replace
 from inception.store import Store
 from inception.store.archive import load, load_layout
 from inception.store.archive_save import save
+from inception.store.artifacts import File
+from inception.store.artifacts import push as push_artifact
 from inception.store.images import Image
 from inception.store.pull import fetch_document, pull
 from inception.store.push import push, push_index
@@ -29,7 +31,8 @@ from .support import archive, folder, hard, link, make_image, member, tree
 
 pytestmark = pytest.mark.needs("root", "docker-registry")
 
-SCHEMAS = Path(__file__).parents[3] / "shared/specs/oci-image/schema"
+#: Of Debian's golang-github-opencontainers-image-spec-dev.
+SCHEMAS = Path("/usr/share/gocode/src/github.com/opencontainers/image-spec/schema")
 LAYERS = [
     archive(folder("d", mode=0o1777), member("d/f", b"hello", mode=0o4755, uid=7), hard("d/h", "d/f"), link("l", "/x")),
     archive(member("d/.wh.f"), member("ü", b"n")),
@@ -223,6 +226,10 @@ def test_all_documents_that_we_write_follow_the_schemas(registry: DebianRegistry
     check(json.loads(fetch_document(name)[0]), "image-manifest-schema.json")
     push_index(store, name, [name])
     check(json.loads(fetch_document(name)[0]), "image-index-schema.json")
+    (tmp_path / "bill").write_text("of materials")
+    artifact = f"{registry.host}/app:bill"
+    push_artifact(artifact, [File(path=str(tmp_path / "bill"), title="bill")], annotations={"a": "b"}, subject="1")
+    check(json.loads(fetch_document(artifact)[0]), "image-manifest-schema.json")
     path = tmp_path / "saved.tar"
     path.write_bytes(b"".join(save(store, [name])))
     with tarfile.open(path) as saved:

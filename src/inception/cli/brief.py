@@ -94,7 +94,9 @@ def _lines(connection: Connection, everything: bool) -> list[list[str]]:
     names: dict[str, list[tuple[str, str]]] = {}
     for image_id, repository, tag in connection.execute(_NAMES):
         if repository.startswith(_HUB):
-            repository = repository[len(_HUB) :].removeprefix(_LIBRARY)
+            repository = repository[len(_HUB) :]
+            if repository.count("/") == 1:
+                repository = repository.removeprefix(_LIBRARY)
         names.setdefault(image_id, []).append((repository, tag))
     all_have_names = len(names) == len(images)
     if not all_have_names:

@@ -66,7 +66,8 @@ class Reference(Record):
         """What `docker images` shows: `nginx`, `user/app`, `localhost:5000/app`."""
         if self.domain != DEFAULT_DOMAIN:
             return self.repository
-        return self.path.removeprefix("library/")
+        name = self.path.removeprefix("library/")
+        return self.path if "/" in name else name  # `library/a/b` without its first word would be another repository
 
     def __str__(self) -> str:
         """The full name: `docker.io/library/nginx:latest`."""

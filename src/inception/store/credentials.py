@@ -116,7 +116,8 @@ def erase(domain: str) -> None:
 
 
 def _from_file(config: dict[str, Any], domain: str) -> Credentials:
-    for key, entry in config.get("auths", {}).items():
+    own = (server_key(domain), domain)  # before entries of single repositories, which other tools write
+    for key, entry in sorted(config.get("auths", {}).items(), key=lambda item: item[0] not in own):
         if not _same_server(key, domain) or not isinstance(entry, dict):
             continue
         name, password = _decoded(str(entry.get("auth") or ""), key)

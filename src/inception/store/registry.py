@@ -345,7 +345,9 @@ class Repository:
             raise InvalidArgument(f"{name}: manifest: expected an object")
         stated, sent = value.get("mediaType", ""), header.partition(";")[0].strip()
         if value.get("schemaVersion") != 2:
-            raise InvalidArgument(f"{name}: manifest: schema {value.get('schemaVersion')!r} is not supported")
+            old = "it is of 2016 or before: `skopeo copy --format v2s2` makes it one that is read"
+            hint = old if value.get("schemaVersion") == 1 else ""
+            raise InvalidArgument(f"{name}: manifest: schema {value.get('schemaVersion')!r} is not supported", hint)
         known = (*MANIFESTS, *INDEXES)
         if stated and sent in known and stated != sent:
             raise InvalidArgument(f"{name}: manifest: it says {stated!r}, the registry says {sent!r}")

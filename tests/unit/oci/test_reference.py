@@ -23,6 +23,7 @@ DIGEST = "sha256:" + "a" * 64
         ("user/app", "docker.io/user/app:latest", "user/app:latest"),
         ("docker.io/nginx", "docker.io/library/nginx:latest", "nginx:latest"),
         ("index.docker.io/library/nginx:a", "docker.io/library/nginx:a", "nginx:a"),
+        ("library/a/b:1", "docker.io/library/a/b:1", "library/a/b:1"),
         ("localhost/app", "localhost/app:latest", "localhost/app:latest"),
         ("localhost:5000/a/b/c:t", "localhost:5000/a/b/c:t", "localhost:5000/a/b/c:t"),
         ("[::1]:5000/a", "[::1]:5000/a:latest", "[::1]:5000/a:latest"),
@@ -34,6 +35,7 @@ DIGEST = "sha256:" + "a" * 64
 def test_a_name_is_completed_as_docker_does(text: str, full: str, familiar: str) -> None:
     reference = Reference.parse(text)
     assert (str(reference), reference.familiar) == (full, familiar)
+    assert Reference.parse(familiar) == reference
 
 
 @pytest.mark.parametrize(

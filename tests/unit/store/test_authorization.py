@@ -129,6 +129,7 @@ def test_log_ins_are_found_under_all_their_names(tmp_path: Path, monkeypatch: py
                 "auths": {
                     "https://index.docker.io/v1/": {"auth": auth},
                     "https://old.example/v1/": {"auth": auth},
+                    "t.example/one/repository": {"identitytoken": "another's"},
                     "t.example": {"identitytoken": "t"},
                     "bad.example": {"auth": "%%"},
                 }
