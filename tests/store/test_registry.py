@@ -460,7 +460,9 @@ def test_plain_http_and_tls_taken_for_each_other_have_hints(registry: Registry, 
     registry.hook = complain
     with pytest.raises(Unavailable, match="speaks TLS, and was asked in plain http") as caught:
         pull(store, f"{registry.name}:1")
-    assert caught.value.hint.startswith('set "http": false for it')
+    assert caught.value.hint.startswith(f'"hosts": {{"{host}": {{"ca": "FILE"}}}} in ')
+    with pytest.raises(Unavailable, match=r"TLS with .* failed"):  # who doubts a certificate wants one
+        pull(store, f"{registry.name}:1", registries=Registries(hosts={host: Host(skip_verify=True)}))
 
 
 def test_a_proxy_of_the_environment_is_asked_for_other_hosts_alone(

@@ -101,7 +101,8 @@ def endpoint(registries: Registries, domain: str) -> Endpoint:
     if settings.blocked:
         raise Forbidden(f"registry {domain}: blocked", f'"blocked" is set in {settings_path()}')
     host = _DEFAULT_HOST if domain == DEFAULT_DOMAIN else domain
-    plain = settings.http if settings.http is not None else is_loopback(host) and not settings.ca
+    of_tls = settings.ca or settings.skip_verify or settings.client_certificate  # nobody sets these for plain http
+    plain = settings.http if settings.http is not None else is_loopback(host) and not of_tls
     return Endpoint(base=f"{'http' if plain else 'https'}://{host}", host=host, settings_of=domain, settings=settings)
 
 

@@ -130,9 +130,8 @@ class Transport:
             again = f"it says: again in {wait:.0f} s" if wait else "try again later"
             return Unavailable(f"{self.what}: {host} has had too many requests{f': {said}' if said else ''}", again)
         if response.status == 400 and "HTTPS server" in said:
-            return Unavailable(
-                f"{self.what}: {host} speaks TLS, and was asked in plain http", f'set "http": false for it in {settings_path()}'
-            )
+            hint = f'"hosts": {{"{self.endpoint.settings_of}": {{"ca": "FILE"}}}} in {settings_path()}, or "skip_verify": true'
+            return Unavailable(f"{self.what}: {host} speaks TLS, and was asked in plain http", hint)
         answer = f"{response.status} {response.reason}".strip()
         return Unavailable(f"{self.what}: {what}: {host} answers {answer}" + (f": {said}" if said else ""))
 
