@@ -20,6 +20,7 @@ check: setup-tests ## format, lint, strict types, fast tests
 	$(VENV_PYTHON) -m ruff check src tests bench tools
 	$(VENV_PYTHON) -m mypy
 	$(VENV_PYTHON) -m pytest -q tests/unit
+	@found=$$($(VENV_PYTHON) -m pytest -qq --collect-only tests 2>&1) || { echo "$$found"; exit 1; }  # all can be imported
 
 format: setup-tests ## put the format right
 	$(VENV_PYTHON) -m ruff format src tests bench

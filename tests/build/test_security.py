@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-import threading
 
 import pytest
-from tests.exchange import exchange
+from tests.racing import swapping
 
 from inception.build import BuildConfig, BuildFailed, build
 from inception.errors import InceptionError
@@ -103,16 +102,7 @@ def test_a_context_archive_with_links_out_reads_nothing_outside(builder, canary)
 def test_a_link_that_takes_a_files_place_while_it_is_copied_is_never_followed(builder, canary):
     builder.write("d/file", "inside")
     os.symlink(canary / "secret", builder.context / "other")
-    folder = os.open(builder.context, os.O_RDONLY | os.O_DIRECTORY)
-    over = threading.Event()
-
-    def swap() -> None:
-        while not over.is_set():
-            exchange(folder, "d/file", "other")
-
-    racer = threading.Thread(target=swap)
-    racer.start()
-    try:
+    with swapping(builder.context / "d/file", builder.context / "other"):
         for _ in range(40):
             try:
                 builder.build("FROM scratch\nCOPY d /d\n", no_cache=True)
@@ -120,10 +110,6 @@ def test_a_link_that_takes_a_files_place_while_it_is_copied_is_never_followed(bu
                 continue
             entry = builder.tree("d")[0]
             assert entry.endswith("file -> " + str(canary / "secret")) or builder.read("d/file") == "inside"
-    finally:
-        over.set()
-        racer.join()
-        os.close(folder)
 
 
 def test_a_workdir_in_proc_is_a_folder_of_the_image(builder):

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.racing import rounds
 
 from .harness import COMMANDS, OURS, Runtime, cgroups_named
-from .racing import rounds
 
 pytestmark = pytest.mark.needs("root", "busybox")
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.racing import rounds, swapping
 
 from .harness import Runtime, mounts
-from .racing import rounds, swapping
 
 pytestmark = pytest.mark.needs("root", "busybox")
 _SETTINGS = ("core_pattern", "hostname", "panic")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import io
 import os
 import stat
 import tarfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.racing import swapping
 
 from inception import Engine, MountConfig
 from inception.errors import InceptionError
@@ -20,8 +18,6 @@ from inception.errors import InceptionError
 from .conftest import entry, make, output
 
 pytestmark = pytest.mark.needs("root", "busybox")
-
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def test_cve_2024_25621_nobody_else_can_enter_our_folders(engine: Engine, image: Callable[..., str]):
@@ -53,25 +49,6 @@ def _abstract() -> set[str]:
         return {line.split()[-1] for line in lines if line.split()[-1].startswith("@")}
 
 
-@contextmanager
-def _swapping(one: str, other: str) -> Iterator[None]:
-    """Swap two paths as fast as the machine can, until the block ends."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    ended = threading.Event()
-
-    def swap() -> None:
-        while not ended.is_set():
-            libc.renameat2(_AT_FDCWD, one.encode(), _AT_FDCWD, other.encode(), _RENAME_EXCHANGE)
-
-    thread = threading.Thread(target=swap)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
 def _tar(name: str, data: bytes) -> io.BytesIO:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -95,7 +72,7 @@ def test_cve_2018_15664_a_copy_never_follows_what_takes_its_folders_place(
     if running:
         container.start()
     got = set()
-    with _swapping(str(shared / "box"), str(shared / "link")):
+    with swapping(shared / "box", shared / "link"):
         for _ in range(60):
             try:
                 container.put_archive("/s/box", _tar("planted", b"x"))
@@ -120,7 +97,7 @@ def test_cve_2021_30465_a_mount_target_that_is_swapped_in_a_shared_volume(
         MountConfig(type="bind", source=str(shared), target="/s"),
         MountConfig(type="tmpfs", target="/s/target/made"),
     ]
-    with _swapping(str(shared / "target"), str(shared / "link")):
+    with swapping(shared / "target", shared / "link"):
         for _ in range(15):
             container = make(engine, found, "true", mounts=mounts)
             try:

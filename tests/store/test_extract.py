@@ -10,7 +10,6 @@ import os
 import shutil
 import stat
 import tarfile
-import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from tests.exchange import exchange
+from tests.racing import swapping
 
 from inception.errors import Conflict, InceptionError, InvalidArgument, Unavailable
 from inception.linux.path import RootDir
@@ -243,25 +242,12 @@ def test_a_tree_that_is_renamed_meanwhile_leads_nowhere(tmp_path: Path, canary: 
     root = tmp_path / "root"
     (root / "d").mkdir(parents=True)
     (root / "evil").symlink_to(canary / "etc")
-    stop = threading.Event()
-
-    def swap() -> None:
-        fd = os.open(root, os.O_RDONLY)
-        while not stop.is_set():
-            exchange(fd, "d", "evil")
-        os.close(fd)
-
-    racer = threading.Thread(target=swap)
-    racer.start()
-    try:
+    with swapping(root / "d", root / "evil"):
         for _ in range(5):
             try:
                 extract(archive(*(member(f"d/passwd{'' if number % 2 else number}", b"evil") for number in range(300))), root)
             except InceptionError:
                 pass
-    finally:
-        stop.set()
-        racer.join()
 
 
 @pytest.mark.parametrize(
