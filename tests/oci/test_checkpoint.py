@@ -206,6 +206,21 @@ def test_a_joined_network_namespace_is_the_same_afterwards(rt: Runtime):
 
 
 @with_criu
+def test_connections_within_it_are_saved_when_that_is_asked_for(rt: Runtime):
+    (rt.rootfs / "bin/nc").symlink_to("busybox")
+    said = "i=0; while :; do i=$((i + 1)); echo $i; sleep 0.05; done"
+    heard = "tail -f /dev/null | nc -l -p 2000 | while read word; do echo $word >/count; done"
+    _detached(rt, f"exec >/dev/null 2>&1; {heard} & until {said} | nc 127.0.0.1 2000; do sleep 0.1; done")
+    _eventually(lambda: (rt.rootfs / "count").exists() and _count(rt) > 3)
+    failed = rt.command("checkpoint", rt.id)
+    assert failed.code == 1 and "--tcp-established" in failed.err, failed
+    _checkpoint(rt, "--tcp-established")
+    stopped = _count(rt)
+    _restore(rt, "--tcp-established")
+    _eventually(lambda: _count(rt) > stopped + 3)
+
+
+@with_criu
 def test_one_with_a_user_namespace_comes_back_in_one_with_its_devices():
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # criu finds devices as the container's root
         os.chmod(folder, 0o755)

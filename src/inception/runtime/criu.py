@@ -39,7 +39,12 @@ _SOCKET, IMAGES, WORK, INHERITED = 3, 4, 5, 6  # descriptors in criu
 _HIGH = 256  # above every number that a descriptor gets in criu
 _MAX_BYTES = 1 << 16
 _SHOWN = 3  # lines of criu's log
-_EFFECTS = ("Restoring FAILED", "Dumping FAILED", "cg: cgroupd: recv req error")  # of another, which says more
+_EFFECTS = (
+    "Restoring FAILED",
+    "Dumping FAILED",
+    "Dump files (pid: ",
+    "cg: cgroupd: recv req error",
+)  # of another, which says more
 _HARMLESS = ("tun: ", "rlimit: ")  # what it looks for, or would like, and can do without
 CHECK_HINT = "`criu check -v4` tells whether criu and this kernel work together"
 
