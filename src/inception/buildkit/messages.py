@@ -31,6 +31,10 @@ STATUS = Message(
     """,
 )
 EMPTY = Message("Empty")
+# Calls that name one thing, and answers that are its bytes.
+REF_REQUEST = Message("RefRequest", "1 string ref")
+ID_REQUEST = Message("IdRequest", "1 string id")
+BYTES = Message("Bytes", "1 bytes data")
 
 # --- what a solve is made of ---
 
@@ -62,15 +66,9 @@ DEFINITION = Message(
     2 map Empty metadata
     """,
 )
-EXPORTER = Message(
-    "Exporter",
-    """
-    1 string type
-    2 map string attrs
-    """,
-)
-CACHE_ENTRY = Message(
-    "CacheEntry",
+# An exporter, or a cache.
+TYPED = Message(
+    "Typed",
     """
     1 string type
     2 map string attrs
@@ -81,8 +79,8 @@ CACHE_OPTIONS = Message(
     """
     1 string export_ref
     2 repeated string import_refs
-    4 repeated CacheEntry exports
-    5 repeated CacheEntry imports
+    4 repeated Typed exports
+    5 repeated Typed imports
     """,
 )
 SOLVE_REQUEST = Message(
@@ -100,7 +98,7 @@ SOLVE_REQUEST = Message(
     10 map Definition frontend_inputs
     11 bool internal
     12 SourcePolicy source_policy
-    13 repeated Exporter exporters
+    13 repeated Typed exporters
     """,
 )
 SOURCE_POLICY = Message("SourcePolicy", "2 repeated Empty rules")
@@ -108,7 +106,6 @@ SOLVE_RESPONSE = Message("SolveResponse", "1 map string exporter_response")
 
 # --- progress ---
 
-STATUS_REQUEST = Message("StatusRequest", "1 string ref")
 STATUS_RESPONSE = Message(
     "StatusResponse",
     """
@@ -152,18 +149,16 @@ VERTEX_LOG = Message(
     4 bytes msg
     """,
 )
-VERTEX_WARNING = Message(
-    "VertexWarning",
-    """
-    1 string vertex
+_WARNING = """
     2 int level
     3 bytes short
     4 repeated bytes detail
     5 string url
     6 SourceInfo info
     7 repeated Range ranges
-    """,
-)
+    """
+VERTEX_WARNING = Message("VertexWarning", f"1 string vertex{_WARNING}")
+WARN_REQUEST = Message("WarnRequest", f"1 string digest{_WARNING}")
 POSITION = Message(
     "Position",
     """
@@ -298,7 +293,7 @@ GATEWAY_SOLVE_REQUEST = Message(
     1 Definition definition
     2 string frontend
     3 map string frontend_attrs
-    12 repeated CacheEntry cache_imports
+    12 repeated Typed cache_imports
     13 map Definition frontend_inputs
     14 bool evaluate
     15 repeated SourcePolicy source_policies
@@ -319,65 +314,9 @@ RETURN_REQUEST = Message(
     """,
 )
 INPUTS_RESPONSE = Message("InputsResponse", "1 map Definition definitions")
-REF_REQUEST = Message("RefRequest", "1 string ref")
-READ_FILE_REQUEST = Message(
-    "ReadFileRequest",
-    """
-    1 string ref
-    2 string path
-    3 FileRange range
-    """,
-)
-FILE_RANGE = Message(
-    "FileRange",
-    """
-    1 int offset
-    2 int length
-    """,
-)
-READ_FILE_RESPONSE = Message("ReadFileResponse", "1 bytes data")
-READ_DIR_REQUEST = Message(
-    "ReadDirRequest",
-    """
-    1 string ref
-    2 string path
-    3 string include_pattern
-    """,
-)
-READ_DIR_RESPONSE = Message("ReadDirResponse", "1 repeated Stat entries")
-STAT_FILE_RESPONSE = Message("StatFileResponse", "1 Stat stat")
-RESOLVE_REQUEST = Message(
-    "ResolveRequest",
-    """
-    1 string ref
-    2 Platform platform
-    3 string resolve_mode
-    """,
-)
-RESOLVE_RESPONSE = Message(
-    "ResolveResponse",
-    """
-    1 string digest
-    2 bytes config
-    3 string ref
-    """,
-)
-WARN_REQUEST = Message(
-    "WarnRequest",
-    """
-    1 string digest
-    2 int level
-    3 bytes short
-    4 repeated bytes detail
-    5 string url
-    6 SourceInfo info
-    7 repeated Range ranges
-    """,
-)
 
 # --- what a client serves over its session ---
 
-BYTES = Message("Bytes", "1 bytes data")
 STAT = Message(
     "Stat",
     """
@@ -410,7 +349,4 @@ CREDENTIALS_RESPONSE = Message(
     2 string secret
     """,
 )
-SECRET_REQUEST = Message("SecretRequest", "1 string id")
-SECRET_RESPONSE = Message("SecretResponse", "1 bytes data")
-AGENT_REQUEST = Message("AgentRequest", "1 string id")
 HEALTH_RESPONSE = Message("HealthResponse", "1 int status")

@@ -156,7 +156,7 @@ class _Build:
         }
 
     async def _follow(self, channel: Channel) -> None:
-        exchange = await channel.open(f"{_CONTROL}/Status", messages.STATUS_REQUEST, messages.STATUS_RESPONSE)
+        exchange = await channel.open(f"{_CONTROL}/Status", messages.REF_REQUEST, messages.STATUS_RESPONSE)
         await exchange.send({"ref": self._ref})
         await exchange.end()
         try:

@@ -38,7 +38,7 @@ class Control:
             f"{service}/Info": Method(m.EMPTY, m.INFO_RESPONSE, self._info),
             f"{service}/ListWorkers": Method(m.FILTER_REQUEST, m.LIST_WORKERS_RESPONSE, self._list_workers),
             f"{service}/Solve": Method(m.SOLVE_REQUEST, m.SOLVE_RESPONSE, self._solve),
-            f"{service}/Status": Method(m.STATUS_REQUEST, m.STATUS_RESPONSE, self._status),
+            f"{service}/Status": Method(m.REF_REQUEST, m.STATUS_RESPONSE, self._status),
             f"{service}/Session": Method(m.BYTES, m.BYTES, self._session),
             f"{service}/DiskUsage": Method(m.FILTER_REQUEST, m.DISK_USAGE_RESPONSE, self._disk_usage),
             f"{service}/Prune": Method(m.PRUNE_REQUEST, m.USAGE, self._prune),

@@ -140,7 +140,7 @@ class Client:
     def secret(self, name: str) -> bytes | None:
         try:
             path = "/moby.buildkit.secrets.v1.Secrets/GetSecret"
-            return bytes(self.call(path, messages.SECRET_REQUEST, messages.SECRET_RESPONSE, {"id": name})["data"])
+            return bytes(self.call(path, messages.ID_REQUEST, messages.BYTES, {"id": name})["data"])
         except GrpcError as error:
             if error.code in (NOT_FOUND, UNIMPLEMENTED):
                 return None
@@ -149,7 +149,7 @@ class Client:
     def agent(self, name: str) -> Callable[[], socket.socket] | None:
         """What connects to the ssh-agent that the client calls *name*; None when it has none."""
         try:
-            self.call("/moby.sshforward.v1.SSH/CheckAgent", messages.AGENT_REQUEST, messages.EMPTY, {"id": name})
+            self.call("/moby.sshforward.v1.SSH/CheckAgent", messages.ID_REQUEST, messages.EMPTY, {"id": name})
         except GrpcError as error:
             if error.code == UNAVAILABLE:
                 raise
