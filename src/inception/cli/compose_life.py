@@ -169,7 +169,7 @@ def wait(call: Call) -> int:
     containers = [
         each
         for each in containers_of(call.engine, project.name)
-        if each.labels.get(labels.SERVICE) in call.arguments and each.record.state.status != "created"
+        if each.labels.get(labels.SERVICE) in call.arguments and each.record.state.status in ("running", "paused", "restarting")
     ]
     if not containers:
         raise NotFound(f"no containers for project {project.name!r}")

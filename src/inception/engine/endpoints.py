@@ -23,6 +23,7 @@ from inception.engine.published import (
     plan_redirects,
     redirect,
 )
+from inception.engine.subnets import settle
 from inception.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from inception.network import bridge, firewall
 from inception.network import names as dns_names
@@ -53,7 +54,8 @@ class Endpoint(Record):
 
 def claim(engine: Engine, tx: Transaction, record: ContainerRecord) -> list[Endpoint]:
     """Addresses in all its networks, inside the caller's transaction. Raises NotFound for a network that is gone."""
-    found = [(engine.networks.get(name), config) for name, config in wanted_networks(record.config).items()]
+    wanted = wanted_networks(record.config).items()
+    found = [(settle(engine, tx, engine.networks.get(name)), config) for name, config in wanted]
     ordered = sorted(found, key=lambda each: -each[1].gateway_priority)
     outward = [network for network, _ in ordered if not network.config.internal]
     default = next((network.id for network in outward if network.subnet), "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inception.errors import Forbidden, InvalidArgument
 from inception.linux.netlink import AF_INET6
+from inception.network import bridge
 from inception.network.address import local_pool, parse_ip, parse_subnet
 from inception.network.host import host_routes
 from inception.network.ipam import check_subnet, choose_gateway, choose_subnet
@@ -12,6 +13,9 @@ from inception.network.leftovers import remove_leftovers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inception.engine.config import NetworkConfig
+    from inception.engine.engine import Engine
+    from inception.engine.networks import Network
+    from inception.store.database import Transaction
 
 _MACHINE_ID = "/etc/machine-id"
 
@@ -63,3 +67,25 @@ def _machine_id() -> str:
             return file.read().strip()
     except (OSError, UnicodeError):
         return ""
+
+
+def settle(engine: Engine, tx: Transaction, network: Network) -> Network:
+    """*network*, with another subnet where the host leads its own elsewhere by now: another engine was quicker.
+
+    Only while nobody is in it, and only a subnet that nobody asked for: there, what was chosen once counts for no one.
+    """
+    if not network.subnet or network.config.subnet or bridge.exists(network.bridge):
+        return network
+    if tx.row("SELECT 1 FROM endpoints WHERE network_id = ?", (network.id,)) or not _is_routed(network.subnet):
+        return network
+    if remove_leftovers() and not _is_routed(network.subnet):
+        return network
+    taken = tx.rows("SELECT subnet FROM networks WHERE id != ?", (network.id,))
+    subnet, gateway = plan_subnet(network.config, [row[0] for row in taken if row[0]])
+    tx.execute("UPDATE networks SET subnet = ?, gateway = ?, last_address = '' WHERE id = ?", (subnet, gateway, network.id))
+    return engine.networks.get(network.id)
+
+
+def _is_routed(subnet: str) -> bool:
+    wanted = parse_subnet(subnet)
+    return any(wanted.overlaps(parse_subnet(route, strict=False)) for route in host_routes())
