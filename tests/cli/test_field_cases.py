@@ -195,3 +195,21 @@ def test_annotations_are_kept_and_a_gpu_that_is_not_there_is_said(cli):
     code, text = cli.fails("run", "--rm", "--gpus", "device=none-such,driver=none", *QUIET, "busybox", "true")
     assert code == 125 and 'could not select device driver "none" with capabilities: [[gpu]]' in text
     assert cli("ps", "-aq") == ""
+
+
+def test_a_seccomp_profile_must_be_one_and_is_never_printed(cli, tmp_path):
+    for text in ("root:x:0:0\n", "[1]"):
+        (tmp_path / "profile").write_text(text)
+        code, words = cli.fails("run", "--rm", "--security-opt", f"seccomp={tmp_path}/profile", "busybox", "true")
+        assert code == 125 and f"compacting json for seccomp profile ({tmp_path}/profile) failed" in words
+        assert "root:x" not in words
+    assert 'invalid --security-opt: "seccomp="' in cli.fails("create", "--security-opt", "seccomp=", "busybox")[1]
+
+
+def test_global_flags_of_dockers_client(cli, tmp_path):
+    assert cli("--config", str(tmp_path), "--log-level", "warn", "ps", "-q") == ""
+    done = cli.run("--config", str(tmp_path), "logout", "example.com")
+    assert (done.returncode, done.stdout) == (0, "Not logged in to example.com\n")
+    assert cli.fails("-l", "loud", "ps")[0] == 125
+    assert cli.fails("help", "nope") == (1, "inception: unknown help topic: nope\n")
+    assert "Usage:  inception volume COMMAND" in cli.fails("volume", "nope")[1]

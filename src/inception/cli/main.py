@@ -90,6 +90,10 @@ def _globals(argv: list[str]) -> tuple[Settings | None, list[str]]:
                 raise _bad_global(f"flag needs an argument: {name}")
             value = value if equals else argv.pop(0)
             setattr(settings, name[2:].replace("-", "_"), value)
+        elif name in ("--config", "--log-level"):
+            if not equals and not argv:
+                raise _bad_global(f"flag needs an argument: {name}")
+            _set_global(settings, name, value if equals else argv.pop(0))
         elif name in ("--tlscacert", "--tlscert", "--tlskey"):
             if not equals and not argv:
                 raise _bad_global(f"flag needs an argument: {name}")
@@ -110,7 +114,17 @@ def _globals(argv: list[str]) -> tuple[Settings | None, list[str]]:
 
 
 _GLOBALS = ("--root", "--run-root", "--host", "--context")
-_SHORT = {"-H": "--host", "-c": "--context"}
+_SHORT = {"-H": "--host", "-c": "--context", "-l": "--log-level"}
+_LEVELS = ("debug", "info", "warn", "error", "fatal")
+
+
+def _set_global(settings: Settings, name: str, value: str) -> None:
+    if name == "--config":  # log-ins and contexts; whoever looks for them asks the environment
+        os.environ["DOCKER_CONFIG"] = value
+    elif value not in _LEVELS:
+        raise _bad_global(f"unable to parse logging level: {value}")
+    else:
+        settings.debug = settings.debug or value == "debug"
 
 
 def _bad_global(message: str) -> InceptionError:
@@ -127,7 +141,11 @@ def _page(words: list[str]) -> int:
         return 0
     from inception.cli import pages
 
-    print(pages.top() if len(words) == 1 else pages.of(words[1:]), end="")
+    page = pages.top() if len(words) == 1 else pages.of(words[1:])
+    if not page:
+        print(f"{PROGRAM}: unknown help topic: {' '.join(words[1:])}", file=sys.stderr)
+        return 1
+    print(page, end="")
     return 0
 
 

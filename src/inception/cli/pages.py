@@ -15,8 +15,10 @@ PROGRAM = "inception"
 _GLOBAL = """\
 Global Options:
   -c, --context string    Work on the engine of this context of docker's (env DOCKER_CONTEXT)
+      --config string     Folder of log-ins and contexts (default "~/.docker")
   -D, --debug             Show the chain of causes below an error
   -H, --host string       Work on the engine at this address (env DOCKER_HOST): unix:///PATH, tcp://HOST:PORT, ssh://HOST
+  -l, --log-level string  Docker's levels; debug is --debug
       --root string       Where images, volumes and containers are kept (env INCEPTION_ROOT)
                           (default "/var/lib/inception")
       --run-root string   Where the state of what runs is kept (env INCEPTION_RUN_ROOT)
@@ -72,13 +74,13 @@ def group(name: str) -> str:
 
 
 def of(words: list[str]) -> str:
-    """The page that `inception help WORDS` asks for."""
+    """The page that `inception help WORDS` asks for; empty for none."""
     from inception.cli.main import load
 
     name, count = resolve(words)
     if name:
         return command(load(name), " ".join([PROGRAM, *words[:count]]), name)
-    return group(words[0]) if words[0] in GROUPS else top()
+    return group(words[0]) if words[0] in GROUPS else top() if words[0].startswith("-") else ""
 
 
 def without_command(words: list[str]) -> int:
@@ -110,6 +112,6 @@ def without_command(words: list[str]) -> int:
     if close:
         print(f"hint: did you mean '{path} {close[0]}'?", file=sys.stderr)
     if path != PROGRAM:
-        print(f"\nUsage:  {path}", file=sys.stderr)
+        print(f"\nUsage:  {path} COMMAND", file=sys.stderr)
     print(more(path), file=sys.stderr)
     return 1

@@ -26,6 +26,7 @@ from inception.engine.config import (
 )
 from inception.engine.limits import DEVICE_LIMITS, LIMITS, TEXTS, check_device_limit
 from inception.errors import InvalidArgument
+from inception.jsontext import loads
 from inception.oci.health import Healthcheck
 
 TYPE_CHECKING = False
@@ -539,14 +540,20 @@ def _security(flags: Flags) -> tuple[list[str], bool]:
     unmasked = False
     for option in flags.list("security-opt"):
         key, separator, value = option.partition("=" if "=" in option else ":")
-        if not separator and key != "no-new-privileges":
+        if (not separator and key != "no-new-privileges") or (key == "seccomp" and not value):
             raise ValueError(f'invalid --security-opt: "{option}"')
         if key == "seccomp" and value not in ("unconfined", "builtin"):
             try:
                 with open(value) as file:
-                    option = f"seccomp={file.read()}"
+                    text = file.read()
             except (OSError, UnicodeDecodeError) as error:
                 raise ValueError(f"opening seccomp profile ({value}) failed: {_words(error)}") from None
+            try:
+                if not isinstance(loads(text), dict):
+                    raise ValueError("it is no object")
+            except ValueError as error:
+                raise ValueError(f"compacting json for seccomp profile ({value}) failed: {error}") from None
+            option = f"seccomp={text}"
         if (key, value) == ("systempaths", "unconfined"):
             unmasked = True
         else:

@@ -120,7 +120,7 @@ def test_debug_shows_the_causes_and_where_they_were_raised(capsys):
         (["nope"], 1, "inception: unknown command: inception nope\n" + SEE),
         (["pss"], 1, "inception: unknown command: inception pss\nhint: did you mean 'inception ps'?\n" + SEE),
         (["image", "lss"], 1, "inception: unknown command: inception image lss\nhint: did you mean 'inception image ls'?\n"
-                              "\nUsage:  inception image\n\nRun 'inception image --help' for more information\n"),
+                              "\nUsage:  inception image COMMAND\n\nRun 'inception image --help' for more information\n"),
         (["swarm", "init"], 1, "inception: 'swarm' is not supported: Swarm is not supported\n"),
         (["--nope"], 125, "inception: unknown flag: --nope\nhint: see 'inception --help'\n"),
         (["--root"], 125, "inception: flag needs an argument: --root\nhint: see 'inception --help'\n"),
