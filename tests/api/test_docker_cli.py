@@ -317,7 +317,6 @@ def test_what_is_not_supported_says_so(host: Host, line: str) -> None:
 @pytest.mark.parametrize(
     "options, named",
     [
-        (["--gpus", "all"], "DeviceRequests"),
         (["--storage-opt", "size=1g"], "StorageOpt"),
         (["--log-driver", "syslog"], "syslog"),
         (["--cpu-rt-runtime", "10"], "CpuRealtimeRuntime"),

@@ -13,6 +13,7 @@ from inception.engine.endpoints import attach_endpoint, claim_one, leave, publis
 from inception.engine.live import ContainerLock, not_running, open_init
 from inception.engine.networks import PREDEFINED, Network
 from inception.engine.published import follow_routes
+from inception.engine.subnets import settle
 from inception.errors import Conflict, Forbidden, InvalidArgument, NotFound
 from inception.linux.namespaces import open_ns
 from inception.linux.process import pidfd_send_signal
@@ -59,6 +60,7 @@ def _connect_running(engine: Engine, record: ContainerRecord, network: Network, 
     number = next(n for n in range(len(there) + 1) if f"eth{n}" not in interfaces)
     with _open_netns(engine, record) as netns:
         with engine.database.transaction() as tx:
+            network = settle(engine, tx, network)
             endpoint = claim_one(engine, tx, record, network, config, number, (False, False))
         try:
             attach_endpoint(engine, endpoint, netns.fd)
