@@ -546,6 +546,31 @@ def test_https_with_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: P
         server.close()
 
 
+def test_a_registry_on_loopback_that_speaks_tls_is_asked_so(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker's registry answers plain http with words, Python's TLS with an end of the connection."""
+    key, certificate = make_certificate(tmp_path)
+    of_debian = DebianRegistry(tmp_path, http=f"  tls: {{certificate: {certificate}, key: {key}}}")
+    of_python = Registry()
+    of_python.put("1", manifest())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    of_python.server.socket = context.wrap_socket(of_python.server.socket, server_side=True)
+    try:
+        for name in (f"{of_debian.host}/none:1", f"{of_python.name}:1"):
+            with pytest.raises(Unavailable, match="certificate verify failed") as caught:
+                pull(store, name)
+            assert f'"{name.partition("/")[0]}": {{"ca": "FILE"}}' in caught.value.hint
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert pull(store, f"{of_python.name}:1").id == sha256(CONFIG)
+        with pytest.raises(InceptionError, match="manifest unknown"):
+            pull(store, f"{of_debian.host}/none:1")
+    finally:
+        of_python.close()
+        of_debian.close()
+
+
 @pytest.fixture
 def debian_registry(tmp_path: Path) -> Iterator[str]:
     """`docker-registry` of Debian on a free port of loopback."""

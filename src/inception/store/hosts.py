@@ -65,6 +65,7 @@ class Endpoint(Record):
     settings_of: str
     namespace: str = ""
     settings: Host = Host()
+    guessed: bool = False  # plain http, for nobody has said otherwise: it may speak TLS after all
 
 
 def settings_path() -> str:
@@ -103,7 +104,9 @@ def endpoint(registries: Registries, domain: str) -> Endpoint:
     host = _DEFAULT_HOST if domain == DEFAULT_DOMAIN else domain
     of_tls = settings.ca or settings.skip_verify or settings.client_certificate  # nobody sets these for plain http
     plain = settings.http if settings.http is not None else is_loopback(host) and not of_tls
-    return Endpoint(base=f"{'http' if plain else 'https'}://{host}", host=host, settings_of=domain, settings=settings)
+    guessed = plain and settings.http is None
+    base = f"{'http' if plain else 'https'}://{host}"
+    return Endpoint(base=base, host=host, settings_of=domain, settings=settings, guessed=guessed)
 
 
 def mirrors(registries: Registries, domain: str) -> list[Endpoint]:

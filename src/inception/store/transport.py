@@ -43,6 +43,7 @@ class Transport:
         self.endpoint = endpoint
         self.what = what
         self._origin = origin(endpoint.base)
+        self._taken_for: tuple[str, str, int] | None = None  # the origin that it had before `_turn_to_tls`
         self._clients: dict[tuple[str, str, int, bool], http.Client] = {}
         self.warnings: dict[str, None] = {}  # what registries want their users to know, once each
         self.login_trouble = ""  # why there is no log-in, where there should be one
@@ -71,6 +72,7 @@ class Transport:
         """
         for _ in range(_REDIRECTS):
             response = self._authorized(method, url, headers or {}, body, scope, retry, bare)
+            url = self._current(url)
             location = response.headers.get("Location")
             if response.status not in (301, 302, 303, 307, 308) or not location or method not in ("GET", "HEAD"):
                 return response
@@ -129,7 +131,7 @@ class Transport:
             wait = retry_after_s(response.headers.get("Retry-After", ""))
             again = f"it says: again in {wait:.0f} s" if wait else "try again later"
             return Unavailable(f"{self.what}: {host} has had too many requests{f': {said}' if said else ''}", again)
-        if response.status == 400 and "HTTPS server" in said:
+        if response.status == 400 and "HTTPS server" in said:  # and yet TLS with it fails
             hint = f'"hosts": {{"{self.endpoint.settings_of}": {{"ca": "FILE"}}}} in {settings_path()}, or "skip_verify": true'
             return Unavailable(f"{self.what}: {host} speaks TLS, and was asked in plain http", hint)
         answer = f"{response.status} {response.reason}".strip()
@@ -143,7 +145,30 @@ class Transport:
     failures: tuple[type[Exception], ...] = (http.HttpError, OSError)
 
     def is_own(self, url: str) -> bool:
-        return origin(url) == self._origin
+        return origin(self._current(url)) == self._origin
+
+    def _current(self, url: str) -> str:
+        """*url*, which may be of before `_turn_to_tls`."""
+        return f"https{url[4:]}" if self._taken_for is not None and origin(url) == self._taken_for else url
+
+    def _turn_to_tls(self) -> bool:
+        """Whether an endpoint on loopback that was taken for plain http speaks TLS; from now on it is asked so."""
+        if not self.endpoint.guessed:
+            return False
+        import socket
+        import ssl
+
+        self.endpoint.guessed = False
+        base = f"https{self.endpoint.base[4:]}"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # whom to believe is decided when something is asked
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        try:
+            with socket.create_connection(origin(base)[1:], CONNECT_TIMEOUT_S) as sock, context.wrap_socket(sock):
+                pass
+        except OSError:
+            return False
+        self._taken_for, self._origin, self.endpoint.base = self._origin, origin(base), base
+        return True
 
     def _authorized(
         self, method: str, url: str, headers: dict[str, str], body: Any, scope: str, retry: bool, bare: bool
@@ -167,8 +192,7 @@ class Transport:
             # Spread a little, so that many that failed together don't come back together (`random` is 13 ms to import).
             wait_s = min(_BACKOFF_S * 2**attempt, 5.0) * (0.8 + os.urandom(1)[0] / 640)
             try:
-                client, target = self._client(url, own)
-                response = client.request(method, target, headers, body() if callable(body) else body)
+                response = self._ask(method, url, headers, body, own)
             except http.Unreachable as error:
                 raise self._silent(url, error) from error  # nobody is there: asking again won't help the one who waits
             except self.failures as error:
@@ -186,6 +210,20 @@ class Transport:
                 self.discard(response)
             time.sleep(wait_s)
         raise AssertionError("unreachable")
+
+    def _ask(self, method: str, url: str, headers: dict[str, str], body: Any, own: bool) -> http.Response:
+        client, target = self._client(self._current(url), own)
+        try:
+            response = client.request(method, target, headers, body() if callable(body) else body)
+        except self.failures:
+            if not own or not self._turn_to_tls():
+                raise
+        else:
+            if response.status != 400 or not own or not self._turn_to_tls():
+                return response
+            self.discard(response)
+        client, target = self._client(self._current(url), own)
+        return client.request(method, target, headers, body() if callable(body) else body)
 
     def _warn(self, text: str) -> None:
         """Source: distribution-spec, "Warnings": `299 - "TEXT"`, for people to read and for nothing else."""
