@@ -373,3 +373,16 @@ def test_a_wrong_command_line_touches_no_disk(cli):
     usage = "Usage:  inception run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\nRun 'inception run --help' for more information\n"
     assert (done.returncode, done.stderr) == (125, f"unknown flag: --nope\n\n{usage}")
     assert not Path("/none").exists()
+
+
+def test_programs_see_that_they_are_in_a_container_as_in_dockers(cli):
+    assert cli("run", "--name", "marked", "--read-only", "busybox", "ls", "/.dockerenv") == "/.dockerenv\n"
+    assert cli("diff", "marked") == ""
+    cli("commit", "marked", "marked:1")
+    assert ".dockerenv" not in cli(
+        "run", "--rm", "--mount", "type=image,source=marked:1,target=/image", "busybox", "ls", "-a", "/image"
+    )
+    cli("run", "--name", "unmarked", "busybox", "rm", "/.dockerenv")
+    assert cli.run("start", "--attach", "unmarked").returncode == 1  # it stays away
+    cli("rm", "marked", "unmarked")
+    cli("rmi", "marked:1")

@@ -24,6 +24,8 @@ inception run --detach --name one --publish 8080:80 --memory 64m busybox sleep 1
 inception exec one echo second
 inception stats --no-stream --format '{{.Name}} {{.PIDs}}' one
 inception rm --force one
+inception run --name two busybox ls -d /.dockerenv
+inception diff two
 printf 'FROM busybox\\nRUN echo third >/made\\n' >/tmp/Dockerfile
 inception build --quiet --tag built /tmp >/dev/null
 inception run --rm built cat /made
@@ -38,7 +40,9 @@ def test_an_engine_in_a_container_has_containers_of_its_own(cli: Cli, tmp_path: 
     mounts = [word for folder in sorted(folders) for word in ("--volume", f"{folder}:{folder}:ro")]
     mounts += ["--volume", f"{tmp_path}/busybox.tar:/busybox.tar:ro", "--env", f"PYTHON={sys.executable}"]
     done = cli.run("run", "--rm", "--privileged", *mounts, "host", "sh", "-c", INNER)
-    assert (done.stdout.splitlines(), done.returncode) == (["first", "second", "one 1", "one", "third"], 0), done.stderr
+    assert (done.stdout.splitlines(), done.returncode) == (["first", "second", "one 1", "one", "/.dockerenv", "third"], 0), (
+        done.stderr
+    )
 
 
 def like_the_host(folder: Path) -> Path:

@@ -182,7 +182,7 @@ def launch(
     request = Request(spec=spec, images=images, work=work, cgroup=cgroup_of(engine, record).path)
     path = f"{work}/request.json"
     files.write(path, dumps(encode(request)).encode())
-    with engine.store.snapshots.open(snapshot_of(record), read_only=False) as root:
+    with engine.store.snapshots.open(snapshot_of(record), read_only=False, over=files.marks(engine)) as root:
         report = _ask(path, config_path, {**fds, "root": root.fd}, stdio)
     if report.error:
         raise StartFailed(f"start {record.name}: {report.error}", report.hint, 1)

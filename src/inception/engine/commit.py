@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from inception.engine.engine import Engine
     from inception.store.snapshots import Change
 
-_OUR_MOUNT_POINTS = ("/dev", "/proc", "/sys", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+_OUR_MOUNT_POINTS = ("/dev", "/proc", "/sys", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/.dockerenv")
 
 
 def diff(engine: Engine, container_id: str) -> list[Change]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from inception.engine.cgroups import cgroup_path
 from inception.engine.config import ContainerState, network_mode, wanted_networks
 from inception.engine.create import complete, plan_mount_points, resolve
-from inception.engine.files import PLACES
+from inception.engine.files import PLACES, marks
 from inception.engine.names import new_id, random_name
 from inception.engine.records import ContainerRecord
 from inception.engine.seccomp import filter_of
@@ -95,7 +95,7 @@ def _surroundings(engine: Engine, record: ContainerRecord, image: Image) -> Surr
 
 
 def _rootfs(engine: Engine, record: ContainerRecord, image: Image) -> Mount:
-    return engine.store.snapshots.planned_mount(record.id, image.layer_ids)
+    return engine.store.snapshots.planned_mount(record.id, image.layer_ids, marks(engine))
 
 
 def _cgroup2_path(engine: Engine, record: ContainerRecord) -> str | None:

@@ -6,6 +6,8 @@ never through the image's own paths, where a link could lead anywhere (CVE-2025-
 
 from __future__ import annotations
 
+import os
+
 from inception.engine import records
 from inception.engine.config import EndpointState, network_mode
 from inception.engine.endpoints import names_table
@@ -42,6 +44,17 @@ def write_files(engine: Engine, record: ContainerRecord, endpoints: list[Endpoin
     for name, text in texts.items():
         write(f"{folder}/{name}", text.encode(), 0o644)
     return {place: f"{folder}/{name}" for place, name in PLACES.items()}
+
+
+def marks(engine: Engine) -> list[str]:
+    """The folders that lie over the image's layers in a container: in one is /.dockerenv, by which programs know that they are
+    in a container (as Docker's init layer). Made when it isn't there."""
+    folder = f"{engine.root}/marks"
+    if not engine.marked and not os.path.exists(f"{folder}/.dockerenv"):
+        os.makedirs(folder, 0o755, exist_ok=True)
+        write(f"{folder}/.dockerenv", b"", 0o755)
+    engine.marked = True
+    return [folder]
 
 
 def write(path: str, data: bytes, mode: int = 0o600) -> None:

@@ -192,7 +192,7 @@ class Start:
     def _plan(self, around: OpenSurroundings) -> Plan | Prepared:
         engine, record = self.engine, self.record
         value = self._around = around.gather(files.write_files(engine, record, self._endpoints))
-        rootfs = engine.store.snapshots.mount(snapshot_of(record))
+        rootfs = engine.store.snapshots.mount(snapshot_of(record), over=files.marks(engine))
         if probe_command(record.config.healthcheck):  # the probe's plan is not kept
             spec = build_spec(record.config, value, engine.cgroups)
             self._write_health_plan(around, spec)

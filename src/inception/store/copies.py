@@ -55,17 +55,28 @@ class Copies(Snapshots):
         except OSError as error:
             raise Unavailable(f"copy the image to {path}: {error}", "is the disk full?") from error
 
-    def planned_mount(self, snapshot_id: str, layer_ids: Sequence[int]) -> Mount:
+    def planned_mount(self, snapshot_id: str, layer_ids: Sequence[int], over: Sequence[str] = ()) -> Mount:
         return Mount(destination="/", type="bind", source=f"{self.path(snapshot_id)}/root", options=["rbind"])
 
-    def mount(self, snapshot_id: str, *, read_only: bool = False) -> Mount:
+    def mount(self, snapshot_id: str, *, read_only: bool = False, over: Sequence[str] = ()) -> Mount:
         self._check(snapshot_id)
+        self._lay_over(snapshot_id, over)
         options = ["rbind", *(["ro"] if read_only else [])]
         return Mount(destination="/", type="bind", source=f"{self.path(snapshot_id)}/root", options=options)
 
-    def open(self, snapshot_id: str, *, read_only: bool = True) -> RootDir:
+    def open(self, snapshot_id: str, *, read_only: bool = True, over: Sequence[str] = ()) -> RootDir:
         self._check(snapshot_id)
+        self._lay_over(snapshot_id, over)
         return _detached(f"{self.path(snapshot_id)}/root", read_only)
+
+    def _lay_over(self, snapshot_id: str, over: Sequence[str]) -> None:
+        """The files of *over*, empty ones, into the copy where it has nothing of that name; `changes` then has them too."""
+        for name in (name for folder in over for name in os.listdir(folder)):
+            path = f"{self.path(snapshot_id)}/root/{name}"
+            try:
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755))
+            except FileExistsError:
+                continue
 
     def open_layers(self, layer_ids: Sequence[int]) -> RootDir:
         from inception.store.merge import fill

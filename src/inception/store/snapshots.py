@@ -90,8 +90,9 @@ class Snapshots:
             # Inside the transaction: whoever clears folders without a row holds the write lock too.
             self._make_folders(path, rows)
 
-    def mount(self, snapshot_id: str, *, read_only: bool = False) -> Mount:
-        """The overlay mount of a snapshot's root; with *read_only* without its upper folder being writable. Raises NotFound."""
+    def mount(self, snapshot_id: str, *, read_only: bool = False, over: Sequence[str] = ()) -> Mount:
+        """The overlay mount of a snapshot's root; with *read_only* without its upper folder being writable. Folders *over* its
+        layers belong neither to them nor to its changes. Raises NotFound."""
         layers = [
             row[0]
             for row in self._db.rows(
@@ -101,15 +102,15 @@ class Snapshots:
         path = self.path(snapshot_id)
         if not layers:
             self._check(snapshot_id)
-        lowers = self._lowers(layers or [EMPTY])
+        lowers = [*over, *self._lowers(layers or [EMPTY])]
         if read_only:
             # Without an upper folder overlayfs wants two lower ones; the snapshot's own is the first.
             return _root([f"lowerdir={path}/upper:{':'.join(lowers)}"])
         return _overlay(path, lowers)
 
-    def planned_mount(self, snapshot_id: str, layer_ids: Sequence[int]) -> Mount:
+    def planned_mount(self, snapshot_id: str, layer_ids: Sequence[int], over: Sequence[str] = ()) -> Mount:
         """What `mount` will say of a snapshot that is not made yet."""
-        return _overlay(self.path(snapshot_id), self._lowers([*reversed(layer_ids)] or [EMPTY]))
+        return _overlay(self.path(snapshot_id), [*over, *self._lowers([*reversed(layer_ids)] or [EMPTY])])
 
     def writable(self, snapshot_id: str) -> str:
         """The folder that takes what its user writes."""
@@ -122,11 +123,11 @@ class Snapshots:
         same = (before.st_mode, before.st_uid, before.st_gid) == (after.st_mode, after.st_uid, after.st_gid)
         return not same or bool(os.listdir(upper))
 
-    def open(self, snapshot_id: str, *, read_only: bool = True) -> RootDir:
+    def open(self, snapshot_id: str, *, read_only: bool = True, over: Sequence[str] = ()) -> RootDir:
         """The root as a mount that is attached nowhere and gone when it is closed. Not while a container runs on it, unless
         *read_only*: a running one is reached through /proc/PID/root instead."""
         try:
-            return _open_overlay(self.mount(snapshot_id, read_only=read_only).options, read_only)
+            return _open_overlay(self.mount(snapshot_id, read_only=read_only, over=over).options, read_only)
         except OSError as error:
             raise Unavailable(f"mount snapshot {snapshot_id}: {error}", _overlay_hint(error)) from error
 
