@@ -13,12 +13,11 @@ import os
 import stat
 from _thread import RLock
 
+from inception.caching import cached_property
 from inception.errors import Forbidden, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from functools import cached_property
-
     from inception.engine.containers import Containers
     from inception.engine.events import Events
     from inception.engine.images import Images
@@ -30,20 +29,6 @@ if TYPE_CHECKING:
     from inception.linux.cgroup import Cgroups
     from inception.store import Store
     from inception.store.database import Database
-else:
-
-    class cached_property:
-        """An attribute that its method makes when it is first asked for; functools brings `collections` along, 3 ms."""
-
-        def __init__(self, make):
-            self.make = make
-            self.name = make.__name__
-            self.__doc__ = make.__doc__
-
-        def __get__(self, owner, _kind=None):
-            if owner is None:
-                return self
-            return owner.__dict__.setdefault(self.name, self.make(owner))
 
 
 class Engine:

@@ -6,7 +6,6 @@ is a distribution's, one made from that distribution's own packages.
 
 from __future__ import annotations
 
-from inception.engine.results import HistoryEntry, ImageRemoval, PruneReport
 from inception.errors import Forbidden, InvalidArgument, NotFound, Unavailable
 
 TYPE_CHECKING = False
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
     from inception.engine.engine import Engine
+    from inception.engine.results import HistoryEntry, ImageRemoval, PruneReport
     from inception.oci.image import Descriptor, Platform
     from inception.store.credentials import Credentials
     from inception.store.images import Image
@@ -350,6 +350,7 @@ class Images:
 
         Raises Conflict when a container has it: a stopped one yields to *force*, a running one never.
         """
+        from inception.engine.results import ImageRemoval
         from inception.oci.image import parse_platform
 
         image = self.get(reference)
@@ -373,6 +374,8 @@ class Images:
 
     def history(self, reference: str, *, platform: str = "") -> list[HistoryEntry]:
         """How it came to be, newest step first."""
+        from inception.engine.results import HistoryEntry
+
         image = self.get(reference, platform=platform)
         entries = []
         for position, (step, size_bytes) in enumerate(self.engine.store.images.history(image.id)):

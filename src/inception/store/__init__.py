@@ -7,6 +7,7 @@ snapshots.py  roots of containers, as overlays; copies.py merge.py  without over
 images.py     names, documents              settings.py limits.py  what the owner says
 archive.py    docker save / load, OCI       pull.py push.py   to and from registries
 registry.py   a repository's protocol       transport.py  HTTP with patience (http.py);  authorization.py  tokens
+authorities.py whom TLS believes
 hosts.py      this machine's settings       credentials.py   log-ins;   downloads.py   blobs on their way
 indexes.py    images of several platforms   bootstrap.py  base images from packages
 scratch.py    half-done work                gc.py         what nothing refers to;  verify.py  all of it, checked

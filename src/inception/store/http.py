@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from ssl import SSLContext
     from typing import Any
 
-    #: `tls(host)` makes a context when one is needed: reading the system's authorities takes longer than most requests.
-    Tls = Callable[[], SSLContext]
+    #: `tls(everyone)` makes a context when one is needed (authorities.py): without *everyone* one that is made sooner, and
+    #: may not know an authority that the system trusts.
+    Tls = Callable[[bool], SSLContext]
 
 _MAX_HEAD = 64 << 10
 _MAX_HEADERS = 256
@@ -30,6 +31,9 @@ _MAX_INTERIM = 16
 _RECEIVE = 1 << 18
 _KEPT = 8
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+#: X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, _SELF_SIGNED_CERT_IN_CHAIN, _UNABLE_TO_GET_ISSUER_CERT_LOCALLY, _UNABLE_TO_VERIFY_
+#: LEAF_SIGNATURE, and _UNABLE_TO_GET_ISSUER_CERT. Source: openssl/x509_vfy.h.
+_STRANGERS = (18, 19, 20, 21, 2)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -47,6 +51,10 @@ class NoSuchHost(Unreachable):
 
 class TlsError(Unreachable):
     """No trust between the two."""
+
+
+class Stranger(TlsError):
+    """Its certificate is of an authority that isn't known."""
 
 
 class ProxyError(Unreachable):
@@ -106,6 +114,7 @@ class Client:
         self._scheme, self._host, self._port = scheme, host, port
         self._tls = tls
         self._context: SSLContext | None = None
+        self._everyone = False
         self._proxy = proxy
         self._connect_s, self._read_s = connect_s, read_s
         self._lock = allocate_lock()
@@ -172,6 +181,18 @@ class Client:
         connection.close()
 
     def _connect(self) -> _Connection:
+        everyone = self._everyone
+        try:
+            return self._connect_trusting()
+        except Stranger:
+            if everyone:
+                raise
+            with self._lock:
+                if not self._everyone:
+                    self._everyone, self._context = True, None
+            return self._connect_trusting()
+
+    def _connect_trusting(self) -> _Connection:
         if not self._proxy:
             connection = _Connection(_dial(self._host, self._port, self._connect_s), self._read_s)
         else:
@@ -208,7 +229,7 @@ class Client:
     def _tls_context(self) -> SSLContext:
         with self._lock:
             if self._context is None:
-                self._context = self._tls()
+                self._context = self._tls(self._everyone)
             return self._context
 
 
@@ -331,7 +352,8 @@ class _Connection:
             else:
                 self._sock = context.wrap_socket(self._sock, server_hostname=host)
         except ssl.SSLError as error:
-            raise TlsError(_plain(error)) from error
+            kind = Stranger if getattr(error, "verify_code", 0) in _STRANGERS else TlsError
+            raise kind(_plain(error)) from error
         except TimeoutError:
             raise Unreachable("timed out") from None
         except OSError as error:

@@ -19,6 +19,7 @@ from inception.linux.path import RootDir
 from inception.oci.digest import Digest, chain_id
 from inception.record import Record
 from inception.store.content import sync_folder
+from inception.store.folders import COPIED, EMPTY
 from inception.store.scratch import Scratch, remove_tree
 
 TYPE_CHECKING = False
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from inception.store.database import Database
     from inception.store.extract import Extracted
     from inception.store.limits import Limits
-
-EMPTY = "empty"
-#: Beside it in a store that copies instead of using overlayfs (copies.py).
-COPIED = "copied"
 
 
 class Layer(Record):

@@ -10,20 +10,23 @@ from __future__ import annotations
 import fcntl
 import os
 
+from inception.caching import cached_property
 from inception.errors import InvalidArgument, Unavailable
 from inception.store.content import Content
 from inception.store.database import Database
+from inception.store.folders import COPIED, EMPTY
 from inception.store.images import Images
 from inception.store.indexes import Indexes
-from inception.store.layers import COPIED, EMPTY, Layers
 from inception.store.schema import STEPS
 from inception.store.scratch import Scratch, sweep
-from inception.store.snapshots import Snapshots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
     from types import TracebackType
+
+    from inception.store.layers import Layers
+    from inception.store.snapshots import Snapshots
 
 
 class Store:
@@ -37,13 +40,29 @@ class Store:
         self.root = root.rstrip("/") or "/"
         self.tmp = f"{self.root}/tmp"
         self.db = db or Database(f"{self.root}/state.db")
-        copied = self._make_folders()
+        self._copied = self._make_folders()
         self.db.migrate("store", STEPS)
         self.content = Content(f"{self.root}/blobs", self.tmp)
-        self.layers = Layers(f"{self.root}/layers", self.tmp, self.db, "kept" if copied else "overlay")
-        self.snapshots: Snapshots = self._snapshots(copied)
         self.indexes = Indexes(self.db, self.content)
         self.images = Images(self)
+
+    # What lists images, or pulls what is here already, has no use for these two, nor for the system calls that they import.
+
+    @cached_property
+    def layers(self) -> Layers:
+        from inception.store.layers import Layers
+
+        return Layers(f"{self.root}/layers", self.tmp, self.db, "kept" if self._copied else "overlay")
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        if self._copied:
+            from inception.store.copies import Copies
+
+            return Copies(f"{self.root}/snapshots", self.tmp, self.db, self.layers)
+        from inception.store.snapshots import Snapshots
+
+        return Snapshots(f"{self.root}/snapshots", self.tmp, self.db, self.layers)
 
     def scratch(self) -> Scratch:
         """A folder for half-done work on the store's file system."""
@@ -78,14 +97,6 @@ class Store:
         self.layers.remove_strays()
         self.snapshots.remove_strays()
         self.collect()
-
-    def _snapshots(self, copied: bool) -> Snapshots:
-        kind = Snapshots
-        if copied:
-            from inception.store.copies import Copies
-
-            kind = Copies
-        return kind(f"{self.root}/snapshots", self.tmp, self.db, self.layers)
 
     def _make_folders(self) -> bool:
         """Whether the store copies instead of using overlayfs; decided when it is made."""

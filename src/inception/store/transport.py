@@ -13,6 +13,7 @@ import time
 from inception import jsontext
 from inception.errors import Forbidden, InceptionError, InvalidArgument, Unavailable
 from inception.store import http
+from inception.store.authorities import trusting
 from inception.store.authorization import Authorizer, origin
 from inception.store.hosts import host_name, proxy_for, settings_path
 
@@ -261,16 +262,22 @@ class Transport:
         if client is None:
             proxy = proxy_for(scheme, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
             client = http.Client(
-                scheme, host, port, tls=lambda: self._tls(own), proxy=proxy, connect_s=CONNECT_TIMEOUT_S, read_s=READ_TIMEOUT_S
+                scheme,
+                host,
+                port,
+                tls=lambda everyone: self._tls(own, everyone),
+                proxy=proxy,
+                connect_s=CONNECT_TIMEOUT_S,
+                read_s=READ_TIMEOUT_S,
             )
             self._clients[scheme, host, port, own] = client
         return client, target
 
-    def _tls(self, own: bool) -> SSLContext:
+    def _tls(self, own: bool, everyone: bool) -> SSLContext:
         """Whom to believe. The settings of a registry are for its own host, not for where it sends us."""
         import ssl
 
-        context = ssl.create_default_context()
+        context = trusting(everyone)
         settings = self.endpoint.settings
         if not own:
             return context

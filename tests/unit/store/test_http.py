@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from inception.store.authorities import trusting
 from inception.store.http import Client, HttpError, NoSuchHost, ProxyError, TlsError, Unreachable, split_url
 
 Serve = Callable[[socket.socket], None]
@@ -90,7 +91,7 @@ def client(
     port: int, *, scheme: str = "http", context: ssl.SSLContext | None = None, proxy: str = "", read_s: float = 5
 ) -> Client:
     return Client(
-        scheme, "127.0.0.1", port, tls=lambda: context or ssl.create_default_context(), proxy=proxy, connect_s=5, read_s=read_s
+        scheme, "127.0.0.1", port, tls=lambda everyone: context or trusting(everyone), proxy=proxy, connect_s=5, read_s=read_s
     )
 
 
@@ -219,7 +220,7 @@ def test_nobody_there_has_words(servers: Callable[..., Server]) -> None:
     with pytest.raises(Unreachable, match="Connection refused"):
         client(port).request("GET", "/", {})
     with pytest.raises(NoSuchHost):
-        Client("http", "nowhere.invalid", 80, tls=ssl.create_default_context).request("GET", "/", {})
+        Client("http", "nowhere.invalid", 80, tls=trusting).request("GET", "/", {})
 
 
 def test_a_line_break_gets_into_no_head(servers: Callable[..., Server]) -> None:
@@ -279,6 +280,57 @@ def test_tls_with_someone_unknown_is_refused(
     assert client(server.port, scheme="https", context=certificate[1]).request("GET", "/", {}).read(9) == b"yes"
 
 
+def test_whom_the_first_context_does_not_know_the_whole_one_may(
+    certificate: tuple[ssl.SSLContext, ssl.SSLContext], servers: Callable[..., Server]
+) -> None:
+    theirs, knowing = certificate
+    server = servers(answering(ONE), theirs)
+    asked = []
+
+    def tls(everyone: bool) -> ssl.SSLContext:
+        asked.append(everyone)
+        return knowing if everyone else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    asks = Client("https", "127.0.0.1", server.port, tls=tls)
+    assert [asks.request("GET", "/", {}).read(9) for _ in range(2)] == [b"yes", b"yes"]
+    assert asked == [False, True]
+    asks.close()
+
+
+def test_the_folder_of_authorities_is_enough_and_the_file_is_read_where_it_is_not(
+    certificate: tuple[ssl.SSLContext, ssl.SSLContext],
+    servers: Callable[..., Server],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = servers(answering(ONE), certificate[0])
+    (authority,) = certificate[1].get_ca_certs(binary_form=True)
+    pem = tmp_path / "own.pem"
+    pem.write_text(ssl.DER_cert_to_PEM_cert(authority))
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    folder = tmp_path / "hashed"
+    folder.mkdir()
+    places = ssl.get_default_verify_paths()._replace(capath=str(folder))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: places)
+
+    def read_at_once(everyone: bool) -> dict[str, int]:
+        return trusting(everyone).cert_store_stats()
+
+    everything = ssl.create_default_context().cert_store_stats()
+    assert read_at_once(False) == read_at_once(True) == everything  # nothing is in the folder: it isn't kept here
+    name = subprocess.run(["openssl", "x509", "-hash", "-noout", "-in", pem], check=True, capture_output=True, text=True)
+    (folder / f"{name.stdout.strip()}.0").symlink_to(pem)
+    assert read_at_once(False)["x509"] == 0
+    assert read_at_once(True) == everything
+    assert client(server.port, scheme="https").request("GET", "/", {}).read(9) == b"yes"
+    (folder / f"{name.stdout.strip()}.0").rename(folder / "00000000.0")
+    with pytest.raises(TlsError, match="self-signed certificate"):
+        client(server.port, scheme="https").request("GET", "/", {})
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    assert client(server.port, scheme="https").request("GET", "/", {}).read(9) == b"yes"
+
+
 def test_who_speaks_no_tls_is_told_apart(servers: Callable[..., Server]) -> None:
     plain = servers(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     with pytest.raises(TlsError, match=r"(?i)wrong.version.number"):
@@ -333,7 +385,7 @@ def test_plain_http_asks_a_proxy_for_the_whole_address(servers: Callable[..., Se
         connection.sendall(ONE)
 
     proxy = servers(serve)
-    asks = Client("http", "far.example", 80, tls=ssl.create_default_context, proxy=f"http://127.0.0.1:{proxy.port}")
+    asks = Client("http", "far.example", 80, tls=trusting, proxy=f"http://127.0.0.1:{proxy.port}")
     assert asks.request("GET", "/v2/", {}).read(9) == b"yes"
     assert said[0].startswith(b"GET http://far.example/v2/ HTTP/1.1\r\nHost: far.example\r\n")
 
