@@ -41,8 +41,8 @@ def open_url(url: str) -> BinaryIO:
 class Answer:
     """An answer whose body is still to be read. Close it."""
 
-    def __init__(self, what: str, host: str, client: http.Client, response: http.Response) -> None:
-        self._what, self._host, self._client, self._response = what, host, client, response
+    def __init__(self, what: str, client: http.Client, response: http.Response) -> None:
+        self._what, self._client, self._response = what, client, response
         self.status, self.reason, self.headers = response.status, response.reason, response.headers
 
     def stream(self) -> Iterator[bytes]:
@@ -50,7 +50,7 @@ class Answer:
         try:
             yield from self._response.stream()
         except (http.HttpError, OSError) as error:
-            raise _silent(self._what, self._host, error) from error
+            raise _silent(self._what, self._client.authority, error) from error
 
     def close(self) -> None:
         self._response.close()
@@ -87,11 +87,11 @@ def _ask(what: str, url: str, headers: dict[str, str]) -> Answer:
     client = http.Client(scheme, host, port, tls=trusting, proxy=proxy, connect_s=_CONNECT_S, read_s=_READ_S)
     for attempt in range(_ATTEMPTS):
         try:
-            return Answer(what, host, client, client.request("GET", target, {**headers, **login}))
+            return Answer(what, client, client.request("GET", target, {**headers, **login}))
         except (http.HttpError, OSError) as error:
             if attempt + 1 == _ATTEMPTS or isinstance(error, http.Unreachable):
                 client.close()
-                raise _silent(what, host, error) from error
+                raise _silent(what, client.authority, error) from error
             time.sleep(_PAUSE_S)
     raise AssertionError("unreachable")
 
@@ -114,13 +114,13 @@ def _plain(url: str) -> str:
     return _login(url)[1]
 
 
-def _silent(what: str, host: str, error: Exception) -> Unavailable:
+def _silent(what: str, server: str, error: Exception) -> Unavailable:
     reason = str(error)
     if isinstance(error, http.ProxyError):
         return Unavailable(f"{what}: {reason}", "the proxy is named by HTTP_PROXY, HTTPS_PROXY and NO_PROXY")
     if isinstance(error, http.TlsError):
-        return Unavailable(f"{what}: TLS with {host} failed: {reason}")
-    return Unavailable(f"{what}: {host} does not answer: {getattr(error, 'strerror', None) or reason}")
+        return Unavailable(f"{what}: TLS with {server} failed: {reason}")
+    return Unavailable(f"{what}: {server} does not answer: {getattr(error, 'strerror', None) or reason}")
 
 
 class _Stream(io.RawIOBase):

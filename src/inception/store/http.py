@@ -106,12 +106,18 @@ class Headers:
 
 
 class Client:
-    """Connections to one origin (`scheme`, `host`, `port`), kept for the next request. Safe from several threads."""
+    """Connections to one origin (`scheme`, `host`, `port`), kept for the next request. Safe from several threads.
+
+    `authority` is the origin as an address has it: brackets around an IPv6 address, and the port if it isn't the scheme's own.
+    """
 
     def __init__(
         self, scheme: str, host: str, port: int, *, tls: Tls, proxy: str = "", connect_s: float = 5.0, read_s: float = 60.0
     ) -> None:
         self._scheme, self._host, self._port = scheme, host, port
+        self.authority = f"[{host}]" if ":" in host else host
+        if port != _PORTS[scheme]:
+            self.authority += f":{port}"
         self._tls = tls
         self._context: SSLContext | None = None
         self._everyone = False
@@ -149,14 +155,11 @@ class Client:
             self._idle.clear()
 
     def _head(self, method: str, target: str, headers: dict[str, str], body: Any) -> bytes:
-        authority = f"[{self._host}]" if ":" in self._host else self._host
-        if self._port != _PORTS[self._scheme]:
-            authority += f":{self._port}"
-        sent = {"Host": authority, "User-Agent": "inception", "Accept-Encoding": "identity", **headers}
+        sent = {"Host": self.authority, "User-Agent": "inception", "Accept-Encoding": "identity", **headers}
         if isinstance(body, bytes):
             sent["Content-Length"] = str(len(body))
         if self._proxy and self._scheme == "http":
-            target = f"http://{authority}{target}"
+            target = f"http://{self.authority}{target}"
             sent.update(_proxy_login(self._proxy))
         lines = [f"{method} {target} HTTP/1.1", *(f"{key}: {value}" for key, value in sent.items())]
         if any(not character.isprintable() for line in lines for character in line):
