@@ -107,7 +107,7 @@ def test_scenario(machine: Machine, scenario: str, tmp_path: Path) -> None:
             assert done.returncode == exit_code, f"{place}\nexit {done.returncode}\n{done.stdout}{done.stderr}"
             assert fits(expected, done.stdout.splitlines()), f"{place}\n{done.stdout}\nstderr:\n{done.stderr}"
     finally:
-        machine.shell(f"compose -p {scenario} down -v --remove-orphans -t 0", folder)
+        machine.shell(f"compose -p {scenario} --profile '*' down -v --remove-orphans -t 0", folder)
         left = machine.shell(
             f"inception ps -a --filter label=com.docker.compose.project={scenario} --format '{{{{.Names}}}}'", folder
         )

@@ -32,8 +32,10 @@ def _project(call: Call) -> tuple[Project, Observed]:
     return project, observe(call.engine, project)
 
 
-def _chosen(call: Call, observed: Observed) -> list[ObservedContainer]:
-    return [each for each in observed.containers if not each.oneoff and (not call.arguments or each.service in call.arguments)]
+def _chosen(call: Call, project: Project, observed: Observed) -> list[ObservedContainer]:
+    """The containers of the services that were named, or else of all whose profile is on."""
+    wanted = call.arguments or project.services
+    return [each for each in observed.containers if not each.oneoff and each.service in wanted]
 
 
 def _timeout(call: Call) -> float | None:
@@ -74,12 +76,12 @@ def start(call: Call) -> int:
 
 def stop(call: Call) -> int:
     project, observed = _project(call)
-    return _run(call, project, plan_stop(observed, _chosen(call, observed)), stop_timeout_s=_timeout(call))
+    return _run(call, project, plan_stop(observed, _chosen(call, project, observed)), stop_timeout_s=_timeout(call))
 
 
 def restart(call: Call) -> int:
     project, observed = _project(call)
-    chosen = _chosen(call, observed)
+    chosen = _chosen(call, project, observed)
     services = {each.service for each in chosen}
     names = [name for name in select(project, call.arguments, with_dependencies=False) if name in services]
     plans = plan_stop(observed, chosen), plan_start(project, observed, names, again=True)
@@ -89,7 +91,7 @@ def restart(call: Call) -> int:
 def rm(call: Call) -> int:
     flags = call.flags
     project, observed = _project(call)
-    chosen = _chosen(call, observed)
+    chosen = _chosen(call, project, observed)
     plans = []
     if flags.on("stop"):
         plans.append(plan_stop(observed, chosen))
@@ -140,12 +142,11 @@ def unpause(call: Call) -> int:
 def _each(call: Call, states: tuple[str, ...], act: Callable[[Container], None], word: str, *, orphans: bool = False) -> int:
     """Does *act* to every chosen container in one of *states*; the first failure is the answer, after all were tried."""
     project, observed = _project(call)
-    known = {*project.services, *project.disabled}
     progress = progress_of(call)
     failure: InceptionError | None = None
     try:
         for each in observed.containers:
-            wanted = each.service in call.arguments if call.arguments else each.service in known or orphans
+            wanted = each.service in call.arguments if call.arguments else each.service in project.services or orphans
             if each.status not in states or not wanted or dry_run(call):
                 continue
             try:

@@ -223,7 +223,7 @@ def down(call: Call) -> int:
     rmi = flags.text("rmi")
     if rmi not in ("", "local", "all"):
         raise InvalidArgument(f'invalid value for --rmi: "{rmi}"')
-    project = load_project(call, call.arguments, all_resources=True, without_file=True)
+    project = load_project(call, call.arguments, without_file=True)
     observed = observe(call.engine, project)
     options = DownOptions(
         services=call.arguments, volumes=flags.on("volumes"), rmi=rmi, remove_orphans=flags.on("remove-orphans")

@@ -105,9 +105,12 @@ def _dependents(container: ObservedContainer, containers: list[ObservedContainer
 
 
 def plan_down(project: Project, observed: Observed, options: DownOptions) -> Plan:
-    """Removes containers, then networks, and with the flags volumes and images."""
+    """Removes containers, then networks, and with the flags volumes and images.
+
+    Services whose profile is off are neither the project's to remove nor orphans: they stay, as with Docker Compose.
+    """
     known = {*project.services, *project.disabled}
-    chosen = set(options.services or known)
+    chosen = set(options.services or project.services)
     for name in options.services:
         if name not in known:
             raise NotFound(f"no such service: {name}")

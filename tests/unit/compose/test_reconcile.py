@@ -282,6 +282,25 @@ def test_down_of_one_service_leaves_the_rest(stack: Project) -> None:
         plan_down(stack, running(stack), DownOptions(services=["nope"]))
 
 
+def test_down_leaves_the_services_whose_profile_is_off(loaded: Loaded) -> None:
+    text = (
+        "services: {a: {image: x, volumes: ['v1:/v']}, b: {image: x, profiles: [p], volumes: ['v2:/v'], networks: [n]}}\n"
+        "volumes: {v1: , v2: }\nnetworks: {n: }\n"
+    )
+    observed = running(loaded(text, profiles=["p"]))
+    everything = DownOptions(volumes=True, rmi="all", remove_orphans=True)
+    assert lines(plan_down(loaded(text), observed, everything)) == [
+        "remove container demo-a-1",
+        "remove network demo_default",
+        "remove volume demo_v1",
+        "remove image x",
+    ]
+    assert "remove container demo-b-1" in lines(plan_down(loaded(text, profiles=["p"]), observed, DownOptions()))
+    assert lines(plan_down(loaded(text, services=["b"]), observed, DownOptions(services=["b"]))) == [
+        "remove container demo-b-1"
+    ]
+
+
 def test_labels_that_depend_on_one_another_in_a_circle_are_still_removed(stack: Project) -> None:
     observed = running(stack, db={"depends_on": ["web"]})
     assert sorted(lines(plan_down(stack, observed, DownOptions())))[0] == "remove container demo-app-1"
