@@ -60,10 +60,10 @@ def _text(call: Call, project: Project) -> str:
 
 def _variables(project: Project, style: str) -> str:
     from inception.cli.format import columns
-    from inception.compose.load import read_tree
+    from inception.compose.load import read_trees
     from inception.compose.variables import variables_of
 
-    found = variables_of(*(read_tree(path) for path in project.files))
+    found = variables_of(*(tree for path in project.files for tree in read_trees(path)))
     if style == "json":
         import json
 

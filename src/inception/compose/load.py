@@ -3,6 +3,8 @@
     files ──▶ YAML ──▶ interpolate ──▶ schema ──▶ canonical ──▶ include, extends ──▶ merge ──▶ normalise, check ──▶ Project
               each file by itself, so that errors name it                            over one another
 
+The documents of one file (between lines of `---`) are merged as if each were a file.
+
 Nothing here writes, or asks the engine: `inception compose config` needs neither root nor a store.
 """
 
@@ -206,7 +208,7 @@ def _plain_name(text: str) -> str:
 class _Loader:
     def __init__(self, env: dict[str, str], warn: Callable[[str], None], interpolated: bool) -> None:
         self.env, self.interpolated = env, interpolated
-        self.texts: dict[str, Any] = {}
+        self.texts: dict[str, list[Map]] = {}
         self.warned: set[str] = set()
         self.tell = warn
         self.including: list[str] = []
@@ -221,32 +223,36 @@ class _Loader:
         """Files that are merged over one another, in canonical form, with what they include and extend."""
         merged = Map()
         for path in paths:
-            merged = merge(merged, self.file(path, directory, env, over=bool(merged)))
+            for document in self.documents(path):
+                merged = merge(merged, self.complete(document, path, directory, env, over=bool(merged)))
         return merged
 
-    def document(self, path: str) -> Map:
+    def documents(self, path: str) -> list[Map]:
         """The file as it is written; parsed once, the result is not to be changed."""
         if path not in self.texts:
-            tree = parse(_read(path), path)
-            if tree is None:
+            trees = parse(_read(path), path)
+            if trees in ([], [None]):
                 raise ComposeFileError(f"{path}: empty compose file")
-            if not isinstance(tree, Map):
-                raise ComposeFileError(f"{path}: top-level object must be a mapping")
-            check_keys(tree)
-            self.texts[path] = tree
-        return self.texts[path]  # type: ignore[no-any-return]
+            for tree in trees:
+                if not isinstance(tree, Map):
+                    raise ComposeFileError(f"{path}: top-level object must be a mapping")
+                check_keys(tree)
+            self.texts[path] = trees
+        return self.texts[path]
 
     def top_level_name(self, path: str) -> str:
-        document = self.document(path)
-        name = document.get("name")
-        if not isinstance(name, str):
-            return ""
-        only = Map(document.place)
-        only.put("name", name, document.place_of("name"))
-        return str(interpolate(only, self.env, self.warn)["name"])
+        """The last `name` in the file."""
+        for document in reversed(self.documents(path)):
+            name = document.get("name")
+            if isinstance(name, str):
+                only = Map(document.place)
+                only.put("name", name, document.place_of("name"))
+                return str(interpolate(only, self.env, self.warn)["name"])
+        return ""
 
-    def file(self, path: str, directory: str, env: dict[str, str], *, over: bool = False) -> Map:
-        tree = self.plain(path, directory, env, over=over)
+    def complete(self, document: Map, path: str, directory: str, env: dict[str, str], *, over: bool) -> Map:
+        """A document in canonical form, with what it includes and extends."""
+        tree = self.plain(document, path, directory, env, over=over)
         tree = self.include(tree, path, directory, env)
         services = tree.get("services")
         if services:
@@ -257,10 +263,16 @@ class _Loader:
             tree["services"] = resolved
         return tree
 
-    def plain(self, path: str, directory: str, env: dict[str, str], *, over: bool = False) -> Map:
-        """One file in canonical form; `include` and `extends` are still in it. Nothing, in a file that lies *over* another,
+    def extended_file(self, path: str, env: dict[str, str]) -> Map:
+        """A file that `extends` names, its documents merged: what they extend themselves is still to be looked up."""
+        merged = Map()
+        for document in self.documents(path):
+            merged = merge(merged, self.plain(document, path, os.path.dirname(path), env, over=bool(merged)))
+        return merged
+
+    def plain(self, document: Map, path: str, directory: str, env: dict[str, str], *, over: bool) -> Map:
+        """A document in canonical form; `include` and `extends` are still in it. Nothing, in one that lies *over* another,
         leaves what that one says."""
-        document = self.document(path)
         if "version" in document:
             self.warn(
                 f"{path}: the attribute `version` is obsolete, it will be ignored, "
@@ -289,7 +301,7 @@ class _Loader:
         if other_path:
             _refuse_remote(other_path, "extends", place)
             file = os.path.normpath(os.path.join(os.path.dirname(path), other_path))
-            other_tree = self.opened(file, place, lambda: self.plain(file, os.path.dirname(file), env))
+            other_tree = self.opened(file, place, lambda: self.extended_file(file, env))
         if other not in other_tree.get("services", {}):
             raise ComposeFileError(f'cannot extend service "{name}" in {path}: service "{other}" not found', place)
         base = self.extended(other_tree, other, file, env, [*chain, (path, name)])
@@ -362,8 +374,8 @@ def _refuse_remote(path: str, what: str, place: Place | None) -> None:
         raise ComposeFileError(f"{what}: remote resource {path!r} is not supported", place)
 
 
-def read_tree(path: str) -> Any:
-    """The file as it is written, without a look at what it says."""
+def read_trees(path: str) -> list[Any]:
+    """The documents of a file as they are written, without a look at what they say."""
     return parse(_read(path), path)
 
 

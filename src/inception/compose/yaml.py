@@ -94,15 +94,15 @@ class Seq(list["Any"]):
             yield value, self.place_of(index)
 
 
-def parse(text: bytes, file: str) -> Any:
-    """The one document in *text*; None when it is empty. *file* is the name that errors show.
+def parse(text: bytes, file: str) -> list[Any]:
+    """The documents in *text*, none when it is empty. *file* is the name that errors show.
 
     Raises ComposeFileError: `failed to parse FILE: line 4: mapping key "image" already defined at line 3`.
     """
     if len(text) > MAX_BYTES:
         raise ComposeFileError(f"failed to parse {file}: {len(text)} bytes are more than the limit of {MAX_BYTES}")
     try:
-        return _Composer(_yaml.CParser(text), file).document()
+        return _Composer(_yaml.CParser(text), file).documents()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         if error.problem == "exceeded maximum nesting depth":  # newer parsers notice it themselves, further down
@@ -123,15 +123,14 @@ class _Composer:
         self.open_anchors: set[str] = set()
         self.weight = 0
 
-    def document(self) -> Any:
+    def documents(self) -> list[Any]:
+        """All of them. As in go-yaml an anchor of one can be named in those after it."""
+        values = []
         self.parser.get_event()  # stream start
-        if isinstance(self.parser.get_event(), yaml.StreamEndEvent):
-            return None
-        value = self.node(self.parser.get_event(), 0)
-        self.parser.get_event()  # document end
-        if not isinstance(event := self.parser.get_event(), yaml.StreamEndEvent):
-            raise self.error(event, "a second document starts here, a Compose file has one")
-        return value
+        while not isinstance(self.parser.get_event(), yaml.StreamEndEvent):  # document start
+            values.append(self.node(self.parser.get_event(), 0))
+            self.parser.get_event()  # document end
+        return values
 
     def error(self, event: Any, problem: str) -> ComposeFileError:
         return ComposeFileError(f"failed to parse {self.file}: line {event.start_mark.line + 1}: {problem}")

@@ -155,6 +155,23 @@ def test_a_second_file_merges_appends_and_replaces(loaded: Loaded) -> None:
     assert list(service.networks) == ["n1", "n2"]
 
 
+def test_documents_of_one_file_are_merged_as_files_are(loaded: Loaded, write: Write) -> None:
+    first = "name: one\nx-all: &all {image: x}\nservices: {web: {<<: *all, command: a, ports: [80:80]}}\n"
+    second = "name: two\nservices: {web: {image: , command: !reset null, ports: ['81:81']}, db: *all}\n"
+    project = loaded(f"{first}---\n{second}", project_name="")
+    web = project.services["web"]
+    assert (project.name, list(project.services), web.image, web.command) == ("two", ["db", "web"], "x", None)
+    assert [port.target for port in web.ports] == [80, 81]
+    write("base.yaml", "services: {web: {image: b, user: me}}\n---\nservices: {web: {image: c}}\n")
+    for text in ("include: [base.yaml]\n", "services: {web: {extends: {file: base.yaml, service: web}}}\n"):
+        web = loaded(text).services["web"]
+        assert (web.image, web.user) == ("c", "me")
+    assert refusal(loaded, "services: {}\n---\n---\nservices: {}\n").endswith("top-level object must be a mapping")
+    assert refusal(loaded, "services: {web: {image: x}}\n---\nservices: {a: {extends: web}}\n").endswith(
+        'service "web" not found'
+    )
+
+
 def test_reset_takes_away_and_override_replaces(loaded: Loaded) -> None:
     service = loaded(
         of_service("ports: ['80:80']\n    environment: {A: 1, B: 2}\n    labels: {a: b}\n    user: me"),

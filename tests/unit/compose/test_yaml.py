@@ -9,12 +9,14 @@ from inception.errors import InvalidArgument
 
 
 def read(text: str) -> object:
-    return parse(text.encode(), "f.yaml")
+    (document,) = parse(text.encode(), "f.yaml")
+    return document
 
 
 def refused(text: str | bytes) -> str:
     with pytest.raises(InvalidArgument) as caught:
-        check_keys(parse(text.encode() if isinstance(text, str) else text, "f.yaml"))
+        for document in parse(text.encode() if isinstance(text, str) else text, "f.yaml"):
+            check_keys(document)
     return str(caught.value)
 
 
@@ -68,6 +70,11 @@ def test_every_entry_knows_its_place() -> None:
     assert [str(place) for _, place in inner["c"].items()] == ["f.yaml:3", "f.yaml:4"]
 
 
+def test_a_file_may_have_several_documents_and_an_anchor_lasts_to_its_end() -> None:
+    assert parse(b"a: &x {b: 1}\n---\nc: *x\n...\n---\n", "f.yaml") == [{"a": {"b": 1}}, {"c": {"b": 1}}, None]
+    assert parse(b"# nothing\n", "f.yaml") == []
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -76,7 +83,7 @@ def test_every_entry_knows_its_place() -> None:
         ("a: &a [*a]\n", "failed to parse f.yaml: line 1: anchor 'a' value contains itself"),
         ("a: &a\n  b: {c: *a}\n", "failed to parse f.yaml: line 2: anchor 'a' value contains itself"),
         ("a: [1\n", "failed to parse f.yaml: yaml: line 2: did not find expected ',' or ']'"),
-        ("a: 1\n---\nb: 1\n", "failed to parse f.yaml: line 2: a second document starts here, a Compose file has one"),
+        ("a: 1\n---\nb: 1\nb: 2\n", 'failed to parse f.yaml: line 4: mapping key "b" already defined at line 3'),
         (
             "a: !!python/object:os.system x\n",
             "failed to parse f.yaml: line 1: cannot decode 'x' as a !!python/object:os.system",
