@@ -96,7 +96,7 @@ def _hashes(project: Project, wanted: str) -> str:
 
 
 def _document(project: Project, style: str, names: list[str], *, escape: bool) -> str:
-    from inception.compose.emit import config_tree, to_json, to_yaml
+    from inception.compose.emit import config_tree, in_alphabet, json_tree, to_json, to_yaml
 
     if style not in ("", "yaml", "json"):
         raise InvalidArgument(f"unsupported format {style!r}", "yaml and json are")
@@ -106,6 +106,10 @@ def _document(project: Project, style: str, names: list[str], *, escape: bool) -
 
         chosen = select(project, names)
         tree["services"] = {name: value for name, value in tree["services"].items() if name in chosen}
+    if not escape:  # not interpolated: Docker Compose shows what it read, not its structs
+        tree = in_alphabet(tree)
+    elif style == "json":
+        tree = json_tree(tree)
     return to_json(tree) + "\n" if style == "json" else to_yaml(tree)
 
 

@@ -6,15 +6,15 @@ and sizes in the specification's units; a dollar sign doubled, so that the outpu
 
 from __future__ import annotations
 
+import _json
 import re
 
 from inception.compose.yaml import Map, Seq, go_string, resolve
 from inception.duration import format_duration
-from inception.jsontext import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from inception.compose.model import Project
@@ -33,7 +33,7 @@ _ORDER: dict[str, Sequence[str]] = {
     ),
     "configs": ("source", "target", "uid", "gid", "mode"),
     "depends_on": ("condition", "restart", "required"),
-    "deploy": ("mode", "replicas", "labels", "resources", "restart_policy"),
+    "deploy": _words("mode replicas labels update_config rollback_config resources restart_policy placement endpoint_mode"),
     "config": ("subnet", "gateway", "ip_range", "aux_addresses"),
     "devices": ("source", "target", "permissions", *_REQUEST),
     "gpus": _REQUEST,
@@ -69,6 +69,7 @@ _DURATIONS = ("interval", "delay", "window", "timeout", "start_period", "start_i
 _SIZES = ("rate", "mem_limit", "mem_reservation", "memswap_limit", "shm_size", "memory", "size")
 # Mappings whose keys are the user's: nothing in them is a field.
 _FREE = ("environment", "labels", "args", "driver_opts", "options", "sysctls", "annotations", "aux_addresses")
+_HIDDEN_WHEN_ZERO = ("mem_swappiness", "oom_score_adj")
 _SHOWN_WHEN_FALSE = ("init", "required", "attach", "enable_ipv4", "enable_ipv6")
 
 
@@ -81,13 +82,13 @@ def config_tree(project: Project, *, escape: bool = True) -> dict[str, Any]:
         kind = "network" if section == "networks" else "resource"
         if tree[section]:
             shown[section] = {name: _fields(tree[section][name], kind) for name in sorted(tree[section])}
-    shown.update({key: _free(tree[key]) for key in tree if key.startswith("x-")})
+    shown.update({key: in_alphabet(tree[key]) for key in tree if key.startswith("x-")})
     return _escaped(shown) if escape else shown
 
 
 def _service(service: Map) -> dict[str, Any]:
     shown: dict[str, Any] = {}
-    for key in sorted(service, key=lambda key: (_SERVICE.index(key) if key in _SERVICE else len(_SERVICE), key)):
+    for key in _in_order(service, _SERVICE):
         value = service[key]
         if key == "networks":
             shown[key] = {name: _fields(value[name], "endpoint") if value[name] else None for name in sorted(value)}
@@ -101,16 +102,16 @@ def _service(service: Map) -> dict[str, Any]:
 
 
 def _present(key: str, value: Any) -> bool:
-    if value is None or (value is False and key not in _SHOWN_WHEN_FALSE):
+    if value is None or (value is False and key not in _SHOWN_WHEN_FALSE) or (value == 0 and key in _HIDDEN_WHEN_ZERO):
         return False
     return not (isinstance(value, (Map, Seq)) and not value and key not in ("volume", "bind", "entrypoint", "command"))
 
 
 def _value(key: str, value: Any) -> Any:
     if key == "args":
-        return _free({name: each for name, each in value.items() if each is not None})
+        return in_alphabet({name: each for name, each in value.items() if each is not None})
     if key in _FREE or key.startswith("x-"):
-        return _free(value)
+        return in_alphabet(value)
     if key == "ssh":  # a key and its path in one string, as Compose has it
         return [f"{name}: {place}" if place else name for name, place in value.items()]
     if isinstance(value, Map):
@@ -129,18 +130,22 @@ def _value(key: str, value: Any) -> Any:
 
 
 def _fields(value: Map, kind: str) -> dict[str, Any]:
-    order = [*_ORDER.get(kind, ())]
-    keys = sorted(value, key=lambda key: (order.index(key) if key in order else len(order), key))
-    shown = {key: _value(key, value[key]) for key in keys if _present(key, value[key])}
+    shown = {key: _value(key, value[key]) for key in _in_order(value, _ORDER.get(kind, ())) if _present(key, value[key])}
     if kind == "tmpfs" and "mode" in shown:
         shown["mode"] = value["mode"]  # the one mode that is shown in decimal
     return shown
 
 
-def _free(value: Any) -> Any:
+def _in_order(keys: Iterable[str], order: Sequence[str]) -> list[str]:
+    """*keys* in the *order* of a struct; those that it hasn't come last, in that of the alphabet."""
+    return sorted(keys, key=lambda key: (order.index(key) if key in order else len(order), key))
+
+
+def in_alphabet(value: Any) -> Any:
+    """*value* with the keys of every mapping sorted."""
     if isinstance(value, dict):
-        return {key: _free(value[key]) for key in sorted(value)}
-    return [_free(item) for item in value] if isinstance(value, list) else value
+        return {key: in_alphabet(value[key]) for key in sorted(value)}
+    return [in_alphabet(item) for item in value] if isinstance(value, list) else value
 
 
 def _escaped(value: Any) -> Any:
@@ -219,7 +224,8 @@ def _number(value: Any) -> str:
 
 
 def _printable(text: str) -> bool:
-    return all(char.isprintable() for char in text)
+    """As go-yaml has it: nothing beyond 16 bits is."""
+    return all(char.isprintable() and char <= "\uffff" for char in text)
 
 
 def _base60(text: str) -> bool:
@@ -253,24 +259,57 @@ def _literal(text: str, indent: int) -> str:
 def _double_quoted(text: str) -> str:
     escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0", "\x1b": "\\e"}
     escapes |= {"\a": "\\a", "\b": "\\b", "\v": "\\v", "\f": "\\f", "\x85": "\\N", "\xa0": "\\_"}
-    found = (
-        escapes.get(char)
-        or (char if char.isprintable() else f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}")
-        for char in text
-    )
+    found = (escapes.get(char) or (char if _printable(char) else f"\\{_escape_of(ord(char))}") for char in text)
     return '"' + "".join(found) + '"'
 
 
+def _escape_of(code: int) -> str:
+    return f"x{code:02X}" if code < 1 << 8 else f"u{code:04X}" if code < 1 << 16 else f"U{code:08X}"
+
+
+def json_tree(tree: dict[str, Any]) -> dict[str, Any]:
+    """What `config_tree` made as Docker Compose's JSON has it: without `x-` fields, and with what its structs always have."""
+    shown = {key: item if key.startswith("x-") else _json_value("", item) for key, item in sorted(tree.items())}
+    shown["services"] = {name: _completed(each, _JSON_SERVICE, _SERVICE) for name, each in shown["services"].items()}
+    for name, network in shown.get("networks", {}).items():
+        shown["networks"][name] = _completed(network, {"ipam": {}}, _ORDER["network"])
+    return shown
+
+
+_JSON_SERVICE: dict[str, Any] = {"command": None, "entrypoint": None}
+_JSON_ALWAYS: dict[str, dict[str, Any]] = {
+    "deploy": {"resources": {}, "placement": {}},
+    "watch": {"exec": {"command": None}},
+}
+_JSON_CAPITALS = ("device_read_bps", "device_read_iops", "device_write_bps", "device_write_iops", "weight_device")
+
+
+def _json_value(kind: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_json_value(kind, item) for item in value]
+    if not isinstance(value, dict) or kind in _FREE:
+        return value
+    shown = {key: _json_value(key, item) for key, item in value.items() if not key.startswith("x-")}
+    if kind in _JSON_ALWAYS:
+        return _completed(shown, _JSON_ALWAYS[kind], _ORDER[kind])
+    return {key.capitalize(): item for key, item in shown.items()} if kind in _JSON_CAPITALS else shown
+
+
+def _completed(value: dict[str, Any], always: dict[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    full = {**always, **value}
+    return {key: full[key] for key in _in_order(full, order)}
+
+
 def to_json(value: Any, indent: int = 0) -> str:
-    """*value* as Go's encoder prints it, indented by two, keys sorted."""
+    """*value* as Go's encoder prints it, indented by two."""
     inner = " " * (indent + 2)
     if isinstance(value, dict) and value:
-        rows = (f"{inner}{quote(key)}: {to_json(value[key], indent + 2)}" for key in sorted(value))
+        rows = (f"{inner}{_json_string(key)}: {to_json(value[key], indent + 2)}" for key in value)
         return "{\n" + ",\n".join(rows) + "\n" + " " * indent + "}"
     if isinstance(value, list) and value:
         return "[\n" + ",\n".join(inner + to_json(item, indent + 2) for item in value) + "\n" + " " * indent + "]"
     if isinstance(value, str):
-        return quote(value)
+        return _json_string(value)
     return (
         "{}"
         if value == {} and isinstance(value, dict)
@@ -280,3 +319,11 @@ def to_json(value: Any, indent: int = 0) -> str:
         if value is None
         else _number(value)
     )
+
+
+def _json_string(text: str) -> str:
+    """*text* as Go's encoder quotes it: UTF-8, but nothing that HTML or JavaScript would take for its own."""
+    quoted: str = _json.encode_basestring(text)
+    for char in "<>&\u2028\u2029":
+        quoted = quoted.replace(char, f"\\u{ord(char):04x}")
+    return quoted

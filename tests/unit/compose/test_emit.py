@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from inception.compose.emit import config_tree, to_json, to_yaml
+from inception.compose.emit import config_tree, in_alphabet, json_tree, to_json, to_yaml
 from inception.compose.model import Project
 
 Loaded = Callable[..., Project]
@@ -156,6 +156,8 @@ def test_a_whole_service_is_printed_as_docker_compose_prints_it(loaded: Loaded, 
         ("-", "'-'"),
         ("-x", "-x"),
         ("é", "é"),
+        ("x 😀", '"x \\U0001F600"'),
+        ("\x7f", '"\\x7F"'),
     ],
 )
 def test_strings_are_quoted_as_go_yaml_quotes_them(text: str, printed: str) -> None:
@@ -170,10 +172,96 @@ def test_what_is_printed_can_be_read_again_and_means_the_same(loaded: Loaded, wr
     assert to_yaml(config_tree(loaded(text))) == text
 
 
-def test_json_is_sorted_and_indented_as_gos() -> None:
+def test_json_is_indented_and_quoted_as_gos() -> None:
     assert to_json({"b": [], "a": [1, {"x": None}], "c": {}}) == (
-        '{\n  "a": [\n    1,\n    {\n      "x": null\n    }\n  ],\n  "b": [],\n  "c": {}\n}'
+        '{\n  "b": [],\n  "a": [\n    1,\n    {\n      "x": null\n    }\n  ],\n  "c": {}\n}'
     )
+    assert to_json('<ü&\x7f\a"\u2028😀>') == '"\\u003cü\\u0026\x7f\\u0007\\"\\u2028😀\\u003e"'
+    assert list(in_alphabet({"b": 1, "a": [{"d": 1, "c": 2}]})) == ["a", "b"]
+
+
+def test_json_shows_the_structs_as_docker_composes_does(loaded: Loaded, tmp_path: object) -> None:
+    project = loaded(
+        """
+        x-top: {x-in: 1}
+        services:
+          a:
+            image: x
+            x-own: 1
+            mem_swappiness: 0
+            oom_score_adj: 0
+            labels: {x-label: "1"}
+            blkio_config: {weight: 5, device_read_bps: [{path: /dev/x, rate: 1m}]}
+            deploy: {restart_policy: {delay: 1s}, mode: replicated}
+            develop: {watch: [{ignore: [b], action: sync, path: ., target: /x}]}
+            networks: {n: {x-in: 1, priority: 1}}
+        networks: {n: {internal: true, x-in: 1}}
+        """
+    )
+    expected = textwrap.dedent(
+        """\
+        {
+          "name": "demo",
+          "networks": {
+            "n": {
+              "name": "demo_n",
+              "ipam": {},
+              "internal": true
+            }
+          },
+          "services": {
+            "a": {
+              "develop": {
+                "watch": [
+                  {
+                    "path": "DIR",
+                    "action": "sync",
+                    "target": "/x",
+                    "exec": {
+                      "command": null
+                    },
+                    "ignore": [
+                      "b"
+                    ]
+                  }
+                ]
+              },
+              "blkio_config": {
+                "weight": 5,
+                "device_read_bps": [
+                  {
+                    "Path": "/dev/x",
+                    "Rate": "1048576"
+                  }
+                ]
+              },
+              "command": null,
+              "deploy": {
+                "mode": "replicated",
+                "resources": {},
+                "restart_policy": {
+                  "delay": "1s"
+                },
+                "placement": {}
+              },
+              "entrypoint": null,
+              "image": "x",
+              "labels": {
+                "x-label": "1"
+              },
+              "networks": {
+                "n": {
+                  "priority": 1
+                }
+              }
+            }
+          },
+          "x-top": {
+            "x-in": 1
+          }
+        }"""
+    )
+    assert to_json(json_tree(config_tree(project))).replace(str(tmp_path), "DIR") == expected
 
 
 def test_short_forms_are_shown_as_docker_compose_shows_them(loaded: Loaded) -> None:
