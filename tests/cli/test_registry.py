@@ -44,6 +44,9 @@ def test_an_image_goes_out_and_comes_back(cli: Cli, registry: DebianRegistry, tm
         name,
     ]
     assert f"Status: Image is up to date for {name}" in other("pull", name)
+    (tmp_path / "registries.json").write_text(json.dumps({"short_names": {"short": name.removesuffix(":1")}}))
+    assert other("pull", "-q", "short:1") == f"{name}\n"
+    (tmp_path / "registries.json").unlink()
     assert other("pull", "-q", "-a", name.removesuffix(":1")) == f"{registry.host}/team/app\n"
     assert "tag can't be used with --all-tags/-a" in other.fails("pull", "-a", name)[1]
     assert f"tag does not exist: {registry.host}/team/app:2" in cli.fails("push", f"{registry.host}/team/app:2")[1]

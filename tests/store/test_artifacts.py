@@ -72,7 +72,7 @@ def test_referrers_are_noted_where_the_registry_does_not_list_them(
     assert referrers(name) == []
     pushed = push(f"{registry.host}/app", [file(tmp_path, "sbom", b"sbom")], artifact_type=SBOM, subject="1")
     other = push(f"{registry.host}/app", [], artifact_type="application/x-signature", subject=digest, annotations={"by": "me"})
-    again = push(f"{registry.host}/app", [file(tmp_path, "sbom", b"sbom")], artifact_type=SBOM, subject="1")
+    again = push(f"{registry.host}/app", [file(tmp_path, "sbom", b"sbom")], artifact_type=SBOM, subject=name)
     assert again.digest == pushed.digest
     found = referrers(name)
     assert {each.digest for each in found} == {pushed.digest, other.digest}
@@ -81,8 +81,11 @@ def test_referrers_are_noted_where_the_registry_does_not_list_them(
     document = json.loads(fetch_document(f"{registry.host}/app:{digest.replace(':', '-')}")[0])
     assert (document["mediaType"], len(document["manifests"])) == (MEDIA_INDEX, 2)
     assert pull(f"{registry.host}/app@{pushed.digest}", str(tmp_path / "got")) == ["sbom"]
-    with pytest.raises(NotFound):
-        push(f"{registry.host}/app", [], subject="nothing")
+    for nothing in ("nothing", f"{registry.host}/app:nothing"):
+        with pytest.raises(NotFound, match=f"subject {nothing} not found in {registry.host}/app"):
+            push(f"{registry.host}/app", [], subject=nothing)
+    with pytest.raises(InvalidArgument, match="not in the repository"):
+        push(f"{registry.host}/app", [], subject=f"{registry.host}/other:1")
 
 
 def test_a_registry_that_lists_referrers_is_asked_page_by_page(hostile: Registry) -> None:

@@ -21,6 +21,7 @@ from inception.oci.digest import sha256
 from inception.oci.image import DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST, Platform
 from inception.oci.reference import Reference
 from inception.store import Store, credentials
+from inception.store.artifacts import push as push_artifact
 from inception.store.credentials import Credentials
 from inception.store.hosts import Host, Registries, endpoint
 from inception.store.login import check, login, logout, search
@@ -194,6 +195,15 @@ def test_all_tags_of_a_repository_are_pulled(plain: DebianRegistry, store: Store
         push(store, f"{plain.host}/app:{tag}")
     pulled = pull_all_tags(Store(str(tmp_path / "other")), f"{plain.host}/app")
     assert pulled[-1].names == [f"{plain.host}/app:{tag}" for tag in ("a", "b", "c")]
+    for repository in ("app", "signatures"):
+        push_artifact(f"{plain.host}/{repository}:b.sig", [], artifact_type="application/x-signature")
+    told: list[str] = []
+    again = pull_all_tags(Store(str(tmp_path / "other")), f"{plain.host}/app", lambda news: told.append(news.status))
+    assert [each.id for each in again] == [image.id] * 3
+    assert any(text.startswith(f"Skipped {plain.host}/app:b.sig: ") for text in told)
+    with pytest.raises(InvalidArgument, match="artifact of type 'application/x-signature'") as caught:
+        pull_all_tags(store, f"{plain.host}/signatures")
+    assert caught.value.hint == f"`inception artifact pull {plain.host}/signatures:b.sig` brings its files"
     assert [found.name for found in search(f"{plain.host}/ap")] == [f"{plain.host}/app"]
 
 
@@ -530,6 +540,10 @@ def test_a_mirror_is_asked_first_and_the_registry_when_it_has_nothing(
         assert pull(Store(str(tmp_path / "b")), name, registries=registries).names == [name]
         everything = pull_all_tags(Store(str(tmp_path / "c")), name.removesuffix(":1"), registries=registries)
         assert [image.names for image in everything] == [[name]]
+        with pytest.raises(Unavailable, match="does not answer") as caught:
+            pull(store, f"{plain.host}/app:2", registries=registries)
+        assert f"; mirror {gone}: " in caught.value.hint
+        assert f"; mirror {mirror.host}: manifest for {plain.host}/app:2 not found: " in caught.value.hint
     finally:
         mirror.close()
 

@@ -72,7 +72,7 @@ PUSH = Command(
       --annotation map         Add a note to the artifact (KEY=VALUE)
       --artifact-type string   What it is, as a media type
   -q, --quiet                  Suppress verbose output
-      --subject string         The tag or digest in the same repository that it refers to
+      --subject string         The image in the same repository that it refers to: tag, digest or name
 """,
     minimum=1,
 )

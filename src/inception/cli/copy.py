@@ -123,7 +123,7 @@ def _out_of(call: Call, container: Container, path: str, target: str) -> int:
     if target == "-":
         from inception.cli.files import write_stream
 
-        write_stream("", counted, "cp")
+        write_stream("", counted)
         return counted.size
     folder, name = plan_copy(source, host_place(target))
     unpack(counted, folder, name, archive=call.flags.on("archive"))

@@ -22,17 +22,17 @@ def diff(call: Call) -> int:
 
 
 def export(call: Call) -> int:
-    write_stream(call.flags.text("output"), call.engine.containers.get(call.arguments[0]).export(), "export")
+    write_stream(call.flags.text("output"), call.engine.containers.get(call.arguments[0]).export())
     return 0
 
 
-def write_stream(path: str, chunks: Iterable[bytes], verb: str) -> None:
+def write_stream(path: str, chunks: Iterable[bytes]) -> None:
     """*chunks* to the file *path*, which gets its name when it is whole, or to standard output, which may be no terminal."""
     from inception.cli.streams import write_all
 
     if not path:
         if os.isatty(1):
-            raise InvalidArgument(f"cowardly refusing to save to a terminal. Use the -o flag or redirect ({verb})")
+            raise InvalidArgument("cowardly refusing to save to a terminal. Use the -o flag or redirect")
         for chunk in chunks:
             write_all(1, chunk)
         return

@@ -32,8 +32,17 @@ def pull(call: Call) -> int:
         call.engine.images.pull_all_tags(name, progress=progress, platform=flags.text("platform"))
     else:
         call.engine.images.pull(name, progress=progress, platform=flags.text("platform"), all_platforms=every)
-    _say(name, tagged=not flags.on("all-tags"))
+    _say(_spelt_out(call, name), tagged=not flags.on("all-tags"))
     return 0
+
+
+def _spelt_out(call: Call, name: str) -> str:
+    """A short name as the settings of this machine have it; another engine's are not known here."""
+    if call.is_remote:
+        return name
+    from inception.store.hosts import full_name, load_registries
+
+    return full_name(load_registries(), name)
 
 
 def _say_default(name: str, *, quiet: bool) -> None:
@@ -116,7 +125,7 @@ def save(call: Call) -> int:
     from inception.cli.files import write_stream  # with more beside it than a pull has use for
 
     chunks = call.engine.images.save(call.arguments, platform=call.flags.text("platform"))
-    write_stream(call.flags.text("output"), chunks, "save")
+    write_stream(call.flags.text("output"), chunks)
     return 0
 
 

@@ -81,7 +81,7 @@ def push(
         raise InvalidArgument(f"push {name}: two files of one name")
     repository = _open(reference, f"push {reference.familiar}", credentials, registries, "pull,push")
     try:
-        about = _subject(repository, subject) if subject else None
+        about = _subject(repository, reference, subject) if subject else None
         layers = [_upload(repository, file, progress) for file in files]
         empty = Descriptor(media_type=EMPTY_TYPE, digest=sha256(_EMPTY), size=len(_EMPTY))
         _put_bytes(repository, _EMPTY)
@@ -182,8 +182,21 @@ def _open(
     return open_repository(reference, where, what, credentials, actions)
 
 
-def _subject(repository: Repository, text: str) -> Descriptor:
-    data, media_type = repository.manifest(text)
+def _subject(repository: Repository, reference: Reference, text: str) -> Descriptor:
+    """What *text* stands for: a tag, a digest, or a whole name in the repository of *reference*."""
+    own = text
+    if "/" in text:
+        named = Reference.parse(text)
+        if named.repository != reference.repository:
+            raise InvalidArgument(
+                f"subject {text}: not in the repository {reference.familiar_repository}",
+                "what refers to it must be pushed there",
+            )
+        own = named.digest or named.tag
+    try:
+        data, media_type = repository.manifest(own)
+    except NotFound as error:
+        raise NotFound(f"subject {text} not found in {reference.familiar_repository}", error.hint) from error
     return Descriptor(media_type=media_type, digest=sha256(data), size=len(data))
 
 

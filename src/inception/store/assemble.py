@@ -50,6 +50,10 @@ _FETCHED_AT_ONCE = 3
 _UNPACKED_AT_ONCE = 3
 
 
+class NotAnImage(InvalidArgument):
+    """Something that lies in registries beside images: a signature, an SBOM, a chart."""
+
+
 def assemble(
     store: Store,
     scratch: Scratch,
@@ -68,8 +72,8 @@ def assemble(
     parsed = decode_manifest(manifest)
     if parsed.config.media_type not in (MEDIA_CONFIG, DOCKER_CONFIG):
         kind = parsed.artifact_type or parsed.config.media_type
-        raise InvalidArgument(
-            f"manifest: config.mediaType: this is an artifact of type {kind!r}, not a container image",
+        raise NotAnImage(
+            f"this is an artifact of type {kind!r}, not a container image",
             "`inception artifact pull` brings the files of one",
         )
     for position, layer in enumerate(parsed.layers):

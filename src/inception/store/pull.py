@@ -153,18 +153,22 @@ class _Pull:
             return ""
 
     def _assemble(self, scratch: Scratch, manifest: bytes, names: list[str], repo_digest: str) -> Image:
-        from inception.store.assemble import assemble
+        from inception.store.assemble import NotAnImage, assemble
 
-        return assemble(
-            self._store,
-            scratch,
-            manifest,
-            self._fetcher.fetch,
-            names=names,
-            repo_digest=repo_digest,
-            progress=self._progress,
-            limits=self._limits,
-        )
+        try:
+            return assemble(
+                self._store,
+                scratch,
+                manifest,
+                self._fetcher.fetch,
+                names=names,
+                repo_digest=repo_digest,
+                progress=self._progress,
+                limits=self._limits,
+            )
+        except NotAnImage as error:
+            name = self._reference.familiar
+            raise NotAnImage(f"pull {name}: {error}", f"`inception artifact pull {name}` brings its files") from error
 
     def _everything(self, scratch: Scratch, index: bytes, depth: int = _DEPTH) -> None:
         """All that an index lists: what can be run here as images, the rest as the blobs that it is."""
@@ -198,25 +202,27 @@ def pull_all_tags(
     credentials: Credentials | None = None,
     registries: Registries | None = None,
 ) -> list[Image]:
-    """Every tag of a repository."""
+    """Every tag of a repository that means an image."""
     registries = registries if registries is not None else load_registries()
     reference = Reference.parse(full_name(registries, name))
+    from inception.store.assemble import NotAnImage
+
     sources = _Sources(reference, registries, credentials)
     try:
         tags = sources.tags()
     finally:
         sources.close()
-    return [
-        pull(
-            store,
-            f"{reference.repository}:{tag}",
-            progress,
-            platform=platform,
-            credentials=credentials,
-            registries=registries,
-        )
-        for tag in tags
-    ]
+    images, left_out = [], None
+    for tag in tags:
+        name = f"{reference.repository}:{tag}"
+        try:
+            images.append(pull(store, name, progress, platform=platform, credentials=credentials, registries=registries))
+        except NotAnImage as error:  # signatures and SBOMs have tags beside those of the images that they are about
+            left_out = error
+            progress(Progress(status=f"Skipped {reference.familiar_repository}:{tag}: {error}"))
+    if left_out is not None and not images:
+        raise left_out
+    return images
 
 
 def fetch_document(
@@ -266,6 +272,7 @@ class _Sources:
         ]
         self._left.append(open_repository(reference, own, what, credentials, "pull"))
         self._all = list(self._left)
+        self._refused: list[str] = []  # by the mirrors, and why
 
     def digest(self) -> str:
         """What the first that answers says that the name's digest is; an empty text when it does not say."""
@@ -291,10 +298,13 @@ class _Sources:
         while True:
             try:
                 return self._resolve(self._left[0], platform, any_platform)
-            except (NotFound, Unavailable, Forbidden):
-                if len(self._left) == 1:
-                    raise
-                del self._left[0]
+            except (NotFound, Unavailable, Forbidden) as error:
+                if len(self._left) > 1:
+                    self._refused.append(f"mirror {self._left[0].transport.endpoint.host}: {error}")
+                    del self._left[0]
+                    continue
+                error.hint = "; ".join([error.hint, *self._refused] if error.hint else self._refused)
+                raise
 
     def tags(self) -> list[str]:
         for repository in self._left[:-1]:
