@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -153,6 +154,90 @@ def test_published_ports_answer_as_soon_as_start_returns(host: Host) -> None:
         assert port == "127.0.0.1:18999", number
         assert _fetch("http://127.0.0.1:18999") == b"page\n"
         host.docker("rm", "-f", "web")
+
+
+def test_what_is_published_everywhere_is_shown_for_both_families(host: Host) -> None:
+    host.docker("run", "-d", "--name", "web", "-p", "18998:80", "--expose", "81", "bb", "sleep", "100")
+    both = "0.0.0.0:18998->80/tcp, [::]:18998->80/tcp"
+    assert host.docker("ps", "--format", "{{.Ports}}") == f"81/tcp, {both}"
+    assert host.docker("port", "web", "80").split() == ["0.0.0.0:18998", "[::]:18998"]
+    assert _ours(host, "ps", "--format", "{{.Ports}}") == f"81/tcp, {both}\n"
+    assert _ours(host, "port", "web") == "80/tcp -> 0.0.0.0:18998\n80/tcp -> [::]:18998\n"
+
+
+def test_a_port_that_is_bound_is_published_though_nobody_exposes_it(host: Host) -> None:
+    """dockerd 20.10 would remember the binding and publish nothing: docs/clients/differences.md."""
+    bindings = {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "18998"}]}
+    body = {"Image": "bb", "Cmd": ["sleep", "100"], "HostConfig": {"PortBindings": bindings}}
+    made = host.json("POST", "/containers/create", body)["Id"]
+    host.json("POST", f"/containers/{made}/start")
+    assert host.json("GET", f"/containers/{made}/json")["NetworkSettings"]["Ports"] == bindings
+
+
+def _ours(host: Host, *arguments: str) -> str:
+    """Our own command line on the engine that *host* serves."""
+    command = [sys.executable, "-m", "inception.cli", "--root", str(host.root), "--run-root", str(host.run_root), *arguments]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=True).stdout
+
+
+# AttachStdin, AttachStdout, AttachStderr, StdinOnce, as dockerd 20.10 shows them.
+_STREAMS = {
+    "run -d": "false false false false",
+    "run -d -i": "false false false false",
+    "run": "false true true false",
+    "run -i": "true true true true",
+    "run -a stderr": "false false true false",
+    "create": "false true true false",
+    "create -i": "true true true true",
+}
+
+
+@pytest.mark.parametrize("line", _STREAMS)
+def test_inspect_shows_the_streams_that_the_creator_joined(host: Host, line: str) -> None:
+    shown = "{{with .Config}}{{.AttachStdin}} {{.AttachStdout}} {{.AttachStderr}} {{.StdinOnce}}{{end}}"
+    host.docker(*line.split(), "--name", "box", "bb", "true", input="")
+    assert host.docker("inspect", "-f", shown, "box") == _STREAMS[line]
+    host.docker("rm", "-f", "box")
+    _ours(host, *line.split(), "--name", "box", "bb", "true")
+    assert host.docker("inspect", "-f", shown, "box") == _STREAMS[line]
+
+
+def test_the_mode_of_a_mount_is_what_was_written_behind_it(host: Host, tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM bb\nVOLUME /image\n")
+    host.docker("build", "-qt", "volumes", str(context))
+    asked = {  # with what dockerd 20.10 shows
+        "/anonymous": ("-v /anonymous", ""),
+        "/named": ("-v named:/named", "z"),
+        "/read-only": ("-v named:/read-only:ro", "ro"),
+        "/empty": ("-v named:/empty:nocopy", "nocopy"),
+        "/bind": (f"-v {context}:/bind", ""),
+        "/bind-slave": (f"-v {context}:/bind-slave:rslave", "rslave"),
+        "/bind-read-only": (f"-v {context}:/bind-read-only:ro", "ro"),
+        "/long-anonymous": ("--mount type=volume,target=/long-anonymous", "z"),
+        "/long-read-only": ("--mount type=volume,source=named,target=/long-read-only,readonly", "z"),
+        "/long-bind": (f"--mount type=bind,source={context},target=/long-bind,readonly", ""),
+        "/image": ("", ""),
+    }
+    words = [word for line, _ in asked.values() for word in line.split()]
+    host.docker("create", "--name", "box", *words, "volumes", "true")
+    shown = json.loads(host.docker("inspect", "-f", "{{json .Mounts}}", "box"))
+    assert {each["Destination"]: each["Mode"] for each in shown} == {target: mode for target, (_, mode) in asked.items()}
+    host.clean()
+    host.docker("rmi", "volumes")
+    host.docker("volume", "rm", "named")
+
+
+def test_a_container_that_is_gone_can_not_be_disconnected_even_by_force(host: Host) -> None:
+    host.docker("network", "create", "inner")
+    done = host.run("network", "disconnect", "inner", "nobody")
+    assert (done.returncode, "No such container: nobody" in done.stderr) == (1, True)
+    done = host.run("network", "disconnect", "-f", "inner", "nobody")
+    assert (done.returncode, "endpoint nobody not found" in done.stderr) == (1, True)
+    answer = host.request("POST", "/networks/inner/disconnect", {"Container": "nobody", "Force": True})
+    assert (answer[0], json.loads(answer[2])) == (404, {"message": "endpoint nobody not found"})
+    host.docker("network", "rm", "inner")
 
 
 def _fetch(url: str) -> bytes:

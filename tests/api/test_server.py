@@ -59,6 +59,13 @@ def test_every_answer_says_whose_it_is(host: Host) -> None:
         _, headers, _ = host.request("GET", path)
         found = [headers[name] for name in ("api-version", "ostype", "docker-experimental", "server")]
         assert found[:3] == ["1.51", "linux", "false"] and found[3].startswith("Inception/"), (path, headers)
+    assert host.request("GET", "/_ping", headers={"Expect": "a miracle"})[1]["server"].startswith("Inception/")
+    for line in ("GARBAGE", "GET / HTTP/x", "GET /x\x01y HTTP/1.1"):
+        with host.connect() as connection:
+            connection.sendall(f"{line}\r\n\r\n".encode())
+            head = read_all(connection).partition(b"\r\n\r\n")[0]
+        assert head.startswith(b"HTTP/1.") and b" 400 " in head and b"Server: Inception/" in head, (line, head)
+        assert b"aiohttp" not in head
     assert host.request("OPTIONS", "/v1.44/containers/json")[::2] == (200, b"")
     assert host.request("GET", "/_ping", headers={f"X-{i}": "x" for i in range(500)})[0] == 200
     assert host.json("GET", "/networks/") == host.json("GET", "/networks")

@@ -63,6 +63,7 @@ def container_config(body: Fields, *, name: str = "", platform: str = "") -> Con
         tty=body.flag("Tty"),
         open_stdin=body.flag("OpenStdin"),
         stdin_once=body.flag("StdinOnce"),
+        attached=[stream for stream in ("stdin", "stdout", "stderr") if body.flag(f"Attach{stream.capitalize()}")],
         stop_signal=body.text("StopSignal"),
         stop_timeout_s=body.optional_number("StopTimeout"),
         healthcheck=healthcheck(body),

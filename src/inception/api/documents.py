@@ -80,7 +80,7 @@ def _ports(record: ContainerRecord) -> list[dict[str, Any]]:
     published = set()
     for port in record.state.ports:
         published.add(f"{port.container_port}/{port.protocol}")
-        for address in [port.host_ip] if port.host_ip else ["0.0.0.0", "::"]:
+        for address in port.addresses:
             found.append(
                 {"IP": address, "PrivatePort": port.container_port, "PublicPort": port.host_port, "Type": port.protocol}
             )

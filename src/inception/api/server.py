@@ -103,9 +103,9 @@ class Server:
         self.hub.start()
         self.hang_ups.start()
         runner = web.ServerRunner(
-            web.Server(
+            _Web(
                 self.handle,
-                handler_cancellation=True,
+                self.headers,
                 access_log=None,
                 logger=_quiet_logger(),
                 max_line_size=_HEAD_BYTES,
@@ -152,7 +152,7 @@ class Server:
         try:
             self._check_origin(request)
             if request.headers.get("Expect", "100-continue").lower() != "100-continue":
-                return empty(417)
+                return self._with_headers(empty(417))
             if request.method == "OPTIONS":
                 return self._with_headers(empty(200))
             handler, version, arguments = self._router.find(request.method, request.path)
@@ -227,6 +227,30 @@ class Server:
             or host.endswith(".localhost")
             or host.startswith(("/", "%2f"))
         )
+
+
+class _Web(web.Server):
+    """aiohttp's server, whose own answers (to what is no HTTP) say whose they are, as all others do."""
+
+    def __init__(self, handler: Any, headers: dict[str, str], **options: Any) -> None:
+        super().__init__(handler, handler_cancellation=True)
+        self._headers, self._options = headers, options
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, self._headers, self._options)
+
+
+class _Connection(web.RequestHandler):
+    __slots__ = ("_headers",)
+
+    def __init__(self, server: web.Server, headers: dict[str, str], options: dict[str, Any]) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self._headers = headers
+
+    def handle_error(self, *arguments: Any, **named: Any) -> web.StreamResponse:
+        response = super().handle_error(*arguments, **named)
+        response.headers.update(self._headers)
+        return response
 
 
 def _break_off(request: web.BaseRequest) -> Taken:

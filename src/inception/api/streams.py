@@ -54,6 +54,7 @@ async def attach_websocket(call: Call) -> web.StreamResponse:
     await _check_attachable(call, container)
     wish, stream = await _open(call, container)
     socket = web.WebSocketResponse()
+    socket.headers.update(call.server.headers)
     call.answered = True
     await socket.prepare(call.request)
     try:

@@ -237,6 +237,7 @@ def _one_off_config(
         tty=tty,
         open_stdin=interactive,
         stdin_once=interactive,
+        attached=["stdin", *config.attached] if interactive else config.attached,
         auto_remove=flags.on("rm") and flags.on("detach"),
     )
 

@@ -130,12 +130,13 @@ def _document(container: Container) -> dict[str, object]:
     row = _row(container, row_of(container, full=True))
     publishers = [
         {
-            "URL": port.host_ip or "0.0.0.0",
+            "URL": address,
             "TargetPort": port.container_port,
             "PublishedPort": port.host_port,
             "Protocol": port.protocol,
         }
         for port in container.record.state.ports
+        for address in port.addresses
     ]
     names = (
         "Command CreatedAt ExitCode Health ID Image Labels LocalVolumes Mounts Name Names Networks Ports Project Publishers "
@@ -219,7 +220,7 @@ def port(call: Call) -> int:
     protocol = call.flags.text("protocol")
     for binding in container.record.state.ports:
         if str(binding.container_port) == private and binding.protocol == protocol:
-            print(f"{binding.host_ip or '0.0.0.0'}:{binding.host_port}")
+            print(binding.places[0])
             return 0
     raise NotFound(f"no port {private}/{protocol} for container {container.name}")
 

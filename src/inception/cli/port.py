@@ -12,8 +12,8 @@ def port(call: Call) -> int:
     bindings = container.port(wanted)
     lines = []
     for binding in bindings:
-        where = f"{binding.host_ip or '0.0.0.0'}:{binding.host_port}"
-        lines.append(where if wanted else f"{binding.container_port}/{binding.protocol} -> {where}")
+        prefix = "" if wanted else f"{binding.container_port}/{binding.protocol} -> "
+        lines += [f"{prefix}{place}" for place in binding.places]
     if lines:
         print("\n".join(sorted(lines, key=_natural)))
     return 0

@@ -106,10 +106,14 @@ def _network_names(container: Container) -> list[str]:
 def ports_text(published: list[PortBinding], exposed: list[str]) -> str:
     """The PORTS column: neighbouring ports as ranges, then the mappings whose two sides differ.
 
-    `80-82/tcp, 0.0.0.0:443->443/tcp, 0.0.0.0:8080->80/tcp`
+    `80-82/tcp, 0.0.0.0:443->443/tcp, [::]:443->443/tcp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp`
     """
     taken = {f"{port.container_port}/{port.protocol}" for port in published}
-    entries = [(port.container_port, port.host_ip or "0.0.0.0", port.host_port, port.protocol) for port in published]
+    entries = [
+        (port.container_port, f"[{address}]" if ":" in address else address, port.host_port, port.protocol)
+        for port in published
+        for address in port.addresses
+    ]
     for text in exposed:
         if text not in taken:
             number, _, protocol = text.partition("/")

@@ -11,7 +11,7 @@ import sys
 
 from inception.cli import run_flags
 from inception.cli.call import Call
-from inception.cli.flags import Command, UsageError, more, usage_page
+from inception.cli.flags import Command, UsageError, more
 from inception.cli.run_config import config_of
 from inception.cli.terminal import check_terminal
 from inception.errors import InvalidArgument
@@ -37,13 +37,13 @@ def run(call: Call) -> int:
     if flags.on("explain"):
         return _explain(call, config)
     if not flags.on("detach"):
-        check_terminal(config.tty, "stdin" in _attached(flags, call.path))
+        check_terminal(config.tty, "stdin" in config.attached)
     container = _create(call, config)
     if flags.on("detach"):
         print(container.id, flush=True)
         container.start()
         return 0
-    return _foreground(call, container)
+    return _foreground(call, container, config.attached)
 
 
 def create(call: Call) -> int:
@@ -138,26 +138,10 @@ class _IdFile:
 # -- the foreground
 
 
-def _attached(flags: Flags, path: str) -> set[str]:
-    """The streams that are joined: what `-a` says, else the outputs, and stdin with `-i`."""
-    if not flags.given("attach"):
-        return {"stdout", "stderr", *(["stdin"] if flags.on("interactive") else [])}
-    found = set()
-    for name in flags.list("attach"):
-        if name.lower() not in ("stdin", "stdout", "stderr"):
-            raise UsageError(
-                f'invalid argument "{name}" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR',
-                usage_page(path, RUN.usage),
-            )
-        found.add(name.lower())
-    return found
-
-
-def _foreground(call: Call, container: Container) -> int:
-    flags = call.flags
-    attached = _attached(flags, call.path)
-    session = new_session(call, container, interactive="stdin" in attached, outputs=tuple(attached - {"stdin"}))
-    if not attached - {"stdin"}:
+def _foreground(call: Call, container: Container, attached: list[str]) -> int:
+    outputs = tuple(stream for stream in attached if stream != "stdin")
+    session = new_session(call, container, interactive="stdin" in attached, outputs=outputs)
+    if not outputs:
         print(container.id, flush=True)
     try:
         return follow(session, container)

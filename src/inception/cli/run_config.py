@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+_STREAMS = ("stdin", "stdout", "stderr")
 _USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"
 # Source: setrlimit(2).
 _ULIMIT_WORDS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
@@ -67,7 +68,7 @@ def _words(error: Exception) -> str:
 def _config(flags: Flags, image: str, command: list[str]) -> ContainerConfig:
     network_mode, networks = _networks(flags)
     security, unmasked = _security(flags)
-    interactive = flags.on("interactive")
+    interactive, attached = flags.on("interactive"), _attached(flags)
     return ContainerConfig(
         image=image,
         name=flags.text("name"),
@@ -81,7 +82,8 @@ def _config(flags: Flags, image: str, command: list[str]) -> ContainerConfig:
         labels=_labels(flags),
         tty=flags.on("tty"),
         open_stdin=interactive,
-        stdin_once=interactive,
+        stdin_once=interactive and "stdin" in attached,
+        attached=attached,
         stop_signal=flags.text("stop-signal"),
         stop_timeout_s=flags.number("stop-timeout") if flags.given("stop-timeout") else None,
         healthcheck=_healthcheck(flags),
@@ -306,6 +308,22 @@ def _ports(flags: Flags) -> list[PortBinding]:
     from inception.network.ports import parse_publish
 
     return [port for text in flags.list("publish") for port in parse_publish(text)]
+
+
+def _attached(flags: Flags) -> list[str]:
+    """The streams that are joined: none with `-d`, else what `-a` says, else the outputs, and stdin with `-i`."""
+    if flags.has("detach") and flags.on("detach"):
+        return []
+    if not flags.given("attach"):
+        return [*(["stdin"] if flags.on("interactive") else []), "stdout", "stderr"]
+    named = each(flags, "attach", _stream)
+    return [stream for stream in _STREAMS if stream in named]
+
+
+def _stream(text: str) -> str:
+    if text.lower() not in _STREAMS:
+        raise ValueError("valid streams are STDIN, STDOUT and STDERR")
+    return text.lower()
 
 
 def _exposed(flags: Flags) -> list[str]:

@@ -64,6 +64,7 @@ def container_config(document: dict[str, Any]) -> ContainerConfig:
         tty=bool(own.get("Tty")),
         open_stdin=bool(own.get("OpenStdin")),
         stdin_once=bool(own.get("StdinOnce")),
+        attached=[stream for stream in ("stdin", "stdout", "stderr") if own.get(f"Attach{stream.capitalize()}")],
         stop_signal=own.get("StopSignal") or "",
         stop_timeout_s=own.get("StopTimeout"),
         healthcheck=_healthcheck(own.get("Healthcheck")),

@@ -70,6 +70,7 @@ def container_config(
         labels={**service.labels, **container_labels(project, service, number, image_id)},
         tty=service.tty,
         open_stdin=service.stdin_open,
+        attached=["stdout", "stderr"],
         stop_signal=service.stop_signal,
         stop_timeout_s=None if service.stop_grace_period_ns is None else -(-service.stop_grace_period_ns // 10**9),
         healthcheck=_healthcheck(service),

@@ -150,8 +150,9 @@ class LogConfig(Record):
 
 class ContainerConfig(Record):
     """Everything `create` can be told. `command` and `entrypoint` None mean the image's own. `links` are the default network's;
-    `isolation` says nothing on Linux, but is shown as it was given, and so is `volume_driver`, which each mount has of its own.
-    `annotations` are the runtime's to read.
+    `isolation` says nothing on Linux, but is shown as it was given. So are `volume_driver`, which each mount has of its own,
+    and `attached`, the streams that the creator means to join (of `stdin`, `stdout`, `stderr`). `annotations` are the runtime's
+    to read.
     """
 
     image: str
@@ -167,6 +168,7 @@ class ContainerConfig(Record):
     tty: bool = False
     open_stdin: bool = False
     stdin_once: bool = False
+    attached: list[str] = []
     stop_signal: str = ""
     stop_timeout_s: int | None = None
     healthcheck: Healthcheck | None = None

@@ -106,8 +106,8 @@ def disconnect(engine: Engine, network: Network, reference: str, *, force: bool)
     try:
         container_id = records.find(engine, reference).id
     except NotFound:
-        if force:
-            return
+        if force:  # a daemon may have kept an endpoint of a container that is gone; here they go with it
+            raise NotFound(f"endpoint {reference} not found") from None
         raise
     with ContainerLock(engine, container_id):
         record = records.load(engine, container_id)

@@ -89,14 +89,13 @@ def _state(state: ContainerState) -> dict[str, Any]:
 
 def _config(engine: Engine, record: ContainerRecord) -> dict[str, Any]:
     config = record.config
-    attached = not config.open_stdin or config.stdin_once
     document: dict[str, Any] = {
         "Hostname": hostname(engine, record) if network_mode(config) != "host" else config.hostname,
         "Domainname": config.domainname,
         "User": config.user,
-        "AttachStdin": config.open_stdin and config.stdin_once,
-        "AttachStdout": attached,
-        "AttachStderr": attached,
+        "AttachStdin": "stdin" in config.attached,
+        "AttachStdout": "stdout" in config.attached,
+        "AttachStderr": "stderr" in config.attached,
         "ExposedPorts": {port: {} for port in config.exposed_ports},
         "Tty": config.tty,
         "OpenStdin": config.open_stdin,
@@ -241,9 +240,10 @@ def _layers(engine: Engine, record: ContainerRecord) -> dict[str, str]:
 def mounts(engine: Engine, record: ContainerRecord) -> list[dict[str, Any]]:
     """The `Mounts` of a container."""
     found: list[dict[str, Any]] = []
-    short = {clean(mount.target) for mount in record.config.mounts if mount.short}
+    asked = {clean(mount.target): mount for mount in record.config.mounts}
     for point in record.mounts:
-        if point.type == "tmpfs" and point.destination in short:
+        mount = asked.get(point.destination)
+        if point.type == "tmpfs" and mount is not None and mount.short:
             continue
         document: dict[str, Any] = {"Type": point.type}
         if point.type == "volume":
@@ -257,11 +257,22 @@ def mounts(engine: Engine, record: ContainerRecord) -> list[dict[str, Any]]:
         document["Destination"] = point.destination
         if point.type == "volume":
             document["Driver"] = "local"
-        document["Mode"] = "" if point.type == "image" else "ro" if point.read_only else ("z" if point.type == "volume" else "")
+        document["Mode"] = _mode(point, mount)
         document["RW"] = not point.read_only
         document["Propagation"] = point.propagation or ("rprivate" if point.type == "bind" else "")
         found.append(document)
     return found
+
+
+def _mode(point: MountPoint, mount: MountConfig | None) -> str:
+    """What Docker calls so: the words of `-v`, without any `z` for a volume with a name, as for every one of `--mount`."""
+    if mount is None:  # of another container (--volumes-from)
+        return ""
+    volume = point.type == "volume"
+    if not mount.short:
+        return "z" if volume else ""
+    words = [*(["ro"] if point.read_only else []), *(["nocopy"] if mount.no_copy else []), *filter(None, [mount.propagation])]
+    return ",".join(words) or ("z" if volume and not mount.anonymous else "")
 
 
 def _network_settings(engine: Engine, record: ContainerRecord) -> dict[str, Any]:
@@ -353,7 +364,7 @@ def _port_map(ports: list[PortBinding], *, exposed: list[str] | None = None, ask
         number = str(port.host_port) if port.host_port or not asked else ""
         if asked and port.host_port_end:
             number = f"{port.host_port}-{port.host_port_end}"
-        addresses = [port.host_ip] if port.host_ip or asked else ["0.0.0.0", "::"]
+        addresses = [port.host_ip] if asked else port.addresses
         found[key] = [*(found.get(key) or []), *({"HostIp": address, "HostPort": number} for address in addresses)]
     return found
 

@@ -91,7 +91,7 @@ def _image_volumes(config: ContainerConfig, image: ImageConfig) -> list[MountCon
         if not target.startswith("/") or target == "/" or target.split("/")[1] in ("proc", "sys", "dev") or "\0" in target:
             raise InvalidArgument(f"image {config.image}: invalid volume path {path!r}")
         if target not in taken:
-            found.append(MountConfig(type="volume", target=target))
+            found.append(MountConfig(type="volume", target=target, short=True))
             taken.add(target)
     return found
 

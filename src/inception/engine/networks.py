@@ -70,7 +70,7 @@ class Network:
         connect(self.engine, self, container, endpoint or EndpointConfig())
 
     def disconnect(self, container: str, *, force: bool = False) -> None:
-        """Take *container* out; *force* does not mind that the container is gone."""
+        """Take *container* out. Raises NotFound; with *force* in the words that Docker has for an endpoint."""
         from inception.engine.connections import disconnect
 
         disconnect(self.engine, self, container, force=force)

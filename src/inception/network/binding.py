@@ -16,3 +16,15 @@ class PortBinding(Record):
     host_ip: str = ""
     host_port: int = 0
     host_port_end: int = 0
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where the host listens; on all addresses that is once for IPv4 and once for IPv6."""
+        return [self.host_ip] if self.host_ip else ["0.0.0.0", "::"]
+
+    @property
+    def places(self) -> list[str]:
+        """`0.0.0.0:8080` and `[::]:8080`, as people and URLs write them."""
+        return [
+            f"[{address}]:{self.host_port}" if ":" in address else f"{address}:{self.host_port}" for address in self.addresses
+        ]

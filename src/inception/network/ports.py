@@ -121,7 +121,7 @@ def _range_of(binding: PortBinding) -> range:
 
 
 def _bind_all(binding: PortBinding) -> list[Listener]:
-    addresses = [binding.host_ip] if binding.host_ip else ["0.0.0.0", "::"]
+    addresses = binding.addresses
     held: list[Listener] = []
     try:
         for address in addresses:

@@ -74,6 +74,7 @@ def test_ports_join_into_ranges_and_mappings_whose_sides_differ_come_last():
         return PortBinding(container_port=container, host_port=host, host_ip=ip, protocol=protocol)
 
     assert ports_text([], ["80/tcp", "81/tcp", "53/udp"]) == "53/udp, 80-81/tcp"
-    assert ports_text([port(80, 8080)], ["80/tcp", "443/tcp"]) == "443/tcp, 0.0.0.0:8080->80/tcp"
-    assert ports_text([port(80, 80), port(81, 81)], []) == "0.0.0.0:80-81->80-81/tcp"
+    assert ports_text([port(80, 8080)], ["80/tcp", "443/tcp"]) == "443/tcp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"
+    assert ports_text([port(80, 80), port(81, 81)], []) == "0.0.0.0:80-81->80-81/tcp, [::]:80-81->80-81/tcp"
     assert ports_text([port(80, 80, "127.0.0.1")], []) == "127.0.0.1:80->80/tcp"
+    assert ports_text([port(80, 8080, "::1")], []) == "[::1]:8080->80/tcp"

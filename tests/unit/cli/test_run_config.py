@@ -37,7 +37,7 @@ ALL_FLAGS = """
 
 
 def test_no_flags_are_dockers_defaults():
-    assert config() == ContainerConfig(image="busybox", command=["sh"])
+    assert config() == ContainerConfig(image="busybox", command=["sh"], attached=["stdout", "stderr"])
 
 
 def test_every_flag_lands_in_its_field(tmp_path):
@@ -58,6 +58,7 @@ def test_every_flag_lands_in_its_field(tmp_path):
         "tty": True,
         "open_stdin": True,
         "stdin_once": True,
+        "attached": ["stdin", "stdout", "stderr"],
         "stop_signal": "INT",
         "stop_timeout_s": 3,
         "volumes_from": ["other"],
