@@ -200,7 +200,7 @@ def test_all_tags_of_a_repository_are_pulled(plain: DebianRegistry, store: Store
     told: list[str] = []
     again = pull_all_tags(Store(str(tmp_path / "other")), f"{plain.host}/app", lambda news: told.append(news.status))
     assert [each.id for each in again] == [image.id] * 3
-    assert any(text.startswith(f"Skipped {plain.host}/app:b.sig: ") for text in told)
+    assert any(text.startswith(f"Skipped: {plain.host}/app:b.sig: this is an artifact") for text in told)
     with pytest.raises(InvalidArgument, match="artifact of type 'application/x-signature'") as caught:
         pull_all_tags(store, f"{plain.host}/signatures")
     assert caught.value.hint == f"`inception artifact pull {plain.host}/signatures:b.sig` brings its files"
@@ -542,7 +542,7 @@ def test_a_mirror_is_asked_first_and_the_registry_when_it_has_nothing(
         assert [image.names for image in everything] == [[name]]
         with pytest.raises(Unavailable, match="does not answer") as caught:
             pull(store, f"{plain.host}/app:2", registries=registries)
-        assert f"; mirror {gone}: " in caught.value.hint
+        assert f" Asked before: mirror {gone}: " in caught.value.hint
         assert f"; mirror {mirror.host}: manifest for {plain.host}/app:2 not found: " in caught.value.hint
     finally:
         mirror.close()

@@ -219,7 +219,7 @@ def pull_all_tags(
             images.append(pull(store, name, progress, platform=platform, credentials=credentials, registries=registries))
         except NotAnImage as error:  # signatures and SBOMs have tags beside those of the images that they are about
             left_out = error
-            progress(Progress(status=f"Skipped {reference.familiar_repository}:{tag}: {error}"))
+            progress(Progress(status=f"Skipped: {str(error).removeprefix('pull ')}"))
     if left_out is not None and not images:
         raise left_out
     return images
@@ -303,7 +303,8 @@ class _Sources:
                     self._refused.append(f"mirror {self._left[0].transport.endpoint.host}: {error}")
                     del self._left[0]
                     continue
-                error.hint = "; ".join([error.hint, *self._refused] if error.hint else self._refused)
+                if self._refused:
+                    error.hint = " ".join([error.hint, "Asked before:", "; ".join(self._refused)]).strip()
                 raise
 
     def tags(self) -> list[str]:
