@@ -178,22 +178,32 @@ def attach_endpoint(engine: Engine, endpoint: Endpoint, netns_fd: int) -> None:
 
 def ensure_bridge(engine: Engine, network: Network) -> None:
     """The network's bridge and the engine's rules, made again when a reboot or somebody else took them away."""
-    if not bridge.exists(network.bridge):
-        bridge.apply(
-            bridge.BridgeConfig(
-                name=network.bridge,
-                subnet=network.subnet,
-                gateway=network.gateway,
-                mtu=network.config.mtu,
-                subnet6=network.subnet6,
-                gateway6=network.gateway6,
-                alias=owner_alias(engine.root),
+    if bridge.exists(network.bridge):
+        _ensure_rules(engine, network)
+    else:
+        _make_bridge(engine, network)
+
+
+def _make_bridge(engine: Engine, network: Network) -> None:
+    """By one, of all whose containers are the first of a network at once; the others wait for it."""
+    import fcntl
+
+    with open(f"{engine.run_root}/networks.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not bridge.exists(network.bridge):
+            bridge.apply(
+                bridge.BridgeConfig(
+                    name=network.bridge,
+                    subnet=network.subnet,
+                    gateway=network.gateway,
+                    mtu=network.config.mtu,
+                    subnet6=network.subnet6,
+                    gateway6=network.gateway6,
+                    alias=owner_alias(engine.root),
+                )
             )
-        )
         _ensure_rules(engine, network)
         firewall.add_network(engine.tag, _rules_of(network))
-    else:
-        _ensure_rules(engine, network)
 
 
 def _ensure_rules(engine: Engine, network: Network) -> None:
