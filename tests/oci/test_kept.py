@@ -222,7 +222,7 @@ def test_what_engines_call_needs_no_python_the_third_time(rt: Runtime, tmp_path:
         pythons.append(python)
         assert rt.start().code == 0
         for inside in range(3):
-            words = ["sh", "-c", f"sleep 0.05; echo {number} {inside} $(id -u) $HOME $(pwd); exit {inside}"]
+            words = ["sh", "-c", f"echo {number} {inside} $(id -u) $HOME $(pwd); sleep 60; exit {inside}"]
             (tmp_path / "process.json").write_text(json.dumps({**process, "args": words}))
             exec_ = [
                 "exec",
