@@ -60,6 +60,16 @@ class _Slot(_local):
     durable = False
 
 
+def make_safe(path: str) -> None:
+    """A database file that SQLite has just written: its owner's alone, and whole after a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fchmod(fd, 0o600)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 class Database:
     """A file of tables; made with its folder (0700) when it is not there. Safe to use from any thread."""
 
@@ -176,12 +186,7 @@ class Database:
         new = f"{path}.{os.getpid()}"
         try:
             self._connection().execute("VACUUM INTO ?", (new,))
-            fd = os.open(new, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fchmod(fd, 0o600)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            make_safe(new)
             os.rename(new, path)
         except (OSError, _sqlite3.Error):  # no room, or somebody else does the same: the next one tries again
             try:

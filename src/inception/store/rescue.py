@@ -21,6 +21,7 @@ from inception.errors import Conflict, InceptionError, NotFound
 from inception.oci.digest import sha256
 from inception.record import Record
 from inception.store.content import sync_folder
+from inception.store.database import make_safe
 from inception.store.documents import decode_manifest, parse_document
 from inception.store.layers import COPIED, EMPTY
 from inception.store.verify import Problem
@@ -94,12 +95,7 @@ def rescue(path: str, make: Callable[[str], None]) -> Rescued:
 
 
 def _swap(path: str, new: str, kept: str) -> None:
-    fd = os.open(new, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fchmod(fd, 0o600)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    make_safe(new)
     if os.path.isfile(path):
         os.link(path, kept)
     elif os.path.exists(path):
