@@ -180,7 +180,8 @@ class Cgroups:
                 # The machine's own root has no type, and no such rule.
                 if not moves or folder != self.v2 or not os.path.exists(f"{folder}/cgroup.type"):
                     return False
-            _move_processes(folder, f"{folder}/init")
+            _make_folder(f"{folder}/init")
+            _move_processes(map(int, _read(f"{folder}/cgroup.procs").split()), f"{folder}/init/cgroup.procs")
             moves -= 1  # they may have forked meanwhile
         return True
 
@@ -280,11 +281,7 @@ class Cgroup:
         for controller in controllers:
             if controller in self.cgroups.v1:
                 procs = f"{self._make_v1(self._v1_folder(controller))}/cgroup.procs"
-                for member in {pid, *self.pids()}:
-                    try:
-                        _write(procs, str(member))
-                    except ProcessLookupError:
-                        continue
+                _move_processes({pid, *self.pids()}, procs)
 
     def pids(self) -> list[int]:
         """All processes in this cgroup and those below it, as this process's pid namespace sees them."""
@@ -445,11 +442,11 @@ def _above(root: str, path: str) -> list[str]:
     return ["/".join([root, *parts[:depth]]) for depth in range(len(parts))]
 
 
-def _move_processes(folder: str, below: str) -> None:
-    _make_folder(below)
-    for pid in _read(f"{folder}/cgroup.procs").split():
+def _move_processes(pids: Iterable[int], procs: str) -> None:
+    """Into the cgroup whose file *procs* is; those that have ended meanwhile are none of it."""
+    for pid in pids:
         try:
-            _write(f"{below}/cgroup.procs", pid)
+            _write(procs, str(pid))
         except ProcessLookupError:
             continue
 
