@@ -72,7 +72,7 @@ def exec_(call: Call) -> int:
     if call.kept:
         from inception.runtime.kept import Kept
 
-        Kept(call.kept).keep_exec(container, lambda text: _asked(call, container, text))
+        Kept(call.kept).keep_exec(container, lambda text: _exec_process(call, container, text))
     return code
 
 
@@ -120,24 +120,20 @@ def own_terminal() -> Terminal:
     return Terminal()
 
 
-def _exec_process(call: Call, container: Container) -> tuple[Process, list[str]]:
-    """The process of --process, or the container's own with what the flags change; and what there is to warn of."""
+def _exec_process(call: Call, container: Container, text: str | None = None) -> tuple[Process, list[str]]:
+    """The process of --process, or the container's own with what the flags change; and what there is to warn of.
+
+    *text* is what the file of --process holds, or the words of the command, with a NUL behind each, if not as they were given.
+    """
     own = container.folder.load_spec()
     assert own.process is not None and own.linux is not None
     if call.on("process"):
-        value = load_process(call.text("process"))
-    elif len(call.arguments) < 2:
-        raise InvalidArgument("process args cannot be empty")
+        value = load_process(call.text("process")) if text is None else parse_process(text)
     else:
-        value = _changed(call, own.process)
-    return grantable(value, own_user_namespace=has_user_namespace(own.linux))
-
-
-def _asked(call: Call, container: Container, text: str) -> tuple[Process, list[str]]:
-    """The same where *text* is what the file of --process holds, or the words of the command, with a NUL behind each."""
-    own = container.folder.load_spec()
-    assert own.process is not None and own.linux is not None
-    value = parse_process(text) if call.on("process") else _changed(call.again(text.split("\0")[:-1]), own.process)
+        asked = call if text is None else call.again(text.split("\0")[:-1])
+        if len(asked.arguments) < 2:
+            raise InvalidArgument("process args cannot be empty")
+        value = _changed(asked, own.process)
     return grantable(value, own_user_namespace=has_user_namespace(own.linux))
 
 
