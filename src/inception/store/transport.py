@@ -213,9 +213,8 @@ class Transport:
         raise AssertionError("unreachable")
 
     def _ask(self, method: str, url: str, headers: dict[str, str], body: Any, own: bool) -> http.Response:
-        client, target = self._client(self._current(url), own)
         try:
-            response = client.request(method, target, headers, body() if callable(body) else body)
+            response = self._send(method, url, headers, body, own)
         except self.failures:
             if not own or not self._turn_to_tls():
                 raise
@@ -223,6 +222,9 @@ class Transport:
             if response.status != 400 or not own or not self._turn_to_tls():
                 return response
             self.discard(response)
+        return self._send(method, url, headers, body, own)
+
+    def _send(self, method: str, url: str, headers: dict[str, str], body: Any, own: bool) -> http.Response:
         client, target = self._client(self._current(url), own)
         return client.request(method, target, headers, body() if callable(body) else body)
 
