@@ -19,6 +19,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import unquote_plus
 
@@ -48,25 +49,24 @@ class SocketWire:
         stream.setblocking(False)
 
     async def receive(self) -> bytes:
-        while True:
-            try:
-                return self._stream.recv(_PIECE)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                await self._ready(write=False)
-            except ssl.SSLWantWriteError:
-                await self._ready(write=True)
-            except OSError as error:
-                raise ConnectionError(str(error)) from error
+        return await self._do(partial(self._stream.recv, _PIECE), writes=False)
 
     async def send(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
+            view = view[await self._do(partial(self._stream.send, view), writes=True) :]
+
+    async def _do(self, attempt: Callable[[], T], *, writes: bool) -> T:
+        """Until it can be done; TLS may have to read for a write, and the reverse."""
+        while True:
             try:
-                view = view[self._stream.send(view) :]
-            except (BlockingIOError, ssl.SSLWantWriteError):
-                await self._ready(write=True)
+                return attempt()
+            except BlockingIOError:
+                await self._ready(write=writes)
             except ssl.SSLWantReadError:
                 await self._ready(write=False)
+            except ssl.SSLWantWriteError:
+                await self._ready(write=True)
             except OSError as error:
                 raise ConnectionError(str(error)) from error
 
