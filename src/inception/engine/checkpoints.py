@@ -116,8 +116,7 @@ def _save(engine: Engine, record: ContainerRecord, place: str, *, leave_running:
     )
     with OpenSurroundings(engine, record) as around:
         around.own_netns = bool(record.state.endpoints)
-        places = {place: f"{engine.run_dir(record.id)}/{name}" for place, name in files.PLACES.items()}
-        spec = build_spec(record.config, around.gather(places), engine.cgroups)
+        spec = build_spec(record.config, around.gather(files.places(engine, record.id)), engine.cgroups)
     assert spec.linux is not None
     for space in spec.linux.namespaces:
         if space.path:  # what it has joined, it is in

@@ -46,7 +46,6 @@ class Engine:
         self.run_root = os.path.abspath(run_root or os.environ.get("INCEPTION_RUN_ROOT") or _default_run_root())
         self._lock = RLock()
         self.boot_checked = False
-        self.marked = False  # files.py, marks
         self.filters: dict[str, bytes] = {}
         self.users: dict[tuple[object, ...], FoundUser] = {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from inception.engine.cgroups import cgroup_path
 from inception.engine.config import ContainerState, network_mode, wanted_networks
 from inception.engine.create import complete, plan_mount_points, resolve
-from inception.engine.files import PLACES, marks
+from inception.engine.files import places, planned_marks
 from inception.engine.names import new_id, random_name
 from inception.engine.records import ContainerRecord
 from inception.engine.seccomp import filter_of
@@ -80,7 +80,7 @@ def _surroundings(engine: Engine, record: ContainerRecord, image: Image) -> Surr
             plan_mount(point, f"{volumes}/{point.source}/_data" if point.type == "volume" else point.source)
             for point in record.mounts
         ],
-        files={place: f"{engine.run_dir(record.id)}/{name}" for place, name in PLACES.items()},
+        files=places(engine, record.id),
         joined=joined,
         shared=[kind for kind, mode in modes.items() if mode == "host"],
         held=held_capabilities(),
@@ -95,7 +95,7 @@ def _surroundings(engine: Engine, record: ContainerRecord, image: Image) -> Surr
 
 
 def _rootfs(engine: Engine, record: ContainerRecord, image: Image) -> Mount:
-    return engine.store.snapshots.planned_mount(record.id, image.layer_ids, marks(engine))
+    return engine.store.snapshots.planned_mount(record.id, image.layer_ids, planned_marks(engine))
 
 
 def _cgroup2_path(engine: Engine, record: ContainerRecord) -> str | None:

@@ -34,7 +34,7 @@ def write_files(engine: Engine, record: ContainerRecord, endpoints: list[Endpoin
     mode = network_mode(record.config)
     if mode.startswith("container:"):
         other = records.find(engine, mode.removeprefix("container:"))
-        return {place: f"{engine.run_dir(other.id)}/{name}" for place, name in PLACES.items()}
+        return places(engine, other.id)
     folder = engine.run_dir(record.id)
     texts = {
         "resolv.conf": plan_resolv_conf(record, [endpoint.network for endpoint in endpoints]),
@@ -43,18 +43,27 @@ def write_files(engine: Engine, record: ContainerRecord, endpoints: list[Endpoin
     }
     for name, text in texts.items():
         write(f"{folder}/{name}", text.encode(), 0o644)
-    return {place: f"{folder}/{name}" for place, name in PLACES.items()}
+    return places(engine, record.id)
+
+
+def places(engine: Engine, container_id: str) -> dict[str, str]:
+    """The place inside -> the file outside."""
+    return {place: f"{engine.run_dir(container_id)}/{name}" for place, name in PLACES.items()}
 
 
 def marks(engine: Engine) -> list[str]:
     """The folders that lie over the image's layers in a container: in one is /.dockerenv, by which programs know that they are
     in a container (as Docker's init layer). Made when it isn't there."""
-    folder = f"{engine.root}/marks"
-    if not engine.marked and not os.path.exists(f"{folder}/.dockerenv"):
+    (folder,) = planned = planned_marks(engine)
+    if not os.path.exists(f"{folder}/.dockerenv"):
         os.makedirs(folder, 0o755, exist_ok=True)
         write(f"{folder}/.dockerenv", b"", 0o755)
-    engine.marked = True
-    return [folder]
+    return planned
+
+
+def planned_marks(engine: Engine) -> list[str]:
+    """What `marks` will say; nothing is made."""
+    return [f"{engine.root}/marks"]
 
 
 def write(path: str, data: bytes, mode: int = 0o600) -> None:
